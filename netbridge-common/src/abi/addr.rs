@@ -1,0 +1,126 @@
+//! Address families, and the split of a map value into a head and its addresses.
+
+use core::fmt::Debug;
+use core::hash::Hash;
+
+use bytemuck::Pod;
+
+use super::{
+    FlowHead, FlowV4, FlowV6, LinkAddrs, LinkHead, LinkV4, LinkV6, Nat, NetworkAddrs, NetworkHead, NetworkV4,
+    NetworkV6, PortTarget, PublishedHead, PublishedV4, PublishedV6, RuleAddrs, RuleHead, RuleV4, RuleV6,
+};
+
+/// An Ethernet address, in transmission order.
+pub type Mac = [u8; 6];
+
+/// An IP address as it stands on the wire.
+pub trait Addr: Pod + Eq + Hash + Debug {
+    /// The all-zero address: "any" where an address may be left open.
+    const UNSPECIFIED: Self;
+
+    /// Zero if `self` and `other` agree on every bit set in `mask`; no branch, so that a rule
+    /// list walked by the verifier stays one path.
+    fn differs(self, other: Self, mask: Self) -> u32;
+
+    /// True for 224.0.0.0/4 and the limited broadcast address, or ff00::/8.
+    fn is_multicast(self) -> bool;
+
+    /// The address in 16 bytes, an IPv4 address in the first four: the form events carry.
+    fn widen(self) -> [u8; 16];
+}
+
+impl Addr for [u8; 4] {
+    const UNSPECIFIED: Self = [0; 4];
+
+    fn differs(self, other: Self, mask: Self) -> u32 {
+        (u32::from_ne_bytes(self) ^ u32::from_ne_bytes(other)) & u32::from_ne_bytes(mask)
+    }
+
+    fn is_multicast(self) -> bool {
+        let [first, ..] = self;
+        first & 0xf0 == 0xe0 || self == [255; 4]
+    }
+
+    fn widen(self) -> [u8; 16] {
+        let [a, b, c, d] = self;
+        [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    }
+}
+
+impl Addr for [u8; 16] {
+    const UNSPECIFIED: Self = [0; 16];
+
+    fn differs(self, other: Self, mask: Self) -> u32 {
+        let bits = (u128::from_ne_bytes(self) ^ u128::from_ne_bytes(other)) & u128::from_ne_bytes(mask);
+        u32::from(bits != 0)
+    }
+
+    fn is_multicast(self) -> bool {
+        let [first, ..] = self;
+        first == 0xff
+    }
+
+    fn widen(self) -> [u8; 16] {
+        self
+    }
+}
+
+/// A map value of one family: an aligned head, the same for both families, then the addresses.
+///
+/// `bytemuck` proves the absence of padding only for concrete types, so a value with addresses is
+/// two concrete structs and the core reaches their parts through this trait.
+pub trait Record: Pod {
+    /// The part without addresses.
+    type Head: Pod;
+    /// The addresses, byte-packed.
+    type Tail: Pod;
+
+    /// Puts a value together.
+    fn new(head: Self::Head, tail: Self::Tail) -> Self;
+    /// The part without addresses.
+    fn head(&self) -> &Self::Head;
+    /// The addresses.
+    fn tail(&self) -> &Self::Tail;
+}
+
+/// An address family: its addresses and its map values.
+pub trait Family: Copy + Debug + 'static {
+    /// The address.
+    type Addr: Addr;
+    /// Half of a tracked flow.
+    type Flow: Record<Head = FlowHead, Tail = Nat<Self::Addr>>;
+    /// An interface that netbridge programs run on.
+    type Link: Record<Head = LinkHead, Tail = LinkAddrs<Self::Addr>>;
+    /// A network.
+    type Network: Record<Head = NetworkHead, Tail = NetworkAddrs<Self::Addr>>;
+    /// Where a published port leads.
+    type Published: Record<Head = PublishedHead, Tail = PortTarget<Self::Addr>>;
+    /// One filter rule.
+    type Rule: Record<Head = RuleHead, Tail = RuleAddrs<Self::Addr>>;
+}
+
+/// IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct V4;
+
+impl Family for V4 {
+    type Addr = [u8; 4];
+    type Flow = FlowV4;
+    type Link = LinkV4;
+    type Network = NetworkV4;
+    type Published = PublishedV4;
+    type Rule = RuleV4;
+}
+
+/// IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct V6;
+
+impl Family for V6 {
+    type Addr = [u8; 16];
+    type Flow = FlowV6;
+    type Link = LinkV6;
+    type Network = NetworkV6;
+    type Published = PublishedV6;
+    type Rule = RuleV6;
+}

@@ -1,0 +1,135 @@
+//! The flow table: one entry per direction, its value the finished action.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::record;
+
+/// Zone of packets that arrive on an uplink; every other zone is a network's id.
+pub const ZONE_UPLINK: u16 = 0;
+
+/// No traffic slot: the peer is not an endpoint.
+pub const NO_SLOT: u32 = u32::MAX;
+
+/// IP protocol numbers (IANA) that the datapath tracks.
+pub mod proto {
+    /// ICMP, RFC 792.
+    pub const ICMP: u8 = 1;
+    /// TCP, RFC 9293.
+    pub const TCP: u8 = 6;
+    /// UDP, RFC 768.
+    pub const UDP: u8 = 17;
+}
+
+/// A packet's tuple as it is seen where it arrives.
+///
+/// `A` is four or sixteen bytes. Echo requests carry their identifier as the source port, echo
+/// replies as the destination port, and `icmp` tells them apart.
+#[repr(C, packed)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct FlowKey<A: Pod> {
+    /// Source address.
+    pub src: A,
+    /// Destination address.
+    pub dst: A,
+    /// Source port, network order.
+    pub sport: [u8; 2],
+    /// Destination port, network order.
+    pub dport: [u8; 2],
+    /// The network the packet comes from (native order), or [`ZONE_UPLINK`].
+    pub zone: [u8; 2],
+    /// IP protocol.
+    pub proto: u8,
+    /// ICMP type (8 or 0) where `proto` is ICMP, else 0.
+    pub icmp: u8,
+}
+
+/// What to do with a flow's packets, see [`FlowHead::action`].
+pub mod flow_action {
+    /// Hand to the container behind `ifindex`.
+    pub const DELIVER: u8 = 1;
+    /// Send out of the uplink `ifindex`.
+    pub const UPLINK: u8 = 2;
+}
+
+/// Bits of [`FlowHead::flags`].
+pub mod flow_flags {
+    /// Replace the source address and port.
+    pub const SRC: u8 = 1;
+    /// Replace the destination address and port.
+    pub const DST: u8 = 2;
+    /// Routed: decrement the TTL and replace both MACs.
+    pub const ROUTED: u8 = 4;
+    /// This half sees the packets that answer the flow's first.
+    pub const REPLY: u8 = 8;
+    /// An answer has been seen.
+    pub const REPLIED: u8 = 16;
+}
+
+/// How far a connection has come; decides its lifetime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum TcpState {
+    /// Not answered yet.
+    Opening = 0,
+    /// Answered.
+    Established = 1,
+    /// A FIN or RST was seen.
+    Closing = 2,
+}
+
+/// The part of half a flow that both families share.
+///
+/// Written by the datapath on creation, on a change of state and at most once a second to renew
+/// `seen`, always as a whole entry: the kernel swaps hash elements atomically, so a reader on
+/// another CPU sees the old or the new half, never a mix. Two CPUs that update the same half lose
+/// one of the updates; both carry the same finished action, so the loss costs a refresh.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct FlowHead {
+    /// [`super::Config::generation`] for which `reason` holds; another value means "ask the filter again".
+    pub epoch: u32,
+    /// Ticks of the last packet, up to a second late.
+    pub seen: u32,
+    /// Ticks at which `ifindex` and the MACs were last resolved.
+    pub resolved: u32,
+    /// The interface to leave by.
+    pub ifindex: u32,
+    /// Traffic slot of the endpoint that receives, or [`NO_SLOT`].
+    pub slot: u32,
+    /// Destination MAC of a routed packet; all zero while the next hop is not resolved.
+    pub dmac: [u8; 6],
+    /// Source MAC of a routed packet.
+    pub smac: [u8; 6],
+    /// One of [`flow_action`].
+    pub action: u8,
+    /// Bits of [`flow_flags`].
+    pub flags: u8,
+    /// A [`TcpState`]; UDP and ICMP use the first two.
+    pub state: u8,
+    /// The filter's answer: a [`super::Reason`], 0 to accept.
+    pub reason: u8,
+    /// Zone of the other half's key.
+    pub peer_zone: u16,
+    /// Zero.
+    pub pad: u16,
+}
+
+/// The tuple as it leaves: equal to the key where nothing is rewritten. Reversed, and with
+/// [`FlowHead::peer_zone`], it is the key of the other half.
+#[repr(C, packed)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Nat<A: Pod> {
+    /// Source address.
+    pub src: A,
+    /// Destination address.
+    pub dst: A,
+    /// Source port, network order.
+    pub sport: [u8; 2],
+    /// Destination port, network order.
+    pub dport: [u8; 2],
+}
+
+record! {
+    /// Half a flow.
+    FlowV4, FlowV6 = FlowHead + Nat
+}

@@ -1,0 +1,71 @@
+//! Types that live in BPF maps, shared by the programs and the controller.
+//!
+//! Addresses, ports and MACs are bytes in network order; every other integer is native. A type
+//! with addresses has one layout per family: an aligned *head* that both share and a byte-packed
+//! *tail* that holds the addresses ([`Record`]).
+//!
+//! A change of any layout or map must raise [`VERSION`]: pinned maps of another version are refused.
+
+mod addr;
+mod config;
+mod counters;
+mod filter;
+mod flow;
+mod link;
+mod network;
+mod port;
+mod reason;
+mod station;
+
+pub use addr::{Addr, Family, Mac, Record, V4, V6};
+pub use config::Config;
+pub use counters::{DropEvent, EVENT_BYTES, Hook, REASON_SLOTS, SLOTS, Traffic};
+pub use filter::{
+    BANKS, CtState, MAX_RULES, NO_INTERFACE, Policy, RuleAddrs, RuleHead, RuleV4, RuleV6, rule_flags, verdict,
+};
+pub use flow::{FlowHead, FlowKey, FlowV4, FlowV6, Nat, NO_SLOT, TcpState, ZONE_UPLINK, flow_action, flow_flags, proto};
+pub use link::{LINK_ADDRS, LinkAddrs, LinkHead, LinkV4, LinkV6, link_kind};
+pub use network::{MAX_NETWORKS, NetworkAddrs, NetworkHead, NetworkV4, NetworkV6, SUBNET_LOCAL, network_flags};
+pub use port::{PortKey, PortTarget, PublishedHead, PublishedV4, PublishedV6};
+pub use reason::Reason;
+pub use station::{AddrKey, MacKey, Station, station_flags};
+
+/// Version of every layout in this module and of the set of maps.
+pub const VERSION: u32 = 1;
+
+/// Defines the IPv4 and the IPv6 layout of one map value, see [`Record`].
+macro_rules! record {
+    ($(#[$doc:meta])* $v4:ident, $v6:ident = $head:ident + $tail:ident) => {
+        record!(@one $(#[$doc])* $v4, $head, $tail, [u8; 4]);
+        record!(@one $(#[$doc])* $v6, $head, $tail, [u8; 16]);
+    };
+    (@one $(#[$doc:meta])* $name:ident, $head:ident, $tail:ident, $addr:ty) => {
+        $(#[$doc])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+        pub struct $name {
+            /// What both families share.
+            pub head: $head,
+            /// What is addresses.
+            pub tail: $tail<$addr>,
+        }
+
+        impl $crate::abi::Record for $name {
+            type Head = $head;
+            type Tail = $tail<$addr>;
+
+            fn new(head: $head, tail: $tail<$addr>) -> Self {
+                Self { head, tail }
+            }
+
+            fn head(&self) -> &$head {
+                &self.head
+            }
+
+            fn tail(&self) -> &$tail<$addr> {
+                &self.tail
+            }
+        }
+    };
+}
+use record;

@@ -1,0 +1,80 @@
+//! Why a packet was dropped.
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $label:literal;)*) => {
+        /// Why a packet was dropped. Numbers are append-only: they index the counters and travel in events.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Reason {
+            $($(#[$doc])* $name = $number,)*
+        }
+
+        impl Reason {
+            /// Every reason, `None` included.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The name users see.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $label,)*
+                }
+            }
+
+            /// The reason with this number.
+            pub const fn from_u8(number: u8) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Not dropped.
+    None = 0, "none";
+    /// A header is cut short or contradicts itself.
+    Malformed = 1, "malformed";
+    /// The source MAC is not the endpoint's, or on a trunk belongs to another endpoint or is a group address.
+    SpoofedMac = 2, "spoofed-mac";
+    /// The source address is not one of the endpoint's.
+    SpoofedIp = 3, "spoofed-ip";
+    /// The ARP sender is not the endpoint.
+    SpoofedArp = 4, "spoofed-arp";
+    /// The interface or its network has no entry in the maps: nothing is known, nothing passes.
+    UnknownLink = 5, "unknown-link";
+    /// A rule or the policy of the FORWARD filter.
+    Filtered = 6, "filtered";
+    /// The destination is in another network.
+    Isolated = 7, "isolated";
+    /// From outside to a container's address without a published port.
+    DirectAccess = 8, "direct-access";
+    /// To the outside from a network without an uplink.
+    NoUplink = 9, "no-uplink";
+    /// No free port for SNAT after 32 tries.
+    NatExhausted = 10, "nat-exhausted";
+    /// The flow table is full.
+    FlowTableFull = 11, "flow-table-full";
+    /// To the outside with a protocol that cannot be masqueraded.
+    UnsupportedProtocol = 12, "unsupported-protocol";
+    /// A fragment that would need address translation.
+    Fragment = 13, "fragment";
+    /// An ICMP error about no flow of this network, on its way out.
+    UntrackedIcmp = 14, "untracked-icmp";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+
+    #[test]
+    fn numbers_and_names_are_one_to_one() {
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(Reason::from_u8(*reason as u8), Some(*reason));
+            assert_eq!(index, *reason as usize, "numbers have no gap");
+            assert_eq!(Reason::ALL.iter().filter(|other| other.name() == reason.name()).count(), 1);
+        }
+        assert_eq!(Reason::from_u8(255), None);
+    }
+}

@@ -1,0 +1,13 @@
+//! The packet path of netbridge, pure: no I/O, no allocation, no panic, no `unsafe`.
+//!
+//! The same source is compiled twice: into the eBPF programs, where [`datapath::env::Env`] is the
+//! kernel, and into host programs, where it is a handful of hash maps ([`host`]).
+//!
+//! * [`abi`]: every type that lives in a BPF map
+//! * [`wire`]: one protocol header a file
+//! * [`datapath`]: the decisions: parse, guard, bridge, filter, conntrack, NAT
+#![cfg_attr(not(any(test, feature = "host")), no_std)]
+#![forbid(unsafe_code)]
+#![warn(clippy::indexing_slicing, clippy::unreachable, clippy::integer_division_remainder_used)]
+
+pub mod abi;
