@@ -1,0 +1,3 @@
+//! Tests in network namespaces of their own; they need root.
+
+mod netlink;
