@@ -18,7 +18,7 @@ pub enum NetnsError {
         reason: &'static str,
     },
     /// There is nothing of that name, at that path, or of that process.
-    #[error("no network namespace `{spec}`: {} does not exist", path.display())]
+    #[error("no network namespace `{spec}`: {} does not exist; `ip netns` lists those with names", path.display())]
     NotFound {
         /// As it was given.
         spec: String,
