@@ -20,6 +20,11 @@ pub fn bridge_mac(instance: &str, network: &Name) -> MacAddr {
     MacAddr::from_seed(hash(&[instance, "net", network.as_str()]))
 }
 
+/// The MAC of an endpoint without an address to make one of.
+pub fn endpoint_mac(instance: &str, endpoint: &Name) -> MacAddr {
+    MacAddr::from_seed(hash(&[instance, "endpoint", endpoint.as_str()]))
+}
+
 /// The host side of an endpoint's veth.
 pub fn host_interface(instance: &str, endpoint: &Name) -> String {
     format!("nbv{:08x}", short(instance, "endpoint", endpoint))

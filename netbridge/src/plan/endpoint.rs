@@ -47,8 +47,8 @@ pub fn attach(
         faults.push(Fault::conflict(format!("namespace {}", request.netns), why, "give a container's"));
     }
     let specs: Vec<_> = request.ips.iter().filter_map(|text| faults.keep(AddressSpec::parse("--ip", text))).collect();
-    let addresses = network.map(|network| choose_addresses(state, network, &specs, &mut faults)).unwrap_or_default();
-    let mac = choose_mac(state, network, request, addresses.first(), &mut faults);
+    let addresses = network.map(|net| choose_addresses(state, net, request, &specs, &mut faults)).unwrap_or_default();
+    let mac = choose_mac(state, host, network, request, (name.as_ref(), addresses.first()), &mut faults);
     let ifname = target.and_then(|target| choose_ifname(target, request, &mut faults));
     let slot = faults.keep(free_slot(state));
     let leftover = name.as_ref().and_then(|name| faults.keep(leftover_veth(host, name))).unwrap_or(false);
@@ -61,7 +61,8 @@ pub fn attach(
     };
 
     let asked = specs.iter().find_map(|spec| spec.gateway);
-    let wanted = request.default_route.then(|| asked.or((!network.internal).then_some(network.gateway))).flatten();
+    let usual = (!network.internal && !addresses.is_empty()).then_some(network.gateway);
+    let wanted = asked.or(usual).filter(|_| request.default_route);
     let mut plan = Plan { state: state.clone(), ..Plan::default() };
     if target.default_route && asked.is_some() {
         plan.warnings.push(format!("{} has a default route, which stays as it is", request.netns));
@@ -153,10 +154,20 @@ fn choose_name(state: &State, request: &Attach, faults: &mut Faults) -> Option<N
     Some(name)
 }
 
-/// The addresses asked for, or a free one, with their prefix lengths.
-fn choose_addresses(state: &State, network: &Network, specs: &[AddressSpec], faults: &mut Faults) -> Vec<Ipv4Net> {
+/// The addresses asked for, or a free one, with their prefix lengths. A trunk that asks for none has
+/// none: the stations behind it have theirs.
+fn choose_addresses(
+    state: &State,
+    network: &Network,
+    request: &Attach,
+    specs: &[AddressSpec],
+    faults: &mut Faults,
+) -> Vec<Ipv4Net> {
     let with_prefix = |address: Ipv4Addr, prefix| Ipv4Net::new(address, prefix).ok();
-    if specs.is_empty() {
+    if request.ips.is_empty() && request.trunk {
+        return Vec::new();
+    }
+    if request.ips.is_empty() {
         let exhausted = || {
             let why = format!("has no free address left in {}", network.subnet);
             Fault::conflict(format!("network {}", network.name), why, "detach an endpoint, or create a larger network")
@@ -187,17 +198,20 @@ fn choose_addresses(state: &State, network: &Network, specs: &[AddressSpec], fau
     specs.iter().filter_map(|spec| with_prefix(spec.address, prefix(spec))).collect()
 }
 
-/// The MAC asked for, or one made of the first address; no other station of the network may have it.
+/// The MAC asked for, or one made of the first address, or of the name; no other station of the
+/// network may have it.
 fn choose_mac(
     state: &State,
+    host: &HostFacts,
     network: Option<&Network>,
     request: &Attach,
-    first: Option<&Ipv4Net>,
+    (name, first): (Option<&Name>, Option<&Ipv4Net>),
     faults: &mut Faults,
 ) -> Option<MacAddr> {
-    let mac = match request.mac.as_deref() {
-        Some(text) => faults.keep(MacAddr::parse("--mac", text))?,
-        None => MacAddr::from_ipv4(first?.addr()),
+    let mac = match (request.mac.as_deref(), first) {
+        (Some(text), _) => faults.keep(MacAddr::parse("--mac", text))?,
+        (None, Some(first)) => MacAddr::from_ipv4(first.addr()),
+        (None, None) => names::endpoint_mac(&host.instance, name?),
     };
     let network = network?;
     let remedy = "give another with --mac";

@@ -11,6 +11,10 @@ pub fn port_add(state: &State, host: &HostFacts, request: &Ports) -> Result<Plan
     faults.keep(check_loaded(state, host.loaded, &host.instance));
     let endpoint = faults.keep(find_endpoint(state, &request.endpoint));
     let uplink = endpoint.and_then(|endpoint| faults.keep(uplink_of(state, endpoint)));
+    if let Some(trunk) = endpoint.filter(|endpoint| endpoint.addresses.is_empty()) {
+        let remedy = "attach it with --ip";
+        faults.push(Fault::conflict(format!("endpoint {}", trunk.name), "has no address to publish ports of", remedy));
+    }
     let specs = parse_specs(request, &mut faults);
     let mut ports: Vec<Published> = Vec::new();
     for (text, spec) in &specs {
