@@ -1,1 +1,3 @@
-//! x
+//! A container host's bridge network whose packet path is eBPF.
+
+pub mod filter;
