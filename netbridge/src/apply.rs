@@ -84,16 +84,32 @@ impl<'a> Run<'a> {
             Err(DatapathError::NotLoaded { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        let bridges = old.networks.iter().map(|network| (network.bridge.clone(), network.ifindex));
-        let veths = old.endpoints.iter().map(|endpoint| (endpoint.host_if.clone(), endpoint.ifindex));
+        let bridges = old
+            .networks
+            .iter()
+            .map(|network| (network.bridge.clone(), network.ifindex));
+        let veths = old
+            .endpoints
+            .iter()
+            .map(|endpoint| (endpoint.host_if.clone(), endpoint.ifindex));
         let indices = bridges.chain(veths).collect();
         let interrupts = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
-        Ok(Self { with, datapath, old, new, indices, warnings: Vec::new(), interrupts })
+        Ok(Self {
+            with,
+            datapath,
+            old,
+            new,
+            indices,
+            warnings: Vec::new(),
+            interrupts,
+        })
     }
 
     /// Whether the process was asked to end since it started to apply.
     fn interrupted(&mut self) -> bool {
-        self.interrupts.iter_mut().any(|signal| signal.recv().now_or_never().is_some())
+        self.interrupts
+            .iter_mut()
+            .any(|signal| signal.recv().now_or_never().is_some())
     }
 
     /// Undoes `done`, last step first; returns `error` with whatever could not be undone.
@@ -106,7 +122,11 @@ impl<'a> Run<'a> {
                 left.push(format!("cannot {inverse}: {failure:#}"));
             }
         }
-        if left.is_empty() { error } else { error.context(format!("not all could be undone: {}", left.join("; "))) }
+        if left.is_empty() {
+            error
+        } else {
+            error.context(format!("not all could be undone: {}", left.join("; ")))
+        }
     }
 
     async fn step(&mut self, step: &Step) -> Result<()> {
@@ -152,14 +172,19 @@ impl<'a> Run<'a> {
     }
 
     fn index(&self, name: &str) -> Result<u32> {
-        self.indices.get(name).copied().with_context(|| format!("interface {name} is not known"))
+        self.indices
+            .get(name)
+            .copied()
+            .with_context(|| format!("interface {name} is not known"))
     }
 
     /// The id of the network called `name`, before or after.
     fn network_id(&self, endpoint: &Endpoint) -> Result<u16> {
         let name = endpoint.network.as_str();
         let network = self.new.network(name).or_else(|| self.old.network(name));
-        network.map(|network| network.id).with_context(|| format!("network {name} is not known"))
+        network
+            .map(|network| network.id)
+            .with_context(|| format!("network {name} is not known"))
     }
 
     async fn create_bridge(&mut self, network: &Network) -> Result<()> {
@@ -182,7 +207,10 @@ impl<'a> Run<'a> {
     fn add_network(&self, network: &Network) -> Result<()> {
         let tables = self.loaded()?.tables();
         let uplink = network.uplink.as_deref().and_then(|name| self.new.uplink(name));
-        tables.put_network(network.id, &encode::network(network, self.index(&network.bridge)?, uplink))?;
+        tables.put_network(
+            network.id,
+            &encode::network(network, self.index(&network.bridge)?, uplink),
+        )?;
         Ok(tables.put_subnet(network.subnet, network.id.into())?)
     }
 
@@ -198,12 +226,16 @@ impl<'a> Run<'a> {
 
     fn add_local(&self, addresses: &[Ipv4Addr]) -> Result<()> {
         let tables = self.loaded()?.tables();
-        addresses.iter().try_for_each(|address| Ok(tables.put_subnet((*address).into(), SUBNET_LOCAL)?))
+        addresses
+            .iter()
+            .try_for_each(|address| Ok(tables.put_subnet((*address).into(), SUBNET_LOCAL)?))
     }
 
     fn remove_local(&self, addresses: &[Ipv4Addr]) -> Result<()> {
         let Some(datapath) = &self.datapath else { return Ok(()) };
-        addresses.iter().try_for_each(|address| Ok(datapath.tables().remove_subnet((*address).into())?))
+        addresses
+            .iter()
+            .try_for_each(|address| Ok(datapath.tables().remove_subnet((*address).into())?))
     }
 
     fn add_uplink(&self, uplink: &Uplink) -> Result<()> {
@@ -220,7 +252,10 @@ impl<'a> Run<'a> {
     }
 
     async fn create_veth(&mut self, endpoint: &Endpoint) -> Result<()> {
-        let network = self.new.network(endpoint.network.as_str()).context("its network is not known")?;
+        let network = self
+            .new
+            .network(endpoint.network.as_str())
+            .context("its network is not known")?;
         let veth = VethSpec {
             name: &endpoint.host_if,
             alias: Some(&crate::names::alias(self.with.instance, &endpoint.name)),
@@ -231,7 +266,12 @@ impl<'a> Run<'a> {
         };
         let made = self.with.netlink.create_veth(&veth).await?;
         self.indices.insert(made.name, made.index);
-        if let Some(record) = self.new.endpoints.iter_mut().find(|record| record.name == endpoint.name) {
+        if let Some(record) = self
+            .new
+            .endpoints
+            .iter_mut()
+            .find(|record| record.name == endpoint.name)
+        {
             record.ifindex = made.index;
         }
         Ok(())
@@ -266,11 +306,15 @@ impl<'a> Run<'a> {
 
     fn attach(&self, hooks: [Hook; 2], name: &str, ifindex: u32) -> Result<()> {
         let datapath = self.loaded()?;
-        hooks.into_iter().try_for_each(|hook| Ok(datapath.attach(hook, name, ifindex, self.with.attach_mode)?))
+        hooks
+            .into_iter()
+            .try_for_each(|hook| Ok(datapath.attach(hook, name, ifindex, self.with.attach_mode)?))
     }
 
     fn detach(&self, ifindex: u32) -> Result<()> {
-        self.datapath.as_ref().map_or(Ok(()), |datapath| Ok(datapath.detach(ifindex)?))
+        self.datapath
+            .as_ref()
+            .map_or(Ok(()), |datapath| Ok(datapath.detach(ifindex)?))
     }
 
     /// The bridge knows the endpoint's MAC and learns no other; behind a trunk it has to learn.
@@ -313,16 +357,25 @@ impl<'a> Run<'a> {
         let mut targets = Vec::new();
         for port in ports {
             tables.remove_published(&encode::port_key(port))?;
-            let endpoint = self.old.endpoint(port.endpoint.as_str()).or_else(|| self.new.endpoint(port.endpoint.as_str()));
+            let endpoint = self
+                .old
+                .endpoint(port.endpoint.as_str())
+                .or_else(|| self.new.endpoint(port.endpoint.as_str()));
             targets.extend(endpoint.and_then(Endpoint::address).map(|address| (port, address)));
         }
-        tables.flush_flows(|key, flow| targets.iter().any(|(port, address)| came_through(key, flow, port, *address)))?;
+        tables.flush_flows(|key, flow| {
+            targets
+                .iter()
+                .any(|(port, address)| came_through(key, flow, port, *address))
+        })?;
         Ok(())
     }
 
     fn end_flows(&self, endpoint: &Endpoint) -> Result<()> {
         let Some(datapath) = &self.datapath else { return Ok(()) };
-        datapath.tables().flush_flows(|key, flow| concerns(key, flow, endpoint))?;
+        datapath
+            .tables()
+            .flush_flows(|key, flow| concerns(key, flow, endpoint))?;
         Ok(())
     }
 
@@ -330,12 +383,18 @@ impl<'a> Run<'a> {
     async fn swap_filter(&mut self, new: bool) -> Result<()> {
         let Some(datapath) = &self.datapath else { return Ok(()) };
         let state = if new { &self.new } else { self.old };
-        let (file, text) = state.filter.as_ref().map_or(("", EMPTY_FILTER), |source| (&source.file, &source.text));
+        let (file, text) = state
+            .filter
+            .as_ref()
+            .map_or(("", EMPTY_FILTER), |source| (&source.file, &source.text));
         let ruleset = filter::parse(file, text)?;
         let links = self.with.netlink.links().await?;
         let names = interface_names(state, &links);
         for gone in filter::unresolved(&ruleset, &names) {
-            let warning = format!("{file}:{}: `{}` is gone; the rule matches it no more", gone.line, gone.name);
+            let warning = format!(
+                "{file}:{}: `{}` is gone; the rule matches it no more",
+                gone.line, gone.name
+            );
             self.warnings.push(warning);
         }
         let (policy, rules) = filter::compile(&ruleset, &names);
@@ -349,7 +408,11 @@ const EMPTY_FILTER: &str = "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n";
 /// The endpoint's namespace, if it still is the one that was looked at.
 fn open(endpoint: &Endpoint) -> Result<Netns> {
     let netns = Netns::open(&endpoint.netns.parse::<NetnsSpec>()?)?;
-    ensure!(netns.inode() == endpoint.netns_inode, "namespace {} was replaced meanwhile; try again", endpoint.netns);
+    ensure!(
+        netns.inode() == endpoint.netns_inode,
+        "namespace {} was replaced meanwhile; try again",
+        endpoint.netns
+    );
     Ok(netns)
 }
 
@@ -369,7 +432,14 @@ fn configure(endpoint: &Endpoint) -> Result<()> {
         if let Some(gateway) = endpoint.gateway {
             let onlink = !endpoint.addresses.iter().any(|net| net.contains(&gateway));
             let dst = IpNet::V4(Ipv4Net::default());
-            netlink.add_route(&Route { dst, via: Some(IpAddr::V4(gateway)), index, onlink }).await?;
+            netlink
+                .add_route(&Route {
+                    dst,
+                    via: Some(IpAddr::V4(gateway)),
+                    index,
+                    onlink,
+                })
+                .await?;
         }
         Ok(())
     })
@@ -379,12 +449,10 @@ fn configure(endpoint: &Endpoint) -> Result<()> {
 fn came_through(key: &FlowKey<[u8; 4]>, flow: &FlowV4, port: &Published, address: Ipv4Addr) -> bool {
     let (address, inner, outer) = (address.octets(), port.port.to_be_bytes(), port.host_port.to_be_bytes());
     let nat = flow.tail;
-    let inward = flow.head.flags & flow_flags::DST != 0
-        && (nat.dst, nat.dport) == (address, inner)
-        && key.dport == outer;
-    let outward = flow.head.flags & flow_flags::SRC != 0
-        && (key.src, key.sport) == (address, inner)
-        && nat.sport == outer;
+    let inward =
+        flow.head.flags & flow_flags::DST != 0 && (nat.dst, nat.dport) == (address, inner) && key.dport == outer;
+    let outward =
+        flow.head.flags & flow_flags::SRC != 0 && (key.src, key.sport) == (address, inner) && nat.sport == outer;
     key.proto == port.transport.number() && (inward || outward)
 }
 

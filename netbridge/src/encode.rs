@@ -11,15 +11,36 @@ use crate::state::{Endpoint, Network, Published, Uplink};
 
 /// The entry of an uplink.
 pub fn uplink(uplink: &Uplink) -> LinkV4 {
-    let head = LinkHead { kind: link_kind::UPLINK, pad: 0, net: 0, slot: uplink.slot, mac: uplink.mac.0, pad2: 0 };
+    let head = LinkHead {
+        kind: link_kind::UPLINK,
+        pad: 0,
+        net: 0,
+        slot: uplink.slot,
+        mac: uplink.mac.0,
+        pad2: 0,
+    };
     LinkV4::new(head, link_addresses(uplink.addresses.iter().copied()))
 }
 
 /// The entry of an endpoint in network `net`.
 pub fn endpoint(endpoint: &Endpoint, net: u16) -> LinkV4 {
-    let kind = if endpoint.trunk { link_kind::TRUNK } else { link_kind::ENDPOINT };
-    let head = LinkHead { kind, pad: 0, net, slot: endpoint.slot, mac: endpoint.mac.0, pad2: 0 };
-    LinkV4::new(head, link_addresses(endpoint.addresses.iter().map(ipnet::Ipv4Net::addr)))
+    let kind = if endpoint.trunk {
+        link_kind::TRUNK
+    } else {
+        link_kind::ENDPOINT
+    };
+    let head = LinkHead {
+        kind,
+        pad: 0,
+        net,
+        slot: endpoint.slot,
+        mac: endpoint.mac.0,
+        pad2: 0,
+    };
+    LinkV4::new(
+        head,
+        link_addresses(endpoint.addresses.iter().map(ipnet::Ipv4Net::addr)),
+    )
 }
 
 /// Places not used repeat the first; all are zero if there is none.
@@ -36,7 +57,11 @@ fn link_addresses(addresses: impl Iterator<Item = Ipv4Addr>) -> LinkAddrs<[u8; 4
 /// The entry of a network on the bridge `bridge`.
 pub fn network(network: &Network, bridge: u32, uplink: Option<&Uplink>) -> NetworkV4 {
     let head = NetworkHead {
-        flags: if network.masquerade { network_flags::MASQUERADE } else { 0 },
+        flags: if network.masquerade {
+            network_flags::MASQUERADE
+        } else {
+            0
+        },
         bridge,
         uplink: uplink.map_or(0, |uplink| uplink.ifindex),
         mtu: uplink.map_or(network.mtu, |uplink| uplink.mtu),
@@ -44,23 +69,44 @@ pub fn network(network: &Network, bridge: u32, uplink: Option<&Uplink>) -> Netwo
         pad: 0,
         uplink_slot: uplink.map_or(NO_SLOT, |uplink| uplink.slot),
     };
-    let snat = uplink.and_then(|uplink| uplink.addresses.first()).map_or([0; 4], Ipv4Addr::octets);
-    NetworkV4::new(head, NetworkAddrs { gateway: network.gateway.octets(), snat })
+    let snat = uplink
+        .and_then(|uplink| uplink.addresses.first())
+        .map_or([0; 4], Ipv4Addr::octets);
+    NetworkV4::new(
+        head,
+        NetworkAddrs {
+            gateway: network.gateway.octets(),
+            snat,
+        },
+    )
 }
 
 /// The key of an address in network `net`.
 pub fn address_key(address: Ipv4Addr, net: u16) -> AddrKey<[u8; 4]> {
-    AddrKey { addr: address.octets(), net: net.to_ne_bytes(), pad: [0; 2] }
+    AddrKey {
+        addr: address.octets(),
+        net: net.to_ne_bytes(),
+        pad: [0; 2],
+    }
 }
 
 /// The key of an endpoint's MAC in network `net`.
 pub fn mac_key(endpoint: &Endpoint, net: u16) -> MacKey {
-    MacKey { mac: endpoint.mac.0, net }
+    MacKey {
+        mac: endpoint.mac.0,
+        net,
+    }
 }
 
 /// Where an endpoint is: behind `ifindex`.
 pub fn station(endpoint: &Endpoint, ifindex: u32) -> Station {
-    Station { ifindex, slot: endpoint.slot, seen: 0, mac: endpoint.mac.0, flags: station_flags::STATIC }
+    Station {
+        ifindex,
+        slot: endpoint.slot,
+        seen: 0,
+        mac: endpoint.mac.0,
+        flags: station_flags::STATIC,
+    }
 }
 
 /// The key of a published port.
@@ -75,9 +121,21 @@ pub fn port_key(port: &Published) -> PortKey<[u8; 4]> {
 
 /// The target of a published port: an endpoint in network `net`.
 pub fn port_target(port: &Published, endpoint: &Endpoint, net: u16) -> PublishedV4 {
-    let head = PublishedHead { ifindex: endpoint.ifindex, slot: endpoint.slot, mac: endpoint.mac.0, net };
+    let head = PublishedHead {
+        ifindex: endpoint.ifindex,
+        slot: endpoint.slot,
+        mac: endpoint.mac.0,
+        net,
+    };
     let addr = endpoint.address().map_or([0; 4], |address| address.octets());
-    PublishedV4::new(head, PortTarget { addr, port: port.port.to_be_bytes(), pad: [0; 2] })
+    PublishedV4::new(
+        head,
+        PortTarget {
+            addr,
+            port: port.port.to_be_bytes(),
+            pad: [0; 2],
+        },
+    )
 }
 
 #[cfg(test)]
@@ -100,7 +158,10 @@ mod tests {
     fn a_network_without_an_uplink_has_no_way_out() {
         let state = fixtures::state();
         let entry = network(&state.networks[0], 9, None);
-        assert_eq!((entry.head.uplink, entry.head.uplink_slot, entry.head.bridge), (0, NO_SLOT, 9));
+        assert_eq!(
+            (entry.head.uplink, entry.head.uplink_slot, entry.head.bridge),
+            (0, NO_SLOT, 9)
+        );
         let entry = network(&state.networks[0], 9, state.uplinks.first());
         assert_eq!({ entry.tail.snat }, [192, 0, 2, 1]);
     }

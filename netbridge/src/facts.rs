@@ -53,7 +53,10 @@ impl HostFacts {
 
     /// The addresses of an interface, in the kernel's order: the primary first.
     pub fn addresses_of(&self, ifindex: u32) -> impl Iterator<Item = Ipv4Addr> {
-        self.addresses.iter().filter(move |(owner, _)| *owner == ifindex).map(|(_, net)| net.addr())
+        self.addresses
+            .iter()
+            .filter(move |(owner, _)| *owner == ifindex)
+            .map(|(_, net)| net.addr())
     }
 }
 
@@ -112,9 +115,12 @@ fn ipv4(addresses: Vec<(u32, IpNet)>) -> Vec<(u32, Ipv4Net)> {
 /// The ports that sockets of the calling thread's namespace hold.
 fn listeners() -> Result<Vec<Listener>> {
     let mut found = Vec::new();
-    for (table, transport) in
-        [("tcp", Transport::Tcp), ("tcp6", Transport::Tcp), ("udp", Transport::Udp), ("udp6", Transport::Udp)]
-    {
+    for (table, transport) in [
+        ("tcp", Transport::Tcp),
+        ("tcp6", Transport::Tcp),
+        ("udp", Transport::Udp),
+        ("udp6", Transport::Udp),
+    ] {
         let path = format!("/proc/thread-self/net/{table}");
         match std::fs::read_to_string(&path) {
             Ok(text) => found.extend(text.lines().skip(1).filter_map(|line| listener(transport, line))),
@@ -132,7 +138,11 @@ fn listener(transport: Transport, line: &str) -> Option<Listener> {
     let mut words = line.split_ascii_whitespace().skip(1);
     let (address, port) = words.next()?.split_once(':')?;
     let [listen, unconnected] = STATES;
-    let wanted = if transport == Transport::Tcp { listen } else { unconnected };
+    let wanted = if transport == Transport::Tcp {
+        listen
+    } else {
+        unconnected
+    };
     if words.nth(1)? != wanted {
         return None;
     }
@@ -142,7 +152,11 @@ fn listener(transport: Transport, line: &str) -> Option<Listener> {
         IpAddr::V6(address) => address.to_ipv4_mapped()?,
     };
     let address = (!address.is_unspecified()).then_some(address);
-    Some(Listener { transport, address, port: u16::from_str_radix(port, 16).ok()? })
+    Some(Listener {
+        transport,
+        address,
+        port: u16::from_str_radix(port, 16).ok()?,
+    })
 }
 
 /// The kernel prints addresses as 32-bit words of its own byte order.
@@ -173,20 +187,38 @@ mod tests {
         };
         let tcp = |text: &str| listener(Transport::Tcp, text);
         let holds = |address: Option<[u8; 4]>, port| {
-            Some(Listener { transport: Transport::Tcp, address: address.map(Into::into), port })
+            Some(Listener {
+                transport: Transport::Tcp,
+                address: address.map(Into::into),
+                port,
+            })
         };
         assert_eq!(tcp(&line("0100007F:0050", "0A")), holds(Some([127, 0, 0, 1]), 80));
         assert_eq!(tcp(&line("00000000:01BB", "0A")), holds(None, 443));
-        assert_eq!(tcp(&line("00000000000000000000000000000000:0016", "0A")), holds(None, 22));
-        assert_eq!(tcp(&line("0000000000000000FFFF00000100A8C0:0016", "0A")), holds(Some([192, 168, 0, 1]), 22));
-        assert_eq!(tcp(&line("000080FE000000000000000001000000:0016", "0A")), None, "an IPv6 address");
+        assert_eq!(
+            tcp(&line("00000000000000000000000000000000:0016", "0A")),
+            holds(None, 22)
+        );
+        assert_eq!(
+            tcp(&line("0000000000000000FFFF00000100A8C0:0016", "0A")),
+            holds(Some([192, 168, 0, 1]), 22)
+        );
+        assert_eq!(
+            tcp(&line("000080FE000000000000000001000000:0016", "0A")),
+            None,
+            "an IPv6 address"
+        );
         assert_eq!(tcp(&line("0100007F:0050", "01")), None, "a connection");
         assert_eq!(tcp("garbage"), None);
     }
 
     #[test]
     fn any_address_competes_with_each() {
-        let listener = Listener { transport: Transport::Tcp, address: None, port: 80 };
+        let listener = Listener {
+            transport: Transport::Tcp,
+            address: None,
+            port: 80,
+        };
         assert!(listener.holds(Transport::Tcp, Some(Ipv4Addr::LOCALHOST), 80));
         assert!(!listener.holds(Transport::Udp, None, 80));
         assert!(!listener.holds(Transport::Tcp, None, 81));

@@ -13,7 +13,9 @@ const POOL: ([u8; 4], u8) = ([10, 88, 0, 0], 16);
 /// The first /24 of the pool that overlaps nothing in `used`.
 pub fn free_subnet(used: &[Ipv4Net]) -> Option<Ipv4Net> {
     let pool = Ipv4Net::new(Ipv4Addr::from(POOL.0), POOL.1).ok()?;
-    pool.subnets(24).ok()?.find(|subnet| !used.iter().any(|other| overlap(*subnet, *other)))
+    pool.subnets(24)
+        .ok()?
+        .find(|subnet| !used.iter().any(|other| overlap(*subnet, *other)))
 }
 
 /// Whether two subnets share an address.
@@ -24,9 +26,7 @@ pub fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
 /// The lowest address of the network that is free; `reserved` are taken in the same request.
 pub fn free_address(state: &State, network: &Network, reserved: &[Ipv4Addr]) -> Option<Ipv4Addr> {
     let mut hosts = network.subnet.hosts();
-    hosts.find(|address| {
-        *address != network.gateway && !reserved.contains(address) && state.holder(*address).is_none()
-    })
+    hosts.find(|address| *address != network.gateway && !reserved.contains(address) && state.holder(*address).is_none())
 }
 
 /// Checks that an endpoint of the network can have `address`; `what` names it in a fault.
@@ -42,13 +42,25 @@ pub fn check_address(what: &str, state: &State, network: &Network, address: Ipv4
         return Err(Fault::usage(what, format!("is the address of {subnet} itself"), remedy));
     }
     if address == subnet.broadcast() {
-        return Err(Fault::usage(what, format!("is the broadcast address of {subnet}"), remedy));
+        return Err(Fault::usage(
+            what,
+            format!("is the broadcast address of {subnet}"),
+            remedy,
+        ));
     }
     if address == network.gateway {
-        return Err(Fault::conflict(what, format!("is the gateway of network {name}"), remedy));
+        return Err(Fault::conflict(
+            what,
+            format!("is the gateway of network {name}"),
+            remedy,
+        ));
     }
     if let Some(holder) = state.holder(address) {
-        return Err(Fault::conflict(what, format!("is taken by endpoint {}", holder.name), remedy));
+        return Err(Fault::conflict(
+            what,
+            format!("is taken by endpoint {}", holder.name),
+            remedy,
+        ));
     }
     Ok(())
 }
@@ -61,7 +73,11 @@ pub fn check_gateway(subnet: Ipv4Net, gateway: Ipv4Addr) -> Result<(), Fault> {
         return Err(Fault::usage(what, format!("is outside of {subnet}"), remedy));
     }
     if gateway == subnet.network() || gateway == subnet.broadcast() {
-        return Err(Fault::usage(what, format!("is the network or broadcast address of {subnet}"), remedy));
+        return Err(Fault::usage(
+            what,
+            format!("is the network or broadcast address of {subnet}"),
+            remedy,
+        ));
     }
     Ok(())
 }
@@ -82,7 +98,10 @@ mod tests {
     #[test]
     fn the_first_free_subnet_is_taken() {
         assert_eq!(free_subnet(&[]), Some(net("10.88.0.0/24")));
-        assert_eq!(free_subnet(&[net("10.88.0.128/25"), net("10.88.1.7/32")]), Some(net("10.88.2.0/24")));
+        assert_eq!(
+            free_subnet(&[net("10.88.0.128/25"), net("10.88.1.7/32")]),
+            Some(net("10.88.2.0/24"))
+        );
         assert_eq!(free_subnet(&[net("10.0.0.0/8")]), None);
     }
 
@@ -95,7 +114,11 @@ mod tests {
         while let Some(address) = free_address(&state, &network, &taken) {
             taken.push(address);
         }
-        assert_eq!(taken, ["10.88.0.3", "10.88.0.4", "10.88.0.5", "10.88.0.6"].map(ip), "gateway .1, endpoint .2");
+        assert_eq!(
+            taken,
+            ["10.88.0.3", "10.88.0.4", "10.88.0.5", "10.88.0.6"].map(ip),
+            "gateway .1, endpoint .2"
+        );
         state.endpoints.clear();
         assert_eq!(free_address(&state, &network, &[]), Some(ip("10.88.0.2")));
     }

@@ -12,7 +12,11 @@ pub const ALIAS: &str = "netbridge:";
 /// The bridge of a network.
 pub fn bridge(instance: &str, network: &Name) -> String {
     let plain = format!("nb-{network}");
-    if plain.len() <= MAX_IFNAME { plain } else { format!("nb-{:08x}", short(instance, "net", network)) }
+    if plain.len() <= MAX_IFNAME {
+        plain
+    } else {
+        format!("nb-{:08x}", short(instance, "net", network))
+    }
 }
 
 /// The bridge's MAC.
@@ -50,7 +54,9 @@ fn short(instance: &str, kind: &str, object: &Name) -> u32 {
 /// FNV-1a, with a byte that no part contains between the parts.
 fn hash(parts: &[&str]) -> u64 {
     let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
@@ -65,9 +71,15 @@ mod tests {
     fn interface_names_fit_and_differ() {
         assert_eq!(bridge("default", &name("web")), "nb-web");
         let long = bridge("default", &name("fifteen-letters"));
-        assert!(is_ifname(&long) && long != bridge("other", &name("fifteen-letters")), "{long}");
+        assert!(
+            is_ifname(&long) && long != bridge("other", &name("fifteen-letters")),
+            "{long}"
+        );
         let veth = host_interface("default", &name("web"));
-        assert!(is_ifname(&veth) && veth != host_interface("default", &name("app")), "{veth}");
+        assert!(
+            is_ifname(&veth) && veth != host_interface("default", &name("app")),
+            "{veth}"
+        );
         assert_ne!(host_interface("a", &name("bc")), host_interface("ab", &name("c")));
     }
 

@@ -44,14 +44,34 @@ pub fn attach(
         && target.inode == host.inode
     {
         let why = "is the host's own network namespace";
-        faults.push(Fault::conflict(format!("namespace {}", request.netns), why, "give a container's"));
+        faults.push(Fault::conflict(
+            format!("namespace {}", request.netns),
+            why,
+            "give a container's",
+        ));
     }
-    let specs: Vec<_> = request.ips.iter().filter_map(|text| faults.keep(AddressSpec::parse("--ip", text))).collect();
-    let addresses = network.map(|net| choose_addresses(state, net, request, &specs, &mut faults)).unwrap_or_default();
-    let mac = choose_mac(state, host, network, request, (name.as_ref(), addresses.first()), &mut faults);
+    let specs: Vec<_> = request
+        .ips
+        .iter()
+        .filter_map(|text| faults.keep(AddressSpec::parse("--ip", text)))
+        .collect();
+    let addresses = network
+        .map(|net| choose_addresses(state, net, request, &specs, &mut faults))
+        .unwrap_or_default();
+    let mac = choose_mac(
+        state,
+        host,
+        network,
+        request,
+        (name.as_ref(), addresses.first()),
+        &mut faults,
+    );
     let ifname = target.and_then(|target| choose_ifname(target, request, &mut faults));
     let slot = faults.keep(free_slot(state));
-    let leftover = name.as_ref().and_then(|name| faults.keep(leftover_veth(host, name))).unwrap_or(false);
+    let leftover = name
+        .as_ref()
+        .and_then(|name| faults.keep(leftover_veth(host, name)))
+        .unwrap_or(false);
     faults.check()?;
     // What is missing here has left a fault above.
     let (Some(network), Some(name), Some(target), Some(mac), Some(ifname), Some(slot)) =
@@ -63,9 +83,13 @@ pub fn attach(
     let asked = specs.iter().find_map(|spec| spec.gateway);
     let usual = (!network.internal && !addresses.is_empty()).then_some(network.gateway);
     let wanted = asked.or(usual).filter(|_| request.default_route);
-    let mut plan = Plan { state: state.clone(), ..Plan::default() };
+    let mut plan = Plan {
+        state: state.clone(),
+        ..Plan::default()
+    };
     if target.default_route && asked.is_some() {
-        plan.warnings.push(format!("{} has a default route, which stays as it is", request.netns));
+        plan.warnings
+            .push(format!("{} has a default route, which stays as it is", request.netns));
     }
     let endpoint = Endpoint {
         network: network.name.clone(),
@@ -83,7 +107,10 @@ pub fn attach(
     };
     if leftover {
         let alias = names::alias(&host.instance, &endpoint.name);
-        plan.steps.push(Step::DeleteLink { name: endpoint.host_if.clone(), alias });
+        plan.steps.push(Step::DeleteLink {
+            name: endpoint.host_if.clone(),
+            alias,
+        });
     }
     attach_steps(&mut plan, network, endpoint);
     Ok(plan)
@@ -96,7 +123,10 @@ fn attach_steps(plan: &mut Plan, network: &Network, endpoint: Endpoint) {
         Step::CreateVeth(boxed()),
         Step::AddEndpoint(boxed()),
         Step::AttachPrograms(boxed()),
-        Step::JoinBridge { endpoint: boxed(), bridge: network.bridge.clone() },
+        Step::JoinBridge {
+            endpoint: boxed(),
+            bridge: network.bridge.clone(),
+        },
         Step::Configure(boxed()),
     ]);
     if plan.state.filter.is_some() {
@@ -109,7 +139,10 @@ fn attach_steps(plan: &mut Plan, network: &Network, endpoint: Endpoint) {
 /// Plans the disconnection of endpoints.
 pub fn detach(state: &State, host: &HostFacts, names: &[String]) -> Result<Plan, Faults> {
     let endpoints = find_all(names, |name| find_endpoint(state, name), |endpoint| &endpoint.name)?;
-    let mut plan = Plan { state: state.clone(), ..Plan::default() };
+    let mut plan = Plan {
+        state: state.clone(),
+        ..Plan::default()
+    };
     for endpoint in endpoints {
         detach_steps(&mut plan, host, endpoint);
     }
@@ -121,14 +154,21 @@ pub fn detach(state: &State, host: &HostFacts, names: &[String]) -> Result<Plan,
 
 /// The veth goes before its programs: without them its packets would reach the bridge unguarded.
 pub(super) fn detach_steps(plan: &mut Plan, host: &HostFacts, endpoint: &Endpoint) {
-    let (own, others) = plan.state.ports.drain(..).partition(|port| port.endpoint == endpoint.name);
+    let (own, others) = plan
+        .state
+        .ports
+        .drain(..)
+        .partition(|port| port.endpoint == endpoint.name);
     plan.state.ports = others;
     if !Vec::is_empty(&own) {
         plan.steps.push(Step::Unpublish(own));
     }
     let alias = names::alias(&host.instance, &endpoint.name);
     plan.steps.extend([
-        Step::DeleteLink { name: endpoint.host_if.clone(), alias },
+        Step::DeleteLink {
+            name: endpoint.host_if.clone(),
+            alias,
+        },
         Step::DetachPrograms(Box::new(endpoint.clone())),
         Step::RemoveEndpoint(Box::new(endpoint.clone())),
         Step::EndFlows(Box::new(endpoint.clone())),
@@ -144,11 +184,22 @@ fn choose_name(state: &State, request: &Attach, faults: &mut Faults) -> Option<N
         last.replace(':', "-")
     });
     let parsed = Name::parse("endpoint name", &text).map_err(|fault| {
-        if derived { Fault { remedy: "give one with --name".to_owned(), ..fault } } else { fault }
+        if derived {
+            Fault {
+                remedy: "give one with --name".to_owned(),
+                ..fault
+            }
+        } else {
+            fault
+        }
     });
     let name = faults.keep(parsed)?;
     if state.endpoint(name.as_str()).is_some() {
-        let remedy = if derived { "give another with --name" } else { "choose another, or detach it first" };
+        let remedy = if derived {
+            "give another with --name"
+        } else {
+            "choose another, or detach it first"
+        };
         faults.push(Fault::exists(format!("endpoint {name}"), "exists", remedy));
     }
     Some(name)
@@ -170,32 +221,53 @@ fn choose_addresses(
     if request.ips.is_empty() {
         let exhausted = || {
             let why = format!("has no free address left in {}", network.subnet);
-            Fault::conflict(format!("network {}", network.name), why, "detach an endpoint, or create a larger network")
+            Fault::conflict(
+                format!("network {}", network.name),
+                why,
+                "detach an endpoint, or create a larger network",
+            )
         };
         let free = faults.keep(ipam::free_address(state, network, &[]).ok_or_else(exhausted));
-        return free.and_then(|address| with_prefix(address, network.subnet.prefix_len())).into_iter().collect();
+        return free
+            .and_then(|address| with_prefix(address, network.subnet.prefix_len()))
+            .into_iter()
+            .collect();
     }
     if specs.len() > abi::LINK_ADDRS {
         let why = format!("are more than an endpoint can have, {}", abi::LINK_ADDRS);
-        faults.push(Fault::usage(format!("{} addresses", specs.len()), why, "leave some out"));
+        faults.push(Fault::usage(
+            format!("{} addresses", specs.len()),
+            why,
+            "leave some out",
+        ));
     }
     let mut seen = Vec::new();
     for spec in specs {
         faults.keep(ipam::check_address("--ip", state, network, spec.address));
         if seen.contains(&spec.address) {
-            faults.push(Fault::usage(format!("--ip {}", spec.address), "is given twice", "leave one out"));
+            faults.push(Fault::usage(
+                format!("--ip {}", spec.address),
+                "is given twice",
+                "leave one out",
+            ));
         }
         seen.push(spec.address);
         if let Some(gateway) = spec.gateway
             && (!network.subnet.contains(&gateway) || gateway == spec.address)
         {
-            let why = format!("the gateway cannot be reached in network {} ({})", network.name, network.subnet);
+            let why = format!(
+                "the gateway cannot be reached in network {} ({})",
+                network.name, network.subnet
+            );
             let remedy = format!("give one of the subnet, such as {}", network.gateway);
             faults.push(Fault::usage(format!("--ip {}@{gateway}", spec.address), why, remedy));
         }
     }
     let prefix = |spec: &AddressSpec| spec.prefix.unwrap_or(network.subnet.prefix_len());
-    specs.iter().filter_map(|spec| with_prefix(spec.address, prefix(spec))).collect()
+    specs
+        .iter()
+        .filter_map(|spec| with_prefix(spec.address, prefix(spec)))
+        .collect()
 }
 
 /// The MAC asked for, or one made of the first address, or of the name; no other station of the
@@ -219,7 +291,11 @@ fn choose_mac(
         faults.push(Fault::conflict(format!("MAC {mac}"), "is the gateway's", remedy));
     }
     if let Some(other) = state.members(&network.name).find(|endpoint| endpoint.mac == mac) {
-        faults.push(Fault::conflict(format!("MAC {mac}"), format!("is that of endpoint {}", other.name), remedy));
+        faults.push(Fault::conflict(
+            format!("MAC {mac}"),
+            format!("is that of endpoint {}", other.name),
+            remedy,
+        ));
     }
     Some(mac)
 }
@@ -228,14 +304,24 @@ fn choose_mac(
 fn choose_ifname(target: &TargetFacts, request: &Attach, faults: &mut Faults) -> Option<String> {
     let taken = |name: &str| target.links.iter().any(|link| link == name);
     let Some(name) = request.ifname.as_deref() else {
-        return (0..=target.links.len()).map(|number| format!("eth{number}")).find(|name| !taken(name));
+        return (0..=target.links.len())
+            .map(|number| format!("eth{number}"))
+            .find(|name| !taken(name));
     };
     if !names::is_ifname(name) {
         let remedy = "give 1 to 15 bytes without blanks, / or :";
-        faults.push(Fault::usage(format!("--ifname {name:?}"), "is not an interface name", remedy));
+        faults.push(Fault::usage(
+            format!("--ifname {name:?}"),
+            "is not an interface name",
+            remedy,
+        ));
     } else if taken(name) {
         let why = format!("exists in namespace {}", request.netns);
-        faults.push(Fault::exists(format!("--ifname {name}"), why, "choose another, or leave it out"));
+        faults.push(Fault::exists(
+            format!("--ifname {name}"),
+            why,
+            "choose another, or leave it out",
+        ));
     }
     Some(name.to_owned())
 }

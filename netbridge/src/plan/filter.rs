@@ -28,32 +28,64 @@ pub fn filter_load(state: &State, host: &HostFacts, file: &str, text: &str) -> R
         }
     }
     faults.check()?;
-    let filter = Some(FilterSource { file: file.to_owned(), text: text.to_owned() });
-    Ok(Plan { steps: vec![Step::SwapFilter], state: State { filter, ..state.clone() }, warnings: Vec::new() })
+    let filter = Some(FilterSource {
+        file: file.to_owned(),
+        text: text.to_owned(),
+    });
+    Ok(Plan {
+        steps: vec![Step::SwapFilter],
+        state: State {
+            filter,
+            ..state.clone()
+        },
+        warnings: Vec::new(),
+    })
 }
 
 /// Plans that everything is accepted.
 pub fn filter_flush(state: &State, host: &HostFacts) -> Result<Plan, Faults> {
     check_loaded(state, host.loaded, &host.instance)?;
-    let steps = if state.filter.is_some() { vec![Step::SwapFilter] } else { Vec::new() };
-    Ok(Plan { steps, state: State { filter: None, ..state.clone() }, warnings: Vec::new() })
+    let steps = if state.filter.is_some() {
+        vec![Step::SwapFilter]
+    } else {
+        Vec::new()
+    };
+    Ok(Plan {
+        steps,
+        state: State {
+            filter: None,
+            ..state.clone()
+        },
+        warnings: Vec::new(),
+    })
 }
 
 /// What a name after `-i` or `-o` stands for: a network, by its name or its bridge's; an endpoint,
 /// by its name; else an interface of the host. The first that fits.
 pub fn interface_names(state: &State, links: &[LinkInfo]) -> impl Fn(&str) -> Interface {
     move |name| {
-        if let Some(network) = state.networks.iter().find(|network| network.name == *name || network.bridge == name) {
+        if let Some(network) = state
+            .networks
+            .iter()
+            .find(|network| network.name == *name || network.bridge == name)
+        {
             return Interface::Network(network.id);
         }
         if let Some(endpoint) = state.endpoint(name) {
             return Interface::Device(endpoint.ifindex);
         }
-        links.iter().find(|link| link.name == name).map_or(Interface::Gone, |link| Interface::Device(link.index))
+        links
+            .iter()
+            .find(|link| link.name == name)
+            .map_or(Interface::Gone, |link| Interface::Device(link.index))
     }
 }
 
 fn no_network(host: &HostFacts) -> Fault {
     let what = format!("instance {}", host.instance);
-    Fault::not_found(what, "has no network to filter", "create one first: `netbridge net create NAME`")
+    Fault::not_found(
+        what,
+        "has no network to filter",
+        "create one first: `netbridge net create NAME`",
+    )
 }

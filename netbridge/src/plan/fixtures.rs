@@ -52,7 +52,9 @@ pub(crate) fn state() -> State {
             port: 8080,
         }],
         filter: None,
-        local: ["192.0.2.1", "10.88.0.1"].map(|address| address.parse().unwrap()).into(),
+        local: ["192.0.2.1", "10.88.0.1"]
+            .map(|address| address.parse().unwrap())
+            .into(),
     }
 }
 
@@ -70,9 +72,14 @@ pub(crate) fn host() -> HostFacts {
         addresses: [(1, "127.0.0.1/8"), (2, "192.0.2.1/24"), (10, "10.88.0.1/29")]
             .map(|(index, net)| (index, net.parse().unwrap()))
             .into(),
-        routes: [(2, "0.0.0.0/0"), (2, "192.0.2.0/24"), (2, "172.16.0.0/12"), (10, "10.88.0.0/29")]
-            .map(|(index, net)| (index, net.parse().unwrap()))
-            .into(),
+        routes: [
+            (2, "0.0.0.0/0"),
+            (2, "192.0.2.0/24"),
+            (2, "172.16.0.0/12"),
+            (10, "10.88.0.0/29"),
+        ]
+        .map(|(index, net)| (index, net.parse().unwrap()))
+        .into(),
         listeners: Vec::new(),
     }
 }
@@ -89,7 +96,11 @@ pub(crate) fn fresh_host() -> HostFacts {
 
 /// A namespace with nothing but `lo`.
 pub(crate) fn target() -> TargetFacts {
-    TargetFacts { inode: 8, links: vec!["lo".to_owned()], default_route: false }
+    TargetFacts {
+        inode: 8,
+        links: vec!["lo".to_owned()],
+        default_route: false,
+    }
 }
 
 /// An Ethernet interface that is up.

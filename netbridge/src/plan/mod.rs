@@ -33,13 +33,25 @@ pub struct Plan {
 
 /// The network called `name`.
 fn find_network<'a>(state: &'a State, name: &str) -> Result<&'a Network, Fault> {
-    let missing = || Fault::not_found(format!("network {name}"), "does not exist", "`netbridge net ls` lists those that do");
+    let missing = || {
+        Fault::not_found(
+            format!("network {name}"),
+            "does not exist",
+            "`netbridge net ls` lists those that do",
+        )
+    };
     state.network(name).ok_or_else(missing)
 }
 
 /// The endpoint called `name`.
 fn find_endpoint<'a>(state: &'a State, name: &str) -> Result<&'a Endpoint, Fault> {
-    let missing = || Fault::not_found(format!("endpoint {name}"), "does not exist", "`netbridge ep ls` lists those that do");
+    let missing = || {
+        Fault::not_found(
+            format!("endpoint {name}"),
+            "does not exist",
+            "`netbridge ep ls` lists those that do",
+        )
+    };
     state.endpoint(name).ok_or_else(missing)
 }
 
@@ -68,7 +80,12 @@ fn check_loaded(state: &State, loaded: bool, instance: &str) -> Result<(), Fault
     if state.is_empty() || loaded {
         return Ok(());
     }
-    let names = state.networks.iter().map(|network| network.name.as_str()).collect::<Vec<_>>().join(" ");
+    let names = state
+        .networks
+        .iter()
+        .map(|network| network.name.as_str())
+        .collect::<Vec<_>>()
+        .join(" ");
     Err(Fault::conflict(
         format!("instance {instance}"),
         "its programs and maps are gone: the machine was restarted, or their pins were removed",

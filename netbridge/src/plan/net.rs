@@ -31,11 +31,18 @@ pub fn net_create(state: &State, host: &HostFacts, request: &NetCreate) -> Resul
     let name = faults.keep(Name::parse("network name", &request.name)).filter(|name| {
         let free = state.network(name.as_str()).is_none();
         if !free {
-            faults.push(Fault::exists(format!("network {name}"), "exists", "choose another name, or remove it first"));
+            faults.push(Fault::exists(
+                format!("network {name}"),
+                "exists",
+                "choose another name, or remove it first",
+            ));
         }
         free
     });
-    let leftover = name.as_ref().and_then(|name| faults.keep(leftover_bridge(host, name))).flatten();
+    let leftover = name
+        .as_ref()
+        .and_then(|name| faults.keep(leftover_bridge(host, name)))
+        .flatten();
     let subnet = choose_subnet(state, host, request, leftover.map(|link| link.index), &mut faults);
     let gateway = faults.keep_given(request.gateway.as_deref(), |text| {
         let gateway = parse_ipv4("--gateway", text)?;
@@ -54,11 +61,17 @@ pub fn net_create(state: &State, host: &HostFacts, request: &NetCreate) -> Resul
     }
     let id = faults.keep(state.free_network_id().ok_or_else(|| {
         let most = abi::MAX_NETWORKS - 1;
-        Fault::conflict(format!("network {}", request.name), format!("would be one more than {most}"), "remove another first")
+        Fault::conflict(
+            format!("network {}", request.name),
+            format!("would be one more than {most}"),
+            "remove another first",
+        )
     }));
     faults.check()?;
     // What is missing here has left a fault above.
-    let (Some(name), Some(subnet), Some(id)) = (name, subnet, id) else { return Err(Faults::default()) };
+    let (Some(name), Some(subnet), Some(id)) = (name, subnet, id) else {
+        return Err(Faults::default());
+    };
 
     let network = Network {
         id,
@@ -67,7 +80,10 @@ pub fn net_create(state: &State, host: &HostFacts, request: &NetCreate) -> Resul
         bridge: names::bridge(&host.instance, &name),
         ifindex: 0,
         mac: names::bridge_mac(&host.instance, &name),
-        mtu: request.mtu.or(uplink.as_ref().map(|uplink| uplink.mtu)).unwrap_or(DEFAULT_MTU),
+        mtu: request
+            .mtu
+            .or(uplink.as_ref().map(|uplink| uplink.mtu))
+            .unwrap_or(DEFAULT_MTU),
         uplink: uplink.as_ref().map(|uplink| uplink.name.clone()),
         internal: request.internal,
         masquerade: request.masquerade,
@@ -88,7 +104,10 @@ fn create_steps(state: &State, host: &HostFacts, network: Network, uplink: Optio
     }
     if leftover {
         let alias = names::alias(&host.instance, &network.name);
-        steps.push(Step::DeleteLink { name: network.bridge.clone(), alias });
+        steps.push(Step::DeleteLink {
+            name: network.bridge.clone(),
+            alias,
+        });
     }
     steps.push(Step::CreateBridge(Box::new(network.clone())));
     if let Some(uplink) = uplink
@@ -113,7 +132,11 @@ fn create_steps(state: &State, host: &HostFacts, network: Network, uplink: Optio
         steps.push(Step::SwapFilter);
     }
     steps.push(Step::SetUp(bridge));
-    Plan { steps, state: next, warnings: Vec::new() }
+    Plan {
+        steps,
+        state: next,
+        warnings: Vec::new(),
+    }
 }
 
 /// Plans the removal of networks; with `force`, their endpoints go first.
@@ -121,18 +144,27 @@ pub fn net_remove(state: &State, host: &HostFacts, names: &[String], force: bool
     let networks = find_all(names, |name| find_network(state, name), |network| &network.name)?;
     let mut faults = Faults::default();
     for network in networks.iter().filter(|_| !force) {
-        let members: Vec<_> = state.members(&network.name).map(|endpoint| endpoint.name.as_str()).collect();
+        let members: Vec<_> = state
+            .members(&network.name)
+            .map(|endpoint| endpoint.name.as_str())
+            .collect();
         if !members.is_empty() {
             faults.push(Fault::conflict(
                 format!("network {}", network.name),
                 format!("has endpoints: {}", members.join(", ")),
-                format!("detach them first (`netbridge detach {}`), or add --force", members.join(" ")),
+                format!(
+                    "detach them first (`netbridge detach {}`), or add --force",
+                    members.join(" ")
+                ),
             ));
         }
     }
     faults.check()?;
 
-    let mut plan = Plan { state: state.clone(), ..Plan::default() };
+    let mut plan = Plan {
+        state: state.clone(),
+        ..Plan::default()
+    };
     for network in networks {
         for endpoint in state.members(&network.name) {
             detach_steps(&mut plan, host, endpoint);
@@ -148,7 +180,10 @@ pub fn net_remove(state: &State, host: &HostFacts, names: &[String], force: bool
             plan.state.uplinks.retain(|other| other.name != uplink.name);
         }
         let alias = names::alias(&host.instance, &network.name);
-        plan.steps.push(Step::DeleteLink { name: network.bridge.clone(), alias });
+        plan.steps.push(Step::DeleteLink {
+            name: network.bridge.clone(),
+            alias,
+        });
     }
     if plan.state.is_empty() {
         plan.state = State::default();
@@ -185,7 +220,11 @@ fn choose_subnet(
         let subnet = faults.keep(parse_subnet("--subnet", text))?;
         if let Some((_, holder)) = used.iter().find(|(other, _)| ipam::overlap(subnet, *other)) {
             let remedy = "choose another, or leave it out to take a free one";
-            faults.push(Fault::conflict(format!("--subnet {subnet}"), format!("overlaps {holder}"), remedy));
+            faults.push(Fault::conflict(
+                format!("--subnet {subnet}"),
+                format!("overlaps {holder}"),
+                remedy,
+            ));
         }
         return Some(subnet);
     }
@@ -196,8 +235,16 @@ fn choose_subnet(
 
 /// Every subnet in use on the host, with words for what uses it.
 fn used_subnets(state: &State, host: &HostFacts, leftover: Option<u32>) -> Vec<(Ipv4Net, String)> {
-    let device = |index: u32| host.links.iter().find(|link| link.index == index).map_or("?", |link| &link.name);
-    let networks = state.networks.iter().map(|network| (network.subnet, format!("network {} ({})", network.name, network.subnet)));
+    let device = |index: u32| {
+        host.links
+            .iter()
+            .find(|link| link.index == index)
+            .map_or("?", |link| &link.name)
+    };
+    let networks = state
+        .networks
+        .iter()
+        .map(|network| (network.subnet, format!("network {} ({})", network.name, network.subnet)));
     let alive = |(index, _): &&(u32, Ipv4Net)| Some(*index) != leftover;
     let addresses = host.addresses.iter().filter(alive);
     let addresses = addresses.map(|(index, net)| (net.trunc(), format!("the address {net} of {}", device(*index))));
@@ -211,31 +258,58 @@ fn choose_uplink(state: &State, host: &HostFacts, request: &NetCreate, faults: &
     let name = request.uplink.as_deref()?;
     let what = format!("--uplink {name}");
     if request.internal {
-        faults.push(Fault::usage(what.as_str(), "contradicts --internal", "leave one of them out"));
+        faults.push(Fault::usage(
+            what.as_str(),
+            "contradicts --internal",
+            "leave one of them out",
+        ));
     }
     if let Some(uplink) = state.uplink(name) {
         return Some(uplink.clone());
     }
     let Some(link) = host.link(name) else {
-        faults.push(Fault::not_found(what, "no such interface on the host", "`ip link` lists those there are"));
+        faults.push(Fault::not_found(
+            what,
+            "no such interface on the host",
+            "`ip link` lists those there are",
+        ));
         return None;
     };
     let ours = |alias: &String| alias.starts_with(names::ALIAS);
     if link.alias.as_ref().is_some_and(ours) {
-        faults.push(Fault::conflict(what, "is an interface of netbridge itself", "give one that leads outside"));
+        faults.push(Fault::conflict(
+            what,
+            "is an interface of netbridge itself",
+            "give one that leads outside",
+        ));
         return None;
     }
     let Some(mac) = link.mac.filter(|_| link.ethernet && name != "lo") else {
-        faults.push(Fault::conflict(what, "is not an Ethernet interface", "give one that is"));
+        faults.push(Fault::conflict(
+            what,
+            "is not an Ethernet interface",
+            "give one that is",
+        ));
         return None;
     };
     let addresses: Vec<Ipv4Addr> = host.addresses_of(link.index).take(abi::LINK_ADDRS).collect();
     if addresses.is_empty() {
-        faults.push(Fault::conflict(what, "has no IPv4 address", format!("give it one: `ip addr add … dev {name}`")));
+        faults.push(Fault::conflict(
+            what,
+            "has no IPv4 address",
+            format!("give it one: `ip addr add … dev {name}`"),
+        ));
         return None;
     }
     let slot = faults.keep(free_slot(state))?;
-    Some(Uplink { name: name.to_owned(), ifindex: link.index, slot, mac: MacAddr(mac), mtu: link.mtu, addresses })
+    Some(Uplink {
+        name: name.to_owned(),
+        ifindex: link.index,
+        slot,
+        mac: MacAddr(mac),
+        mtu: link.mtu,
+        addresses,
+    })
 }
 
 /// A traffic slot for one more endpoint or uplink.
@@ -248,7 +322,11 @@ pub(super) fn free_slot(state: &State) -> Result<u32, Fault> {
 
 /// The addresses of the host itself: of its interfaces, and the gateways.
 fn local_addresses<'a>(host: &HostFacts, networks: impl Iterator<Item = &'a Network>) -> BTreeSet<Ipv4Addr> {
-    let own = host.addresses.iter().map(|(_, net)| net.addr()).filter(|address| !address.is_loopback());
+    let own = host
+        .addresses
+        .iter()
+        .map(|(_, net)| net.addr())
+        .filter(|address| !address.is_loopback());
     own.chain(networks.map(|network| network.gateway)).collect()
 }
 

@@ -125,18 +125,36 @@ impl fmt::Display for Step {
             Self::AddUplink(uplink) => write!(f, "attach the uplink programs to {}", uplink.name),
             Self::RemoveUplink(uplink) => write!(f, "detach the uplink programs from {}", uplink.name),
             Self::CreateVeth(endpoint) => {
-                write!(f, "create veth {} with {} in {}", endpoint.host_if, endpoint.ifname, endpoint.netns)
+                write!(
+                    f,
+                    "create veth {} with {} in {}",
+                    endpoint.host_if, endpoint.ifname, endpoint.netns
+                )
             }
             Self::AddEndpoint(endpoint) => {
-                write!(f, "add endpoint {} ({}, {})", endpoint.name, endpoint.mac, list(&endpoint.addresses))
+                write!(
+                    f,
+                    "add endpoint {} ({}, {})",
+                    endpoint.name,
+                    endpoint.mac,
+                    list(&endpoint.addresses)
+                )
             }
             Self::RemoveEndpoint(endpoint) => write!(f, "remove endpoint {}", endpoint.name),
             Self::AttachPrograms(endpoint) => write!(f, "attach the container programs to {}", endpoint.host_if),
             Self::DetachPrograms(endpoint) => write!(f, "detach the container programs from {}", endpoint.host_if),
             Self::JoinBridge { endpoint, bridge } => write!(f, "make {} a port of {bridge}", endpoint.host_if),
             Self::Configure(endpoint) => {
-                write!(f, "configure {} in {}: {}", endpoint.ifname, endpoint.netns, list(&endpoint.addresses))?;
-                endpoint.gateway.map_or(Ok(()), |gateway| write!(f, ", default via {gateway}"))
+                write!(
+                    f,
+                    "configure {} in {}: {}",
+                    endpoint.ifname,
+                    endpoint.netns,
+                    list(&endpoint.addresses)
+                )?;
+                endpoint
+                    .gateway
+                    .map_or(Ok(()), |gateway| write!(f, ", default via {gateway}"))
             }
             Self::SetUp(name) => write!(f, "set {name} up"),
             Self::DeleteLink { name, .. } => write!(f, "delete interface {name}"),
