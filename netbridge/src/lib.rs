@@ -4,3 +4,5 @@ pub mod model;
 pub mod ops;
 pub mod state;
 pub mod store;
+pub mod netlink;
+pub mod netns;
