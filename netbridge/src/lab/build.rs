@@ -20,8 +20,10 @@ pub(super) const OUTSIDE_IFNAME: &str = "eth0";
 
 /// Settings of the lab's host namespace, which is ours: it routes, and bridged packets do not visit
 /// netfilter. The second is absent where the kernel has no `br_netfilter`.
-const HOST_SETTINGS: [(&str, &str); 2] =
-    [("/proc/sys/net/ipv4/ip_forward", "1"), ("/proc/sys/net/bridge/bridge-nf-call-iptables", "0")];
+const HOST_SETTINGS: [(&str, &str); 2] = [
+    ("/proc/sys/net/ipv4/ip_forward", "1"),
+    ("/proc/sys/net/bridge/bridge-nf-call-iptables", "0"),
+];
 
 /// Builds everything; on failure what was built is left for `lab down`.
 pub(super) fn build(options: &Options, topology: &Topology, record: &mut Record) -> Result<Vec<String>, Failure> {
@@ -141,7 +143,10 @@ async fn link_end(netlink: &Netlink, own: &LinkEnd, peer: &LinkEnd) -> anyhow::R
 
 /// Gives an interface its address and sets it up.
 async fn address(netlink: &Netlink, ifname: &str, address: Ipv4Net) -> anyhow::Result<u32> {
-    let link = netlink.link(ifname).await?.ok_or_else(|| anyhow!("interface {ifname} has gone"))?;
+    let link = netlink
+        .link(ifname)
+        .await?
+        .ok_or_else(|| anyhow!("interface {ifname} has gone"))?;
     netlink.add_address(link.index, address.into()).await?;
     netlink.set_up(link.index).await?;
     Ok(link.index)
@@ -149,5 +154,12 @@ async fn address(netlink: &Netlink, ifname: &str, address: Ipv4Net) -> anyhow::R
 
 async fn route(netlink: &Netlink, index: u32, dst: Ipv4Net, via: Option<IpAddr>) -> anyhow::Result<()> {
     let dst = IpNet::V4(dst);
-    Ok(netlink.add_route(&Route { dst, via, index, onlink: false }).await?)
+    Ok(netlink
+        .add_route(&Route {
+            dst,
+            via,
+            index,
+            onlink: false,
+        })
+        .await?)
 }

@@ -9,9 +9,7 @@ use toml::Spanned;
 
 use super::file::{self, Places};
 use super::topology::{Link, LinkEnd, Outside, namespace};
-use crate::model::{
-    AddressSpec, Attach, Faults, MacAddr, Name, NetCreate, PortSpec, Ports, parse_ipv4, parse_subnet,
-};
+use crate::model::{AddressSpec, Attach, Faults, MacAddr, Name, NetCreate, PortSpec, Ports, parse_ipv4, parse_subnet};
 use crate::state::FilterSource;
 
 /// What the host's end of the uplink is called where the file does not say.
@@ -29,12 +27,19 @@ pub(super) struct Check<'a> {
     faults: Faults,
     /// Who has which address.
     addresses: BTreeMap<Ipv4Addr, String>,
+    /// The published ports so far.
+    ports: Vec<PortSpec>,
 }
 
 impl<'a> Check<'a> {
     /// Nothing checked yet.
     pub(super) fn new(places: Places<'a>) -> Self {
-        Self { places, faults: Faults::default(), addresses: BTreeMap::new() }
+        Self {
+            places,
+            faults: Faults::default(),
+            addresses: BTreeMap::new(),
+            ports: Vec::new(),
+        }
     }
 
     /// `Ok` if nothing is at fault.
@@ -59,12 +64,18 @@ impl<'a> Check<'a> {
     pub(super) fn nodes(&mut self, written: &[file::Node]) -> Vec<Name> {
         let mut nodes: Vec<Name> = Vec::new();
         for node in written {
-            let Some(name) = self.name("node", &node.name) else { continue };
+            let Some(name) = self.name("node", &node.name) else {
+                continue;
+            };
             if RESERVED.contains(&name.as_str()) {
-                let fault = self.places.fault(&node.name, "node", "is a name the lab needs itself", "rename it");
+                let fault = self
+                    .places
+                    .fault(&node.name, "node", "is a name the lab needs itself", "rename it");
                 self.faults.push(fault);
             } else if nodes.contains(&name) {
-                let fault = self.places.fault(&node.name, "node", "exists already", "rename one of the two");
+                let fault = self
+                    .places
+                    .fault(&node.name, "node", "exists already", "rename one of the two");
                 self.faults.push(fault);
             }
             nodes.push(name);
@@ -80,7 +91,11 @@ impl<'a> Check<'a> {
         };
         let host = self.address("the host on its uplink", &written.host);
         let address = self.address("the outside", &written.address);
-        let routes = written.routes.iter().filter_map(|route| self.subnet("route", route)).collect();
+        let routes = written
+            .routes
+            .iter()
+            .filter_map(|route| self.subnet("route", route))
+            .collect();
         let mtu = self.mtu(written.mtu.as_ref()).unwrap_or(1500);
         let (host, address) = (host?, address?);
         if !host.contains(&address.addr()) || !address.contains(&host.addr()) {
@@ -89,7 +104,13 @@ impl<'a> Check<'a> {
             let fault = self.places.fault(&written.address, "address", why, remedy);
             self.faults.push(fault);
         }
-        Some(Outside { uplink: uplink?, host, address, routes, mtu })
+        Some(Outside {
+            uplink: uplink?,
+            host,
+            address,
+            routes,
+            mtu,
+        })
     }
 
     /// Networks with names and subnets of their own, as requests; with each its subnet, where that could be read.
@@ -102,7 +123,9 @@ impl<'a> Check<'a> {
         for network in written {
             self.name("network", &network.name);
             if networks.iter().any(|(other, _)| other.name == *network.name.get_ref()) {
-                let fault = self.places.fault(&network.name, "network", "exists already", "rename one of the two");
+                let fault = self
+                    .places
+                    .fault(&network.name, "network", "exists already", "rename one of the two");
                 self.faults.push(fault);
             }
             let subnet = self.subnet("subnet", &network.subnet);
@@ -125,7 +148,9 @@ impl<'a> Check<'a> {
                 name: network.name.get_ref().clone(),
                 subnet: Some(network.subnet.get_ref().clone()),
                 gateway: network.gateway.as_ref().map(|gateway| gateway.get_ref().clone()),
-                uplink: outside.filter(|_| !network.internal).map(|outside| outside.uplink.clone()),
+                uplink: outside
+                    .filter(|_| !network.internal)
+                    .map(|outside| outside.uplink.clone()),
                 mtu: network.mtu.as_ref().map(|mtu| *mtu.get_ref()),
                 internal: network.internal,
                 masquerade: network.masquerade,
@@ -159,7 +184,9 @@ impl<'a> Check<'a> {
     fn link_end(&mut self, written: &file::LinkEnd, nodes: &[Name]) -> Option<LinkEnd> {
         let node = nodes.iter().find(|node| **node == **written.node.get_ref()).cloned();
         if node.is_none() {
-            let fault = self.places.fault(&written.node, "node", "does not exist", "name one of [[nodes]]");
+            let fault = self
+                .places
+                .fault(&written.node, "node", "does not exist", "name one of [[nodes]]");
             self.faults.push(fault);
         }
         let ifname = match &written.ifname {
@@ -167,7 +194,11 @@ impl<'a> Check<'a> {
             None => Some("eth0".to_owned()),
         };
         let address = self.address(written.node.get_ref(), &written.address);
-        Some(LinkEnd { node: node?, ifname: ifname?, address: address? })
+        Some(LinkEnd {
+            node: node?,
+            ifname: ifname?,
+            address: address?,
+        })
     }
 
     /// Connections to networks that exist, and published ports, as requests.
@@ -183,13 +214,18 @@ impl<'a> Check<'a> {
             let name = node.name.get_ref();
             for (index, written) in node.attach.iter().enumerate() {
                 // The first connection is called after its node, another after node and network.
-                let endpoint =
-                    if index == 0 { name.clone() } else { format!("{name}-{}", written.net.get_ref()) };
+                let endpoint = if index == 0 {
+                    name.clone()
+                } else {
+                    format!("{name}-{}", written.net.get_ref())
+                };
                 let checked = Name::parse("endpoint", &endpoint).map_err(|f| self.places.placed(&written.net, f));
                 self.faults.keep(checked);
                 if attachments.iter().any(|other| other.name.as_ref() == Some(&endpoint)) {
                     let why = format!("makes a second endpoint {endpoint}");
-                    let fault = self.places.fault(&written.net, "net", why, "rename a node or connect it once");
+                    let fault = self
+                        .places
+                        .fault(&written.net, "net", why, "rename a node or connect it once");
                     self.faults.push(fault);
                 }
                 self.attachment(written, &endpoint, networks);
@@ -209,15 +245,14 @@ impl<'a> Check<'a> {
         (attachments, ports)
     }
 
-    fn attachment(
-        &mut self,
-        written: &file::Attachment,
-        endpoint: &str,
-        networks: &[(NetCreate, Option<Ipv4Net>)],
-    ) {
-        let network = networks.iter().find(|(network, _)| network.name == *written.net.get_ref());
+    fn attachment(&mut self, written: &file::Attachment, endpoint: &str, networks: &[(NetCreate, Option<Ipv4Net>)]) {
+        let network = networks
+            .iter()
+            .find(|(network, _)| network.name == *written.net.get_ref());
         if network.is_none() {
-            let fault = self.places.fault(&written.net, "net", "does not exist", "name one of [[networks]]");
+            let fault = self
+                .places
+                .fault(&written.net, "net", "does not exist", "name one of [[networks]]");
             self.faults.push(fault);
         }
         for ip in &written.ips {
@@ -244,21 +279,27 @@ impl<'a> Check<'a> {
     ) {
         let Some(first_spec) = node.publish.first() else { return };
         let reachable = node.attach.first().is_some_and(|first| {
-            networks.iter().any(|(network, _)| network.name == *first.net.get_ref() && !network.internal)
+            networks
+                .iter()
+                .any(|(network, _)| network.name == *first.net.get_ref() && !network.internal)
         });
         if !reachable || !outside {
             let why = "needs [outside] and a first connection to a network that is not internal";
-            let fault = self.places.fault(first_spec, "publish", why, "add them, or publish nothing");
+            let fault = self
+                .places
+                .fault(first_spec, "publish", why, "add them, or publish nothing");
             self.faults.push(fault);
         }
         for written in &node.publish {
             let parsed = PortSpec::parse(written.get_ref()).map_err(|fault| self.places.placed(written, fault));
             let Some(spec) = self.faults.keep(parsed) else { continue };
-            let taken = ports.iter().flat_map(|other| &other.specs).filter_map(|other| PortSpec::parse(other).ok());
-            if taken.clone().any(|other| collide(&spec, &other)) {
-                let fault = self.places.fault(written, "publish", "is taken on the host", "take another host port");
+            if self.ports.iter().any(|taken| collide(&spec, taken)) {
+                let fault = self
+                    .places
+                    .fault(written, "publish", "is taken on the host", "take another host port");
                 self.faults.push(fault);
             }
+            self.ports.push(spec);
         }
         ports.push(Ports {
             endpoint: node.name.get_ref().clone(),
@@ -274,7 +315,10 @@ impl<'a> Check<'a> {
     ) -> Option<FilterSource> {
         let file = named.get_ref();
         match read(file) {
-            Ok(text) => Some(FilterSource { file: file.clone(), text }),
+            Ok(text) => Some(FilterSource {
+                file: file.clone(),
+                text,
+            }),
             Err(error) => {
                 let remedy = "name a file beside this one, in iptables-save syntax";
                 let fault = self.places.fault(named, "filter", error.to_string(), remedy);
@@ -293,7 +337,9 @@ impl<'a> Check<'a> {
     fn address(&mut self, owner: &str, written: &Spanned<String>) -> Option<Ipv4Net> {
         let Ok(net) = written.get_ref().parse::<Ipv4Net>() else {
             let remedy = "write IP/PREFIX, such as 198.51.100.1/24";
-            let fault = self.places.fault(written, "address", "is not an IPv4 address and prefix", remedy);
+            let fault = self
+                .places
+                .fault(written, "address", "is not an IPv4 address and prefix", remedy);
             self.faults.push(fault);
             return None;
         };
@@ -313,7 +359,9 @@ impl<'a> Check<'a> {
 
     fn claim(&mut self, written: &Spanned<String>, address: Ipv4Addr, owner: &str) {
         if let Some(other) = self.addresses.insert(address, owner.to_owned()) {
-            let fault = self.places.fault(written, "address", format!("belongs to {other}"), "take another");
+            let fault = self
+                .places
+                .fault(written, "address", format!("belongs to {other}"), "take another");
             self.faults.push(fault);
         }
     }
@@ -333,7 +381,9 @@ impl<'a> Check<'a> {
     fn mtu(&mut self, written: Option<&Spanned<u32>>) -> Option<u32> {
         let mtu = *written?.get_ref();
         if !(576..=65_535).contains(&mtu) {
-            let fault = self.places.fault(written?, "mtu", "is out of range", "give 576 to 65535");
+            let fault = self
+                .places
+                .fault(written?, "mtu", "is out of range", "give 576 to 65535");
             self.faults.push(fault);
         }
         Some(mtu)

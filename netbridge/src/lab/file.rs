@@ -147,11 +147,18 @@ impl<'a> Places<'a> {
         why: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Fault {
-        Fault::usage(format!("{}: {what} {}", self.line(value.span()), value.get_ref()), why, remedy)
+        Fault::usage(
+            format!("{}: {what} {}", self.line(value.span()), value.get_ref()),
+            why,
+            remedy,
+        )
     }
 
     /// Puts the value's place in front of a fault of it.
     pub(super) fn placed<T>(&self, value: &Spanned<T>, fault: Fault) -> Fault {
-        Fault { what: format!("{}: {}", self.line(value.span()), fault.what), ..fault }
+        Fault {
+            what: format!("{}: {}", self.line(value.span()), fault.what),
+            ..fault
+        }
     }
 }

@@ -46,14 +46,21 @@ pub async fn up(options: &Options, topology: &Topology) -> Result<Up, Failure> {
     };
     refuse_existing(&record)?;
     if options.dry_run {
-        return Ok(Up { record, warnings: Vec::new() });
+        return Ok(Up {
+            record,
+            warnings: Vec::new(),
+        });
     }
     record.save()?;
     match build::build(options, topology, &mut record) {
         Ok(warnings) => Ok(Up { record, warnings }),
         Err(failure) => {
             let left = remove(options, &record);
-            Err(if left.is_empty() { failure } else { burdened(failure, &record, &left) })
+            Err(if left.is_empty() {
+                failure
+            } else {
+                burdened(failure, &record, &left)
+            })
         }
     }
 }
@@ -66,7 +73,11 @@ pub async fn down(options: &Options, name: Option<&str>) -> Result<Record, Failu
     // Another `down` may have been faster.
     let record = record::pick(name)?;
     let errors = remove(options, &record);
-    if errors.is_empty() { Ok(record) } else { Err(incomplete(&record, &errors).into()) }
+    if errors.is_empty() {
+        Ok(record)
+    } else {
+        Err(incomplete(&record, &errors).into())
+    }
 }
 
 /// Replaces this process by `command` inside a node, `host` and `outside` included; returns only if it cannot.
@@ -75,7 +86,11 @@ pub fn exec(name: Option<&str>, node: &str, command: &[OsString]) -> Result<Infa
     let wanted = topology::namespace(&record.name, node);
     if !record.namespaces().contains(&wanted) {
         let nodes: Vec<&str> = record.nodes.iter().map(Name::as_str).collect();
-        let remedy = format!("name one of: {}, host{}", nodes.join(", "), if record.outside { ", outside" } else { "" });
+        let remedy = format!(
+            "name one of: {}, host{}",
+            nodes.join(", "),
+            if record.outside { ", outside" } else { "" }
+        );
         return Err(Fault::not_found(format!("node {node}"), format!("is not in lab {}", record.name), remedy).into());
     }
     let Some((program, arguments)) = command.split_first() else {
@@ -83,23 +98,32 @@ pub fn exec(name: Option<&str>, node: &str, command: &[OsString]) -> Result<Infa
     };
     build::open(&wanted)?.enter().map_err(anyhow::Error::from)?;
     let error = Command::new(program).args(arguments).exec();
-    Err(anyhow::Error::from(error).context(format!("cannot run {}", program.to_string_lossy())).into())
+    Err(anyhow::Error::from(error)
+        .context(format!("cannot run {}", program.to_string_lossy()))
+        .into())
 }
 
 async fn lock(name: &Name) -> Result<crate::store::Lock, Failure> {
-    Ok(Store::new(&format!("lab-{name}")).lock().await.map_err(anyhow::Error::from)?)
+    Ok(Store::new(&format!("lab-{name}"))
+        .lock()
+        .await
+        .map_err(anyhow::Error::from)?)
 }
 
 /// A lab of that name, or namespaces that it would make.
 fn refuse_existing(record: &Record) -> Result<(), Failure> {
     if record::find(&record.name)?.is_some() {
-        let remedy = format!("take it down with `netbridge lab down --name {}`, or choose another name", record.name);
+        let remedy = format!(
+            "take it down with `netbridge lab down --name {}`, or choose another name",
+            record.name
+        );
         return Err(Fault::exists(format!("lab {}", record.name), "exists already", remedy).into());
     }
     let taken = record.namespaces().into_iter().filter(|name| build::open(name).is_ok());
     let remedy = "remove it with `ip netns del`, or choose another name for the lab";
-    let faults: Faults =
-        taken.map(|name| Fault::exists(format!("network namespace {name}"), "exists already", remedy)).collect();
+    let faults: Faults = taken
+        .map(|name| Fault::exists(format!("network namespace {name}"), "exists already", remedy))
+        .collect();
     Ok(faults.check()?)
 }
 
@@ -123,12 +147,22 @@ fn remove(options: &Options, record: &Record) -> Vec<anyhow::Error> {
 
 /// Removes the networks of the lab's instance, and with the last one all of the instance.
 fn remove_instance(options: &Options, record: &Record) -> anyhow::Result<()> {
-    let Some(instance) = &record.instance else { return Ok(()) };
+    let Some(instance) = &record.instance else {
+        return Ok(());
+    };
     let host = build::open(&record.host())?;
-    let options = Options { instance: Some(instance.clone()), ..options.clone() };
+    let options = Options {
+        instance: Some(instance.clone()),
+        ..options.clone()
+    };
     in_namespace(&host, async |_| {
         let host = Host::open(&options)?;
-        let networks: Vec<String> = host.state()?.networks.iter().map(|network| network.name.to_string()).collect();
+        let networks: Vec<String> = host
+            .state()?
+            .networks
+            .iter()
+            .map(|network| network.name.to_string())
+            .collect();
         ops::net_remove(&host, &networks, true).await?;
         Ok(())
     })

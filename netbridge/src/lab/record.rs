@@ -40,7 +40,11 @@ impl Record {
     pub fn namespaces(&self) -> Vec<String> {
         let nodes = self.nodes.iter().map(Name::as_str);
         let outside = self.outside.then_some("outside");
-        nodes.chain(outside).chain(["host"]).map(|node| namespace(&self.name, node)).collect()
+        nodes
+            .chain(outside)
+            .chain(["host"])
+            .map(|node| namespace(&self.name, node))
+            .collect()
     }
 
     /// The host's namespace.
@@ -80,7 +84,10 @@ pub fn find(name: &Name) -> anyhow::Result<Option<Record>> {
     let path = file(&directory(name.as_str()));
     match fs::read(&path) {
         Ok(text) => serde_json::from_slice(&text).map(Some).with_context(|| {
-            format!("{} is damaged; remove it, then the lab's namespaces with `ip netns del`", path.display())
+            format!(
+                "{} is damaged; remove it, then the lab's namespaces with `ip netns del`",
+                path.display()
+            )
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
