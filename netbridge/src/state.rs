@@ -3,6 +3,7 @@
 //! [`crate::plan`] reads a state and decides the next one; [`crate::store`] keeps it on disk.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -76,7 +77,7 @@ pub struct Endpoint {
     pub slot: u32,
     /// The MAC inside the namespace.
     pub mac: MacAddr,
-    /// Its addresses with their prefix lengths, from 1 to [`abi::LINK_ADDRS`].
+    /// Its addresses with their prefix lengths, from 1 to [`abi::LINK_ADDRS`]; a trunk can have none.
     pub addresses: Vec<Ipv4Net>,
     /// The default route it was given.
     pub gateway: Option<Ipv4Addr>,
@@ -86,8 +87,8 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Its first address: the target of its published ports.
-    pub fn address(&self) -> Ipv4Addr {
-        self.addresses.first().map_or(Ipv4Addr::UNSPECIFIED, Ipv4Net::addr)
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        self.addresses.first().map(Ipv4Net::addr)
     }
 }
 
@@ -118,6 +119,12 @@ impl Published {
     pub fn host_side(&self) -> String {
         let ip = self.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
         format!("{ip}:{}/{}", self.host_port, self.transport)
+    }
+}
+
+impl fmt::Display for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}:{}", self.host_side(), self.endpoint, self.port)
     }
 }
 

@@ -8,6 +8,7 @@ mod build;
 mod check;
 mod file;
 mod record;
+mod rehearse;
 mod topology;
 
 use std::convert::Infallible;
@@ -15,7 +16,7 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 
 pub use record::{Record, find};
 pub use topology::{Link, LinkEnd, Outside, Topology};
@@ -112,7 +113,7 @@ async fn lock(name: &Name) -> Result<crate::store::Lock, Failure> {
 
 /// A lab of that name, or namespaces that it would make.
 fn refuse_existing(record: &Record) -> Result<(), Failure> {
-    if record::find(&record.name)?.is_some() {
+    if find(&record.name)?.is_some() {
         let remedy = format!(
             "take it down with `netbridge lab down --name {}`, or choose another name",
             record.name

@@ -7,6 +7,7 @@ use ipnet::Ipv4Net;
 
 use super::check::Check;
 use super::file::Places;
+use super::rehearse::rehearse;
 use crate::model::{Attach, Fault, Faults, Name, NetCreate, Ports};
 use crate::state::FilterSource;
 
@@ -114,7 +115,7 @@ impl Topology {
         check.finish()?;
         // A name that is missing here has been refused just above.
         let name = name.ok_or_else(Faults::default)?;
-        Ok(Self {
+        let topology = Self {
             name,
             nodes,
             outside,
@@ -123,7 +124,9 @@ impl Topology {
             attachments,
             ports,
             filter,
-        })
+        };
+        rehearse(file, &topology)?;
+        Ok(topology)
     }
 
     /// The namespace of a node, of `host` or of `outside`.

@@ -21,9 +21,8 @@ impl Netlink {
         entry
             .attributes
             .push(NeighbourAttribute::LinkLayerAddress(mac.to_vec()));
-        let [a, b, c, d, e, f] = mac;
-        let operation =
-            format!("add bridge entry {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} for interface {index}");
+        let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+        let operation = format!("add bridge entry {mac} for interface {index}");
         self.change(
             &operation,
             RouteNetlinkMessage::NewNeighbour(entry),

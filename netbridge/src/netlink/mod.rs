@@ -1,7 +1,7 @@
 //! The kernel's network configuration through rtnetlink: links, addresses, routes, bridge forwarding entries.
 //!
-//! The only place that talks rtnetlink. Requests are sent and their answers judged here, in [`Netlink::request`], so
-//! that each has one meaning of success: the kernel acknowledged it.
+//! The only place that talks rtnetlink. Requests are sent and their answers judged here, in `Netlink::request`, so that
+//! each has one meaning of success: the kernel acknowledged it.
 
 mod address;
 mod error;
