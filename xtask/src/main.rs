@@ -1,1 +1,61 @@
-fn main() {}
+//! `cargo xtask`: everything one does to this repository, one file per command.
+//!
+//! A fresh clone needs nothing but cargo: the commands that need the eBPF object find or install its compiler and linker
+//! themselves (see [`toolchain`] and [`linker`]) and say what they chose.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod apt;
+mod build_ebpf;
+mod ci;
+mod command;
+mod doctor;
+mod linker;
+mod lint;
+mod privilege;
+mod run;
+mod test;
+mod toolchain;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, runs, tests and checks netbridge", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the eBPF programs into target/bpf/netbridge.o
+    BuildEbpf,
+    /// Bring up the example lab in a sandbox and prove its packet path with real traffic
+    Run(run::Arguments),
+    /// Run the tests
+    Test(test::Arguments),
+    /// Check format, lints, documentation and dependencies
+    Lint,
+    /// Run all that decides whether a change may go in
+    Ci,
+    /// Say what this machine has and lacks
+    Doctor,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::BuildEbpf => build_ebpf::build().map(|_| ()),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Lint => lint::run(),
+        Command::Ci => ci::run(),
+        Command::Doctor => doctor::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

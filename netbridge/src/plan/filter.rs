@@ -2,7 +2,7 @@
 
 use super::{Plan, Step, check_loaded};
 use crate::facts::HostFacts;
-use crate::filter::{self, Interface};
+use crate::filter::{self, FilterErrors, Interface};
 use crate::model::{Fault, Faults};
 use crate::netlink::LinkInfo;
 use crate::state::{FilterSource, State};
@@ -15,10 +15,7 @@ pub fn filter_load(state: &State, host: &HostFacts, file: &str, text: &str) -> R
         faults.push(no_network(host));
     }
     match filter::parse(file, text) {
-        Err(errors) => errors.faults.into_iter().for_each(|fault| {
-            let what = format!("{file}:{}: `{}`", fault.line, fault.token);
-            faults.push(Fault::usage(what, fault.reason, fault.advice));
-        }),
+        Err(errors) => filter_faults(errors).into_iter().for_each(|fault| faults.push(fault)),
         Ok(ruleset) => {
             for gone in filter::unresolved(&ruleset, &interface_names(state, &host.links)) {
                 let what = format!("{file}:{}: `{}`", gone.line, gone.name);
@@ -79,6 +76,16 @@ pub fn interface_names(state: &State, links: &[LinkInfo]) -> impl Fn(&str) -> In
             .find(|link| link.name == name)
             .map_or(Interface::Gone, |link| Interface::Device(link.index))
     }
+}
+
+/// The faults of a rule file, in the controller's form.
+pub fn filter_faults(errors: FilterErrors) -> Faults {
+    let file = errors.file;
+    let fault = |fault: filter::Fault| {
+        let place = format!("{file}:{}: `{}`", fault.line, fault.token);
+        Fault::usage(place, fault.reason, fault.advice)
+    };
+    errors.faults.into_iter().map(fault).collect()
 }
 
 fn no_network(host: &HostFacts) -> Fault {

@@ -12,7 +12,7 @@ mod port;
 mod step;
 
 pub use endpoint::{attach, detach, resolve_target};
-pub use filter::{filter_flush, filter_load, interface_names};
+pub use filter::{filter_faults, filter_flush, filter_load, interface_names};
 pub use net::{net_create, net_remove};
 pub use port::{port_add, port_remove};
 pub use step::Step;
@@ -32,7 +32,7 @@ pub struct Plan {
 }
 
 /// The network called `name`.
-fn find_network<'a>(state: &'a State, name: &str) -> Result<&'a Network, Fault> {
+pub(crate) fn find_network<'a>(state: &'a State, name: &str) -> Result<&'a Network, Fault> {
     let missing = || {
         Fault::not_found(
             format!("network {name}"),
@@ -44,7 +44,7 @@ fn find_network<'a>(state: &'a State, name: &str) -> Result<&'a Network, Fault> 
 }
 
 /// The endpoint called `name`.
-fn find_endpoint<'a>(state: &'a State, name: &str) -> Result<&'a Endpoint, Fault> {
+pub(crate) fn find_endpoint<'a>(state: &'a State, name: &str) -> Result<&'a Endpoint, Fault> {
     let missing = || {
         Fault::not_found(
             format!("endpoint {name}"),

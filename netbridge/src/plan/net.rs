@@ -116,7 +116,7 @@ fn create_steps(state: &State, host: &HostFacts, network: Network, uplink: Optio
         steps.push(Step::AddUplink(uplink.clone()));
         next.uplinks.push(uplink);
     }
-    let local = local_addresses(host, state.networks.iter().chain([&network]));
+    let local = local_addresses(host, state.networks.iter().chain([&network]).map(|network| network.gateway));
     let (gone, new) = (difference(&state.local, &local), difference(&local, &state.local));
     if !gone.is_empty() {
         steps.push(Step::RemoveLocal(gone));
@@ -321,13 +321,13 @@ pub(super) fn free_slot(state: &State) -> Result<u32, Fault> {
 }
 
 /// The addresses of the host itself: of its interfaces, and the gateways.
-fn local_addresses<'a>(host: &HostFacts, networks: impl Iterator<Item = &'a Network>) -> BTreeSet<Ipv4Addr> {
+fn local_addresses(host: &HostFacts, gateways: impl Iterator<Item = Ipv4Addr>) -> BTreeSet<Ipv4Addr> {
     let own = host
         .addresses
         .iter()
         .map(|(_, net)| net.addr())
         .filter(|address| !address.is_loopback());
-    own.chain(networks.map(|network| network.gateway)).collect()
+    own.chain(gateways).collect()
 }
 
 fn difference(a: &BTreeSet<Ipv4Addr>, b: &BTreeSet<Ipv4Addr>) -> Vec<Ipv4Addr> {

@@ -1,0 +1,63 @@
+//! `cargo xtask build-ebpf`: the eBPF programs, as the object file that the netbridge binary embeds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+
+use crate::command;
+use crate::linker::Linker;
+use crate::toolchain::{self, Missing, Toolchain};
+
+const TRIPLE: &str = "bpfel-unknown-none";
+/// Between the flags in `CARGO_ENCODED_RUSTFLAGS`, so that a path may contain spaces.
+const FLAG_SEPARATOR: &str = "\x1f";
+
+/// Builds the object, installing what that takes, and returns its path.
+pub(crate) fn build() -> Result<PathBuf> {
+    let (toolchain, linker) = toolchain::choose(Missing::Install)?;
+    eprintln!("eBPF compiler: {}", toolchain.describe());
+    eprintln!("eBPF linker:   {}", linker.describe());
+    let start = Instant::now();
+    let built = compile(&toolchain, &linker)?;
+    let object = command::target().join("bpf/netbridge.o");
+    let outcome = if install(&built, &object)? { "new" } else { "unchanged" };
+    let size = fs::metadata(&object).map_or(0, |file| file.len().div_ceil(1024));
+    let shown = object.strip_prefix(command::workspace()).unwrap_or(&object).display();
+    eprintln!(
+        "eBPF object:   {shown}, {size} KiB, {outcome}, in {:.1} s",
+        start.elapsed().as_secs_f32()
+    );
+    Ok(object)
+}
+
+/// Has cargo build `core` and the programs, in a target directory apart from the one of the host's compiler.
+fn compile(toolchain: &Toolchain, linker: &Linker) -> Result<PathBuf> {
+    let target = command::target().join("bpf-build");
+    let linker = format!("linker={}", linker.path().display());
+    let flags = ["-C", &linker, "-C", "link-arg=--btf", "-C", "debuginfo=2"].join(FLAG_SEPARATOR);
+    let mut cargo = toolchain.cargo();
+    cargo.args(["build", "--locked", "--package", "netbridge-ebpf", "--profile", "bpf"]);
+    cargo
+        .args(["--target", TRIPLE, "-Z", "build-std=core", "--target-dir"])
+        .arg(&target);
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags);
+    command::run(&mut cargo)?;
+    Ok(target.join(TRIPLE).join("bpf/netbridge-ebpf"))
+}
+
+/// Puts the object where the build script of netbridge looks for it. An object with the same bytes stays as it is, and
+/// nothing that embeds it is rebuilt.
+fn install(built: &Path, object: &Path) -> Result<bool> {
+    let bytes = fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
+    if fs::read(object).is_ok_and(|present| present == bytes) {
+        return Ok(false);
+    }
+    let unfinished = object.with_extension("o.new");
+    fs::create_dir_all(command::target().join("bpf"))
+        .and_then(|()| fs::write(&unfinished, bytes))
+        .and_then(|()| fs::rename(&unfinished, object))
+        .with_context(|| format!("cannot write {}", object.display()))?;
+    Ok(true)
+}
