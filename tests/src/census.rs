@@ -61,26 +61,40 @@ impl KernelObjects {
     pub fn of_pins(root: &Path) -> Result<Self> {
         let mut objects = Self::default();
         for pin in tree(&root.join("progs"))? {
-            objects.programs.insert(ProgramInfo::from_pin(&pin).with_context(|| pin.display().to_string())?.id());
+            objects.programs.insert(
+                ProgramInfo::from_pin(&pin)
+                    .with_context(|| pin.display().to_string())?
+                    .id(),
+            );
         }
         for pin in tree(&root.join("maps"))? {
-            objects.maps.insert(MapInfo::from_pin(&pin).with_context(|| pin.display().to_string())?.id());
+            objects
+                .maps
+                .insert(MapInfo::from_pin(&pin).with_context(|| pin.display().to_string())?.id());
         }
-        ensure!(!objects.programs.is_empty() && !objects.maps.is_empty(), "nothing is pinned in {}", root.display());
+        ensure!(
+            !objects.programs.is_empty() && !objects.maps.is_empty(),
+            "nothing is pinned in {}",
+            root.display()
+        );
         Ok(objects)
     }
 
     /// Waits until the kernel has freed all of them, which it does a moment after the last reference is gone.
     pub fn wait_until_freed(&self) -> Result<()> {
-        wait_until("programs and maps to be freed", Duration::from_secs(10), || Ok(self.alive()? == Self::default()))
-            .with_context(|| format!("still there: {:?}", self.alive()))
+        wait_until("programs and maps to be freed", Duration::from_secs(10), || {
+            Ok(self.alive()? == Self::default())
+        })
+        .with_context(|| format!("still there: {:?}", self.alive()))
     }
 
     /// Those that are still loaded.
     pub fn alive(&self) -> Result<Self> {
         let mut alive = Self::default();
         // An object may go away between being listed and being asked: that one is not alive.
-        alive.programs.extend(loaded_programs().flatten().map(|program| program.id()));
+        alive
+            .programs
+            .extend(loaded_programs().flatten().map(|program| program.id()));
         alive.maps.extend(loaded_maps().flatten().map(|map| map.id()));
         alive.programs.retain(|id| self.programs.contains(id));
         alive.maps.retain(|id| self.maps.contains(id));

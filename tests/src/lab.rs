@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::future::Future;
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::thread;
 
@@ -15,7 +14,9 @@ use netbridge::state::{Endpoint, State, Uplink};
 use netbridge::store::Store;
 use netbridge_common::abi::{Reason, Traffic};
 
+use crate::frame::Station;
 use crate::sandbox::Sandbox;
+use crate::wire::Wire;
 
 /// A lab that is up. It lives in the sandbox of the thread that made it.
 pub struct Lab<'a> {
@@ -31,9 +32,16 @@ impl<'a> Lab<'a> {
     }
 
     /// The same, with programs attached in a certain way.
-    pub fn up_with(sandbox: &'a Sandbox, topology: &str, filter: Option<&str>, attach_mode: AttachMode) -> Result<Self> {
+    pub fn up_with(
+        sandbox: &'a Sandbox,
+        topology: &str,
+        filter: Option<&str>,
+        attach_mode: AttachMode,
+    ) -> Result<Self> {
         let topology = Topology::parse("lab.toml", topology, "lab", false, |name| {
-            filter.map(str::to_owned).ok_or_else(|| std::io::Error::other(format!("no text of {name} is given")))
+            filter
+                .map(str::to_owned)
+                .ok_or_else(|| std::io::Error::other(format!("no text of {name} is given")))
         })?;
         Self::bring_up(sandbox, &topology, attach_mode)
     }
@@ -44,9 +52,17 @@ impl<'a> Lab<'a> {
     }
 
     fn bring_up(sandbox: &'a Sandbox, topology: &Topology, attach_mode: AttachMode) -> Result<Self> {
-        let options = Options { bpffs: sandbox.bpffs().to_owned(), attach_mode, ..Options::default() };
+        let options = Options {
+            bpffs: sandbox.bpffs().to_owned(),
+            attach_mode,
+            ..Options::default()
+        };
         let up = block_on(lab::up(&options, topology))??;
-        Ok(Self { sandbox, record: Some(up.record), options })
+        Ok(Self {
+            sandbox,
+            record: Some(up.record),
+            options,
+        })
     }
 
     /// The namespace of a node, of `host` or of `outside`.
@@ -57,7 +73,11 @@ impl<'a> Lab<'a> {
 
     /// The instance in the host namespace.
     pub fn pins(&self) -> Result<Pins> {
-        let instance = self.record()?.instance.as_deref().context("the lab has no network, so no instance")?;
+        let instance = self
+            .record()?
+            .instance
+            .as_deref()
+            .context("the lab has no network, so no instance")?;
         Ok(Pins::new(self.sandbox.bpffs(), instance))
     }
 
@@ -73,12 +93,36 @@ impl<'a> Lab<'a> {
 
     /// An endpoint by its name.
     pub fn endpoint(&self, name: &str) -> Result<Endpoint> {
-        self.state()?.endpoint(name).cloned().with_context(|| format!("no endpoint {name}"))
+        self.state()?
+            .endpoint(name)
+            .cloned()
+            .with_context(|| format!("no endpoint {name}"))
+    }
+
+    /// An endpoint as one end of a frame.
+    pub fn station(&self, endpoint: &str) -> Result<Station> {
+        let endpoint = self.endpoint(endpoint)?;
+        let ip = endpoint
+            .address()
+            .with_context(|| format!("endpoint {} has no address", endpoint.name))?;
+        Ok(Station {
+            mac: endpoint.mac.0,
+            ip,
+        })
+    }
+
+    /// A packet socket on an endpoint's interface inside `node`.
+    pub fn wire(&self, node: &str, endpoint: &str) -> Result<Wire> {
+        Wire::open(&self.node(node)?, &self.endpoint(endpoint)?.ifname)
     }
 
     /// The uplink.
     pub fn uplink(&self) -> Result<Uplink> {
-        self.state()?.uplinks.into_iter().next().context("the lab has no uplink")
+        self.state()?
+            .uplinks
+            .into_iter()
+            .next()
+            .context("the lab has no uplink")
     }
 
     /// What an endpoint sent and received, as the datapath counts it.
@@ -89,7 +133,10 @@ impl<'a> Lab<'a> {
     /// Packets dropped for a reason so far.
     pub fn drops(&self, reason: Reason) -> Result<u64> {
         let drops = self.datapath()?.tables().drops()?;
-        Ok(drops.into_iter().find(|(counted, _)| *counted == reason).map_or(0, |(_, packets)| packets))
+        Ok(drops
+            .into_iter()
+            .find(|(counted, _)| *counted == reason)
+            .map_or(0, |(_, packets)| packets))
     }
 
     /// Takes the lab down, and tells what could not be removed.
@@ -98,7 +145,9 @@ impl<'a> Lab<'a> {
     }
 
     fn tear_down(&mut self) -> Result<()> {
-        let Some(record) = self.record.take() else { return Ok(()) };
+        let Some(record) = self.record.take() else {
+            return Ok(());
+        };
         block_on(lab::down(&self.options, Some(record.name.as_str())))??;
         Ok(())
     }
@@ -113,7 +162,13 @@ impl<'a> Lab<'a> {
         let tables = datapath.tables();
         let mut text = String::from("--- the datapath's state ---\n");
         for endpoint in &state.endpoints {
-            writeln!(text, "{:<12} {} {:?}", endpoint.name, endpoint.address(), tables.traffic(endpoint.slot)?)?;
+            writeln!(
+                text,
+                "{:<12} {:?} {:?}",
+                endpoint.name,
+                endpoint.addresses,
+                tables.traffic(endpoint.slot)?
+            )?;
         }
         for uplink in &state.uplinks {
             writeln!(text, "{:<12} {:?}", uplink.name, tables.traffic(uplink.slot)?)?;
@@ -152,9 +207,4 @@ pub fn block_on<F: Future>(operation: F) -> Result<F::Output> {
         .build()
         .map_err(|error| anyhow!("cannot start a runtime: {error}"))?;
     Ok(runtime.block_on(operation))
-}
-
-/// The address of an endpoint, for tests that know it exists.
-pub fn address_of(lab: &Lab<'_>, endpoint: &str) -> Result<Ipv4Addr> {
-    Ok(lab.endpoint(endpoint)?.address())
 }

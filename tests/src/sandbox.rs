@@ -21,6 +21,9 @@ const STATE: &str = "/run/netbridge-state";
 /// Where netbridge reads [`STATE`]; children of the sandbox inherit it.
 const STATE_VARIABLE: &str = "NETBRIDGE_STATE_DIR";
 
+/// Guards the one change of this process's environment.
+static ENVIRONMENT: Once = Once::new();
+
 /// The calling thread's private world. Threads and processes that it starts live in it too.
 pub struct Sandbox {
     /// A sandbox is a property of the thread that entered it.
@@ -33,14 +36,19 @@ impl Sandbox {
         unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
             .context("cannot make private namespaces; run as root")?;
         // Without this, a mount made here would spread to the machine's own mount namespace.
-        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-            .context("cannot make the mounts private")?;
+        mount(
+            None::<&str>,
+            "/",
+            None::<&str>,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            None::<&str>,
+        )
+        .context("cannot make the mounts private")?;
         mount_fresh("tmpfs", "/run")?;
         for directory in ["/run/netns", "/run/netbridge", STATE] {
             fs::create_dir(directory).with_context(|| format!("cannot create {directory}"))?;
         }
         mount_fresh("bpf", "/sys/fs/bpf")?;
-        static ENVIRONMENT: Once = Once::new();
         ENVIRONMENT.call_once(|| {
             // SAFETY: all code of this process reads the environment through `std`, which takes a lock that this
             // takes too; the value is the same for every sandbox.

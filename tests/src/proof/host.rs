@@ -57,7 +57,9 @@ fn nftables_tables() -> Result<usize> {
                 other => bail!("an unexpected netlink message of type {other}"),
             }
             // Messages begin at multiples of four.
-            rest = rest.get(usize::try_from(length)?.next_multiple_of(4)..).unwrap_or_default();
+            rest = rest
+                .get(usize::try_from(length)?.next_multiple_of(4)..)
+                .unwrap_or_default();
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -57,24 +57,34 @@ fn talk(lab: &Lab<'_>) {
     ];
     for (from, to) in questions {
         // What becomes of it is what the picture shows.
-        let _ = lab.node(from).and_then(|node| udp::ask(&node, to, b"hello", Duration::from_millis(50)));
+        let _ = lab
+            .node(from)
+            .and_then(|node| udp::ask(&node, to, b"hello", Duration::from_millis(50)));
     }
 }
 
 fn picture(state: &State, datapath: &Datapath) -> Result<String> {
     let tables = datapath.tables();
     let mut text = String::from("netbridge: the lab of examples/web-app-db.toml; Ctrl-C ends and removes it\n\n");
-    writeln!(text, "{:<12} {:<15} {:>12} {:>14} {:>12} {:>14} {:>8}", "endpoint", "address", "sent", "bytes", "received", "bytes", "dropped")?;
-    let endpoints = state.endpoints.iter().map(|endpoint| (endpoint.name.to_string(), endpoint.address(), endpoint.slot));
-    let uplinks = state.uplinks.iter().map(|uplink| {
-        (uplink.name.clone(), uplink.addresses.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED), uplink.slot)
-    });
+    writeln!(
+        text,
+        "{:<12} {:<15} {:>12} {:>14} {:>12} {:>14} {:>8}",
+        "endpoint", "address", "sent", "bytes", "received", "bytes", "dropped"
+    )?;
+    let endpoints = state
+        .endpoints
+        .iter()
+        .map(|endpoint| (endpoint.name.to_string(), endpoint.address(), endpoint.slot));
+    let uplinks = state
+        .uplinks
+        .iter()
+        .map(|uplink| (uplink.name.clone(), uplink.addresses.first().copied(), uplink.slot));
     for (name, address, slot) in endpoints.chain(uplinks) {
         let seen = tables.traffic(slot)?;
         writeln!(
             text,
             "{name:<12} {:<15} {:>12} {:>14} {:>12} {:>14} {:>8}",
-            address.to_string(),
+            address.as_ref().map(ToString::to_string).unwrap_or_default(),
             seen.tx_packets,
             seen.tx_bytes,
             seen.rx_packets,
@@ -83,7 +93,10 @@ fn picture(state: &State, datapath: &Datapath) -> Result<String> {
         )?;
     }
     let flows = tables.flows()?;
-    let firsts: Vec<_> = flows.iter().filter(|(_, flow)| flow.head.flags & flow_flags::REPLY == 0).collect();
+    let firsts: Vec<_> = flows
+        .iter()
+        .filter(|(_, flow)| flow.head.flags & flow_flags::REPLY == 0)
+        .collect();
     writeln!(text, "\n{} flows", firsts.len())?;
     for (key, flow) in firsts.iter().take(FLOWS) {
         let nat = flow.tail;
@@ -94,7 +107,12 @@ fn picture(state: &State, datapath: &Datapath) -> Result<String> {
             proto::ICMP => "icmp",
             _ => "other",
         };
-        writeln!(text, "{name:<5} {} → {:<22} leaves as {leaves}", socket(key.src, key.sport), socket(key.dst, key.dport))?;
+        writeln!(
+            text,
+            "{name:<5} {} → {:<22} leaves as {leaves}",
+            socket(key.src, key.sport),
+            socket(key.dst, key.dport)
+        )?;
     }
     writeln!(text, "\ndrops")?;
     for (reason, packets) in tables.drops()?.into_iter().filter(|(_, packets)| *packets > 0) {

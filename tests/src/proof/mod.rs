@@ -84,8 +84,14 @@ impl Services {
         let tcp = [("web", 80), ("app", 80), ("db", 5432), ("outside", 80)];
         let udp = [("web", 53), ("app", 53), ("db", 5432), ("outside", 53)];
         Ok(Self {
-            _tcp: tcp.iter().map(|(node, port)| TcpServer::start(&lab.node(node)?, *port)).collect::<Result<_>>()?,
-            _udp: udp.iter().map(|(node, port)| UdpServer::start(&lab.node(node)?, *port)).collect::<Result<_>>()?,
+            _tcp: tcp
+                .iter()
+                .map(|(node, port)| TcpServer::start(&lab.node(node)?, *port))
+                .collect::<Result<_>>()?,
+            _udp: udp
+                .iter()
+                .map(|(node, port)| UdpServer::start(&lab.node(node)?, *port))
+                .collect::<Result<_>>()?,
         })
     }
 }

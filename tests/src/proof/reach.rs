@@ -32,8 +32,12 @@ const FRONT_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 88, 1, 1);
 type Path = (&'static str, &'static str, SocketAddrV4, Ipv4Addr);
 
 pub(super) fn check(report: &mut Report, lab: &Lab<'_>) {
-    let pings =
-        [("web", "app", APP), ("app", "db", DB), ("web", "gateway", FRONT_GATEWAY), ("web", "outside", OUTSIDE)];
+    let pings = [
+        ("web", "app", APP),
+        ("app", "db", DB),
+        ("web", "gateway", FRONT_GATEWAY),
+        ("web", "outside", OUTSIDE),
+    ];
     for (from, name, to) in pings {
         report.check(&format!("ping {from} → {name}"), || {
             // The first may wait for ARP; what is shown is the path.
@@ -63,7 +67,10 @@ pub(super) fn check(report: &mut Report, lab: &Lab<'_>) {
 fn stream(lab: &Lab<'_>, (from, _, to, seen_as): Path) -> Result<String> {
     let transfer = tcp::transfer(&lab.node(from)?, to, BYTES)?;
     equal("the client's address at the server", &seen_as, transfer.seen_as.ip())?;
-    Ok(format!("{}; the server sees {seen_as}", throughput(BYTES, transfer.elapsed)))
+    Ok(format!(
+        "{}; the server sees {seen_as}",
+        throughput(BYTES, transfer.elapsed)
+    ))
 }
 
 fn datagram(lab: &Lab<'_>, (from, _, to, seen_as): Path) -> Result<String> {

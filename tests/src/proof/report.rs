@@ -38,13 +38,22 @@ struct Check {
 impl Report {
     /// An empty report.
     pub(super) fn new(json: bool) -> Self {
-        Self { ok: true, notes: Vec::new(), checks: Vec::new(), json, start: Instant::now() }
+        Self {
+            ok: true,
+            notes: Vec::new(),
+            checks: Vec::new(),
+            json,
+            start: Instant::now(),
+        }
     }
 
     /// Says something that cannot fail.
     pub(super) fn note(&mut self, name: &str, value: &str) {
         self.line("    ", name, value);
-        self.notes.push(Note { name: name.to_owned(), value: value.to_owned() });
+        self.notes.push(Note {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        });
     }
 
     /// Makes a check; it returns what it measured.
@@ -55,7 +64,11 @@ impl Report {
         };
         self.line(if ok { "ok  " } else { "FAIL" }, name, &result);
         self.ok &= ok;
-        self.checks.push(Check { name: name.to_owned(), ok, result });
+        self.checks.push(Check {
+            name: name.to_owned(),
+            ok,
+            result,
+        });
     }
 
     /// Sums up; true if every check held.
@@ -66,7 +79,12 @@ impl Report {
             writeln!(out)?;
         } else {
             let held = self.checks.iter().filter(|check| check.ok).count();
-            writeln!(out, "\n{held} of {} checks held, {:.1} s", self.checks.len(), self.start.elapsed().as_secs_f64())?;
+            writeln!(
+                out,
+                "\n{held} of {} checks held, {:.1} s",
+                self.checks.len(),
+                self.start.elapsed().as_secs_f64()
+            )?;
         }
         Ok(self.ok)
     }
@@ -90,5 +108,8 @@ pub(super) fn throughput(bytes_each_way: u64, elapsed: Duration) -> String {
     let mebibytes = bytes_each_way >> 20;
     #[expect(clippy::cast_precision_loss, reason = "a rate is shown with three digits")]
     let bits = bytes_each_way as f64 * 16.0;
-    format!("2 × {mebibytes} MiB, hashes equal, {:.2} Gbit/s", bits / elapsed.as_secs_f64() / 1e9)
+    format!(
+        "2 × {mebibytes} MiB, hashes equal, {:.2} Gbit/s",
+        bits / elapsed.as_secs_f64() / 1e9
+    )
 }
