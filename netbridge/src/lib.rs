@@ -1,6 +1,7 @@
 //! The controller of netbridge: a container host's bridge network whose packet path is eBPF.
 
 pub mod apply;
+pub mod cli;
 pub mod datapath;
 pub mod doctor;
 pub mod encode;
