@@ -145,10 +145,7 @@ mod tests {
         assert_eq!(clock.seconds_to_ticks(0), 1);
         assert_eq!(clock.seconds_to_ticks(1), 4);
         assert_eq!(clock.seconds_to_ticks(7440), 29_063);
-        assert_eq!(
-            clock.seconds_to_ticks(u32::MAX),
-            u32::MAX
-        );
+        assert_eq!(clock.seconds_to_ticks(u32::MAX), u32::MAX);
         assert_eq!(clock.ticks_to_duration(4), Duration::from_millis(1024));
     }
 

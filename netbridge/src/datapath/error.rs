@@ -30,15 +30,13 @@ pub enum DatapathError {
         name: String,
     },
 
-    /// A directory that someone else could write to.
-    #[error(
-        "{} cannot be trusted: {reason}; find out who made it, then remove it", path.display()
-    )]
+    /// A directory that is not ours alone.
+    #[error("{} cannot be used: {reason}", path.display())]
     Untrusted {
         /// The directory.
         path: PathBuf,
-        /// What is wrong with it.
-        reason: &'static str,
+        /// What is wrong with it and what to do.
+        reason: String,
     },
 
     /// Nothing is loaded.

@@ -19,6 +19,9 @@ use super::object::maps::CONFIG;
 /// Where the BPF file system is, by custom.
 pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf";
 
+/// Mode bits of everyone but the owner.
+const OTHERS: u32 = 0o077;
+
 /// The pins of one instance. Owns nothing: a name, not the objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pins {
@@ -154,9 +157,13 @@ fn verify_owner(path: &Path) -> Result<(), DatapathError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(DatapathError::file("look at", path)(error)),
-        Ok(found) if !found.is_dir() => untrusted("it is not a directory"),
-        Ok(found) if found.uid() != geteuid().as_raw() => untrusted("it belongs to another user"),
-        Ok(found) if found.mode() & 0o077 != 0 => untrusted("others may enter it"),
-        Ok(_) => Ok(()),
+        Ok(found) if !found.is_dir() => untrusted("it is not a directory; remove it".into()),
+        Ok(found) if found.uid() == geteuid().as_raw() && found.mode() & OTHERS == 0 => Ok(()),
+        Ok(found) if found.uid() == geteuid().as_raw() => untrusted("others may enter it; `chmod 700` it".into()),
+        Ok(found) if found.uid() == 0 => untrusted("it belongs to root; run netbridge as root".into()),
+        Ok(found) => untrusted(format!(
+            "it belongs to user {}, who may change it; remove it",
+            found.uid()
+        )),
     }
 }
