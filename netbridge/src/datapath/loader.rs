@@ -65,7 +65,7 @@ fn load_and_pin(pins: &Pins, options: &LoadOptions, range: &SnatRange) -> Result
 
     for name in HOOKS.map(Hook::name).into_iter().chain([TICKS]) {
         let program = program(&mut object, name)?;
-        program.load().map_err(DatapathError::program("load", name))?;
+        program.load().map_err(DatapathError::refused(name))?;
         let path = pins.program(name);
         program
             .pin(&path)
