@@ -167,3 +167,34 @@ fn verify_owner(path: &Path) -> Result<(), DatapathError> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use netbridge_common::abi::Hook;
+
+    use super::{DatapathError, Pins};
+
+    #[test]
+    fn names_that_could_leave_the_directory_are_refused() {
+        for name in ["", ".", "..", "a/b", "../a", "a.b", "a b", "ä"] {
+            let pins = Pins::new(Path::new("/sys/fs/bpf"), name);
+            assert!(matches!(pins.verify(), Err(DatapathError::Instance { .. })), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_is_no_bpf_file_system_is_refused() {
+        let pins = Pins::new(Path::new("/proc"), "a");
+        assert!(matches!(pins.verify(), Err(DatapathError::NoBpffs { .. })));
+        assert!(!pins.exists());
+    }
+
+    #[test]
+    fn links_are_named_by_interface_and_hook() {
+        let pins = Pins::new(Path::new("/sys/fs/bpf"), "a");
+        let link = pins.link(7, Hook::ToUplink);
+        assert_eq!(link, Path::new("/sys/fs/bpf/netbridge/a/links/7-to_uplink"));
+    }
+}
