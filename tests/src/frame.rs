@@ -49,7 +49,11 @@ pub fn echo_request(from: Station, to: Station, id: u16) -> Result<Vec<u8>> {
 
 /// A broadcast question for the owner of `target`, asked in the name of `sender` by the interface `source`.
 pub fn arp_request(source: [u8; 6], sender: Station, target: Ipv4Addr) -> Vec<u8> {
-    let ethernet = Ethernet2Header { source, destination: [0xff; 6], ether_type: EtherType::ARP };
+    let ethernet = Ethernet2Header {
+        source,
+        destination: [0xff; 6],
+        ether_type: EtherType::ARP,
+    };
     let question = ArpEthIpv4Packet {
         operation: ArpOperation::REQUEST,
         sender_mac: sender.mac,
@@ -64,7 +68,13 @@ pub fn arp_request(source: [u8; 6], sender: Station, target: Ipv4Addr) -> Vec<u8
 
 /// A frame of an EtherType that nobody parses.
 pub fn unknown(from: [u8; 6], to: [u8; 6]) -> Vec<u8> {
-    let mut frame = Ethernet2Header { source: from, destination: to, ether_type: EtherType(0x88b5) }.to_bytes().to_vec();
+    let mut frame = Ethernet2Header {
+        source: from,
+        destination: to,
+        ether_type: EtherType(0x88b5),
+    }
+    .to_bytes()
+    .to_vec();
     frame.resize(60, 0);
     frame
 }
@@ -72,8 +82,13 @@ pub fn unknown(from: [u8; 6], to: [u8; 6]) -> Vec<u8> {
 /// Refuses a frame whose IPv4, TCP, UDP or ICMP checksum is wrong; frames of other kinds pass.
 pub fn verify(frame: &[u8]) -> Result<()> {
     let packet = SlicedPacket::from_ethernet(frame)?;
-    let Some(NetSlice::Ipv4(ip)) = packet.net else { return Ok(()) };
-    ensure!(ones_sum(0, ip.header().slice()) == 0xffff, "bad IPv4 header checksum in {ip:?}");
+    let Some(NetSlice::Ipv4(ip)) = packet.net else {
+        return Ok(());
+    };
+    ensure!(
+        ones_sum(0, ip.header().slice()) == 0xffff,
+        "bad IPv4 header checksum in {ip:?}"
+    );
     let payload = ip.payload();
     if payload.fragmented {
         return Ok(());
@@ -85,10 +100,9 @@ pub fn verify(frame: &[u8]) -> Result<()> {
         + u32::try_from(segment.len())?;
     let seed = match payload.ip_number {
         ip_number::ICMP => 0,
-        ip_number::TCP => pseudo,
         // RFC 768: an all-zero checksum says that the sender made none.
         ip_number::UDP if segment.get(6..8) == Some(&[0, 0]) => return Ok(()),
-        ip_number::UDP => pseudo,
+        ip_number::TCP | ip_number::UDP => pseudo,
         _ => return Ok(()),
     };
     if ones_sum(seed, segment) != 0xffff {
@@ -124,8 +138,14 @@ fn ones_sum(seed: u32, bytes: &[u8]) -> u32 {
 mod tests {
     use super::{Station, echo_request, tcp_syn, udp, verify};
 
-    const A: Station = Station { mac: [2, 0, 0, 0, 0, 1], ip: std::net::Ipv4Addr::new(10, 0, 0, 1) };
-    const B: Station = Station { mac: [2, 0, 0, 0, 0, 2], ip: std::net::Ipv4Addr::new(10, 0, 0, 2) };
+    const A: Station = Station {
+        mac: [2, 0, 0, 0, 0, 1],
+        ip: std::net::Ipv4Addr::new(10, 0, 0, 1),
+    };
+    const B: Station = Station {
+        mac: [2, 0, 0, 0, 0, 2],
+        ip: std::net::Ipv4Addr::new(10, 0, 0, 2),
+    };
 
     #[test]
     fn a_built_frame_is_right_and_a_changed_one_is_not() {

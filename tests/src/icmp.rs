@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use etherparse::{Icmpv4Header, Icmpv4Slice, Icmpv4Type, IcmpEchoHeader, SlicedPacket, TransportSlice};
+use etherparse::{IcmpEchoHeader, Icmpv4Header, Icmpv4Slice, Icmpv4Type, SlicedPacket, TransportSlice};
 use netbridge::netns::Netns;
 use socket2::{Domain, Protocol, Socket, Type};
 

@@ -8,6 +8,7 @@
 use std::fs;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use anyhow::{Context as _, Result};
 use nix::mount::{MsFlags, mount};
@@ -16,6 +17,12 @@ use nix::sched::{CloneFlags, unshare};
 /// Where the state of netbridge lives inside a sandbox: below the private `/run`, because `/var/lib`
 /// belongs to the machine.
 const STATE: &str = "/run/netbridge-state";
+
+/// Where netbridge reads [`STATE`]; children of the sandbox inherit it.
+const STATE_VARIABLE: &str = "NETBRIDGE_STATE_DIR";
+
+/// Guards the one change of this process's environment.
+static ENVIRONMENT: Once = Once::new();
 
 /// The calling thread's private world. Threads and processes that it starts live in it too.
 pub struct Sandbox {
@@ -29,13 +36,24 @@ impl Sandbox {
         unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
             .context("cannot make private namespaces; run as root")?;
         // Without this, a mount made here would spread to the machine's own mount namespace.
-        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-            .context("cannot make the mounts private")?;
+        mount(
+            None::<&str>,
+            "/",
+            None::<&str>,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            None::<&str>,
+        )
+        .context("cannot make the mounts private")?;
         mount_fresh("tmpfs", "/run")?;
         for directory in ["/run/netns", "/run/netbridge", STATE] {
             fs::create_dir(directory).with_context(|| format!("cannot create {directory}"))?;
         }
         mount_fresh("bpf", "/sys/fs/bpf")?;
+        ENVIRONMENT.call_once(|| {
+            // SAFETY: all code of this process reads the environment through `std`, which takes a lock that this
+            // takes too; the value is the same for every sandbox.
+            unsafe { std::env::set_var(STATE_VARIABLE, STATE) };
+        });
         Ok(Self { thread: PhantomData })
     }
 
@@ -44,19 +62,9 @@ impl Sandbox {
         PathBuf::from(STATE)
     }
 
-    /// The directory that plays `/run/netbridge`.
-    pub fn run_dir(&self) -> PathBuf {
-        PathBuf::from("/run/netbridge")
-    }
-
     /// The BPF file system.
     pub fn bpffs(&self) -> &Path {
         Path::new("/sys/fs/bpf")
-    }
-
-    /// What a child process of this sandbox needs in its environment to find [`Sandbox::state_dir`].
-    pub fn environment(&self) -> [(&'static str, PathBuf); 2] {
-        [("NETBRIDGE_STATE_DIR", self.state_dir()), ("NETBRIDGE_RUN_DIR", self.run_dir())]
     }
 }
 

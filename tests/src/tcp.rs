@@ -44,7 +44,10 @@ impl TcpServer {
                 }
             }
         });
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
     }
 }
 
@@ -83,12 +86,17 @@ pub fn transfer(from: &Netns, to: SocketAddrV4, bytes: u64) -> Result<Transfer> 
     stream.write_all(&bytes.to_be_bytes())?;
     let sent = send_stream(&mut stream, UP_SEED, bytes).with_context(|| format!("sending to {to}"))?;
     let mut reply = [0; 38];
-    stream.read_exact(&mut reply).with_context(|| format!("waiting for the report of {to}"))?;
+    stream
+        .read_exact(&mut reply)
+        .with_context(|| format!("waiting for the report of {to}"))?;
     let received = receive_stream(&mut stream, bytes).with_context(|| format!("receiving from {to}"))?;
     let elapsed = start.elapsed();
     stream.shutdown(Shutdown::Both).ok();
     ensure!(reply[..32] == sent, "{to} received other bytes than were sent to it");
-    ensure!(received == hash_of(DOWN_SEED, bytes), "other bytes arrived than {to} sent");
+    ensure!(
+        received == hash_of(DOWN_SEED, bytes),
+        "other bytes arrived than {to} sent"
+    );
     let seen_as = SocketAddrV4::new(
         Ipv4Addr::new(reply[32], reply[33], reply[34], reply[35]),
         u16::from_be_bytes([reply[36], reply[37]]),
@@ -152,7 +160,10 @@ fn receive_stream(from: &mut impl Read, bytes: u64) -> io::Result<[u8; 32]> {
         total += length as u64;
     }
     if total < bytes {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{total} of {bytes} bytes arrived")));
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            format!("{total} of {bytes} bytes arrived"),
+        ));
     }
     Ok(hash.finalize().into())
 }

@@ -32,7 +32,10 @@ impl UdpServer {
                 let _ = answer(&socket, &mut buffer);
             }
         });
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
     }
 }
 
@@ -78,11 +81,21 @@ impl UdpClient {
     /// Sends `payload` once and waits for the answer of a [`UdpServer`].
     pub fn ask(&self, payload: &[u8]) -> Result<Answer> {
         let start = Instant::now();
-        self.socket.send(payload).with_context(|| format!("cannot send to {} over UDP", self.to))?;
+        self.socket
+            .send(payload)
+            .with_context(|| format!("cannot send to {} over UDP", self.to))?;
         let mut buffer = vec![0; 65_536];
-        let length = self.socket.recv(&mut buffer).with_context(|| format!("no UDP answer from {}", self.to))?;
+        let length = self
+            .socket
+            .recv(&mut buffer)
+            .with_context(|| format!("no UDP answer from {}", self.to))?;
         let elapsed = start.elapsed();
-        ensure!(length == payload.len() + 6, "{} answered {length} bytes to {}", self.to, payload.len());
+        ensure!(
+            length == payload.len() + 6,
+            "{} answered {length} bytes to {}",
+            self.to,
+            payload.len()
+        );
         ensure!(&buffer[6..length] == payload, "{} answered with other data", self.to);
         let seen_as = SocketAddrV4::new(
             Ipv4Addr::new(buffer[0], buffer[1], buffer[2], buffer[3]),

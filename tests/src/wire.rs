@@ -35,7 +35,10 @@ impl Wire {
                 let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(i32::from(protocol))))?;
                 setsockopt(&socket, sockopt::RcvBufForce, &BACKLOG)?;
                 socket.bind(&link_address(index, protocol)?)?;
-                Ok(Self { socket, mac: mac_of(interface)? })
+                Ok(Self {
+                    socket,
+                    mac: mac_of(interface)?,
+                })
             })?
             .map_err(|error: anyhow::Error| error.context(format!("cannot open a packet socket on {interface}")))
     }
@@ -102,13 +105,22 @@ impl Capture {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || watch(&wire, &stopped));
-        Ok(Self { stop, thread, namespace, interface: interface.to_owned(), before })
+        Ok(Self {
+            stop,
+            thread,
+            namespace,
+            interface: interface.to_owned(),
+            before,
+        })
     }
 
     /// Reads what is left and ends. Fails if the capture missed a frame that the interface counted.
     pub fn finish(self) -> Result<Captured> {
         self.stop.store(true, Ordering::Relaxed);
-        let captured = self.thread.join().map_err(|_| anyhow!("the capturing thread panicked"))??;
+        let captured = self
+            .thread
+            .join()
+            .map_err(|_panic| anyhow!("the capturing thread panicked"))??;
         let counted = received_packets(&self.namespace, &self.interface)? - self.before;
         ensure!(
             captured.frames >= counted,
@@ -126,7 +138,7 @@ fn watch(wire: &Wire, stopped: &AtomicBool) -> Result<Captured> {
     let mut buffer = vec![0; 256 * 1024];
     loop {
         match (&wire.socket).read(&mut buffer) {
-            Ok(length) if buffer.get(6..12) == Some(&wire.mac) => drop(length),
+            Ok(_) if buffer.get(6..12) == Some(&wire.mac) => {}
             Ok(length) => {
                 captured.frames += 1;
                 captured.bytes += length as u64;
@@ -160,7 +172,10 @@ pub fn finish_checksums(namespace: &Netns, interface: &str) -> Result<()> {
 
     namespace.run(|| {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
-        let mut value = EthtoolValue { command: ETHTOOL_STXCSUM, data: 0 };
+        let mut value = EthtoolValue {
+            command: ETHTOOL_STXCSUM,
+            data: 0,
+        };
         let mut name: [libc::c_char; libc::IFNAMSIZ] = [0; libc::IFNAMSIZ];
         ensure!(interface.len() < name.len(), "{interface} is no interface name");
         for (to, from) in name.iter_mut().zip(interface.bytes()) {
@@ -168,11 +183,19 @@ pub fn finish_checksums(namespace: &Netns, interface: &str) -> Result<()> {
         }
         let mut request = libc::ifreq {
             ifr_name: name,
-            ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: (&raw mut value).cast() },
+            ifr_ifru: libc::__c_anonymous_ifr_ifru {
+                ifru_data: (&raw mut value).cast(),
+            },
         };
         // SAFETY: SIOCETHTOOL reads the name and the command behind `ifru_data`; both live until the call returns,
         // and ETHTOOL_STXCSUM accesses an `ethtool_value`, which `EthtoolValue` is.
-        let result = unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&socket), libc::SIOCETHTOOL, &raw mut request) };
+        let result = unsafe {
+            libc::ioctl(
+                std::os::fd::AsRawFd::as_raw_fd(&socket),
+                libc::SIOCETHTOOL,
+                &raw mut request,
+            )
+        };
         nix::errno::Errno::result(result)
             .with_context(|| format!("cannot turn transmit checksum offload of {interface} off"))?;
         Ok(())

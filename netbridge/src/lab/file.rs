@@ -135,7 +135,7 @@ impl<'a> Places<'a> {
     /// `FILE:LINE` of a span.
     pub(super) fn line(&self, span: Range<usize>) -> String {
         let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let line = 1 + String::from_utf8_lossy(before).matches('\n').count();
         format!("{}:{line}", self.file)
     }
 

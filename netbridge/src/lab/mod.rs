@@ -60,7 +60,7 @@ pub async fn up(options: &Options, topology: &Topology) -> Result<Up, Failure> {
             Err(if left.is_empty() {
                 failure
             } else {
-                burdened(failure, &record, &left)
+                burdened(&failure, &record, &left)
             })
         }
     }
@@ -170,7 +170,7 @@ fn remove_instance(options: &Options, record: &Record) -> anyhow::Result<()> {
 }
 
 /// A failure to build whose traces could not be removed either.
-fn burdened(failure: Failure, record: &Record, left: &[anyhow::Error]) -> Failure {
+fn burdened(failure: &Failure, record: &Record, left: &[anyhow::Error]) -> Failure {
     anyhow!("{failure}\n{}", incomplete(record, left)).into()
 }
 
