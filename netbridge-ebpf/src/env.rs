@@ -14,6 +14,7 @@ use netbridge_common::abi::{
     AddrKey, Config, DropEvent, FlowKey, FlowV4, LinkV4, MacKey, NetworkV4, Policy, PortKey, PublishedV4, Reason,
     RuleV4, Station, V4,
 };
+use netbridge_common::datapath::conntrack::is_expired;
 use netbridge_common::datapath::env::{Env, Hop, HopKind, Inserted};
 use netbridge_common::wire::ethernet;
 
@@ -143,10 +144,20 @@ impl Env for Skb<'_> {
     }
 
     #[inline(always)]
-    fn flow(&self, key: &FlowKey<Ip>) -> Option<FlowV4> {
+    fn flow(&self, key: &FlowKey<Ip>, into: &mut FlowV4) -> bool {
         // SAFETY: copied at once. A racing update swaps the element, so the copy is of one version;
         // one that is deleted meanwhile is followed for this one packet.
-        unsafe { FLOWS.get(key) }.copied()
+        let found = unsafe { FLOWS.get(key) };
+        if let Some(flow) = found {
+            *into = *flow;
+        }
+        found.is_some()
+    }
+
+    #[inline(always)]
+    fn flow_expired(&self, config: &Config, key: &FlowKey<Ip>, now: u32) -> bool {
+        // SAFETY: as for `flow`; only fields are read.
+        unsafe { FLOWS.get(key) }.is_some_and(|flow| is_expired(config, key.proto, &flow.head, now))
     }
 
     #[inline(always)]
@@ -203,6 +214,20 @@ impl Env for Skb<'_> {
         };
         let says_where = answer == i64::from(BPF_FIB_LKUP_RET_SUCCESS) || answer == i64::from(BPF_FIB_LKUP_RET_NO_NEIGH);
         Hop { kind, ifindex: if says_where { params.ifindex } else { 0 }, dmac: params.dmac, smac: params.smac }
+    }
+
+    #[inline(always)]
+    fn repeat<S: FnMut(u32) -> bool>(&self, times: u32, mut step: S) {
+        /// What `bpf_loop` calls: 0 to go on, 1 to stop.
+        unsafe extern "C" fn round<S: FnMut(u32) -> bool>(index: u32, step: *mut c_void) -> i64 {
+            // SAFETY: the pointer passed to the helper below, which calls back before it returns.
+            let step = unsafe { &mut *step.cast::<S>() };
+            i64::from(!step(index))
+        }
+        // SAFETY: the callback has the signature the helper calls, and `step` outlives the call.
+        unsafe {
+            helper::bpf_loop(times, round::<S> as *mut c_void, (&raw mut step).cast(), 0);
+        }
     }
 
     #[inline(always)]

@@ -21,7 +21,7 @@ impl Skb<'_> {
         // the kernel makes it, is a valid value of every field.
         let scratch = unsafe { &mut *scratch };
         pipeline::run(self, hook, scratch);
-        self.carry_out(&scratch.verdict)
+        self.carry_out(&scratch.work.verdict)
     }
 
     /// Rewrites the frame and sends it on its way.

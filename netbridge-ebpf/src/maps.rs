@@ -7,7 +7,7 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use netbridge_common::abi::{
     AddrKey, BANKS, Config, DropEvent, EVENT_BYTES, FlowKey, FlowV4, LinkV4, MAX_NETWORKS, MAX_RULES, MacKey,
-    NetworkV4, Policy, PortKey, PublishedV4, REASON_SLOTS, RuleV4, SLOTS, Station, Traffic,
+    NetworkV4, Policy, PortKey, PublishedV4, REASON_SLOTS, RuleV4, SLOTS, Station, Traffic, V4,
 };
 use netbridge_common::datapath::env::EventBudget;
 use netbridge_common::datapath::pipeline::Scratch;
@@ -74,4 +74,4 @@ pub static EVENT_RATE: PerCpuArray<EventBudget, 1> = PerCpuArray::new();
 
 /// The packet in work. TC programs run with bottom halves off, so one CPU works on one packet.
 #[btf_map]
-pub static SCRATCH: PerCpuArray<Scratch<Ip>, 1> = PerCpuArray::new();
+pub static SCRATCH: PerCpuArray<Scratch<V4>, 1> = PerCpuArray::new();

@@ -20,8 +20,7 @@ pub trait Addr: Pod + Eq + Hash + Debug {
     /// The all-zero address: "any" where an address may be left open.
     const UNSPECIFIED: Self;
 
-    /// Zero if `self` and `other` agree on every bit set in `mask`; no branch, so that a rule
-    /// list walked by the verifier stays one path.
+    /// Zero if `self` and `other` agree on every bit set in `mask`.
     fn differs(self, other: Self, mask: Self) -> u32;
 
     /// True for 224.0.0.0/4 and the limited broadcast address, or ff00::/8.
@@ -108,6 +107,10 @@ pub trait Record: Pod {
     fn head(&self) -> &Self::Head;
     /// The addresses.
     fn tail(&self) -> &Self::Tail;
+    /// The part without addresses, to change.
+    fn head_mut(&mut self) -> &mut Self::Head;
+    /// The addresses, to change.
+    fn tail_mut(&mut self) -> &mut Self::Tail;
 }
 
 /// An address family: its addresses and its map values.

@@ -5,7 +5,7 @@
 //! reaper and an operator ever removes one half alone, and a half that lost its other one goes too.
 
 use crate::abi::{
-    Addr, Config, CtState, FlowHead, FlowKey, Hook, MacKey, NO_SLOT, Nat, Reason, Record, TcpState, flow_action,
+    Addr, Config, CtState, Family, FlowHead, FlowKey, Hook, MacKey, NO_SLOT, Nat, Reason, Record, TcpState, flow_action,
     flow_flags, proto,
 };
 use crate::wire::{icmp, tcp};
@@ -42,10 +42,21 @@ pub struct Cx<'a, E: Env> {
     pub arrival: Arrival,
 }
 
-/// The live flow of a key. An expired entry is none, whether or not anything collects it.
+/// Room for what a decision produces; a BPF stack is too small for it.
+pub struct Work<F: Family> {
+    /// What becomes of the packet.
+    pub verdict: Verdict<F::Addr>,
+    /// The half that the packet hit, or the one it opens.
+    pub half: F::Flow,
+    /// The half of the answers.
+    pub other: F::Flow,
+}
+
+/// Copies the live flow of a key to `into`. An expired entry is none, whether or not anything
+/// collects it.
 #[inline(always)]
-pub fn find<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>) -> Option<FlowOf<E>> {
-    cx.env.flow(key).filter(|flow| !is_expired(cx.config, key.proto, flow.head(), cx.arrival.now))
+pub fn find<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, into: &mut FlowOf<E>) -> bool {
+    cx.env.flow(key, into) && !is_expired(cx.config, key.proto, into.head(), cx.arrival.now)
 }
 
 /// Ticks that a flow lives without a packet.
@@ -121,39 +132,30 @@ pub const fn new_head(now: u32) -> FlowHead {
     }
 }
 
-/// Adds both halves. [`Inserted::Exists`] if the answers' tuple belongs to another flow.
+/// Adds both halves, `work.half` under `key`. [`Inserted::Exists`] if the answers' tuple belongs to
+/// another flow.
 ///
 /// Two CPUs may do this for the same first packet: each inserts a reply half, the second forward
-/// half is refused, and its CPU takes its reply half back and follows the winner's flow.
-pub fn create<E: Env>(
-    cx: &Cx<'_, E>,
-    key: &FlowKeyOf<E>,
-    forward: &FlowOf<E>,
-    reply: &FlowOf<E>,
-) -> Inserted {
-    let reply_key = other_half(key, forward.head(), forward.tail());
-    let inserted = insert(cx, &reply_key, reply);
+/// half is refused, and its CPU takes its reply half back; what the table says holds for both.
+pub fn create<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &Work<E::F>) -> Inserted {
+    let other_key = other_half(key, work.half.head(), work.half.tail());
+    let inserted = insert(cx, &other_key, &work.other);
     if inserted as u8 != Inserted::Yes as u8 {
         return inserted;
     }
-    match insert(cx, key, forward) {
-        Inserted::Yes => Inserted::Yes,
-        Inserted::Exists => {
-            cx.env.flow_remove(&reply_key);
-            Inserted::Yes
-        }
-        Inserted::Full => {
-            cx.env.flow_remove(&reply_key);
-            Inserted::Full
-        }
+    let inserted = insert(cx, key, &work.half);
+    if inserted as u8 == Inserted::Yes as u8 {
+        return inserted;
     }
+    cx.env.flow_remove(&other_key);
+    if inserted as u8 == Inserted::Full as u8 { Inserted::Full } else { Inserted::Yes }
 }
 
 /// Inserts a half; an expired one in its place counts as absent.
 #[inline(always)]
 fn insert<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>) -> Inserted {
     let first = cx.env.flow_insert(key, flow);
-    if first as u8 != Inserted::Exists as u8 || find(cx, key).is_some() {
+    if first as u8 != Inserted::Exists as u8 || !cx.env.flow_expired(cx.config, key, cx.arrival.now) {
         return first;
     }
     cx.env.flow_remove(key);
@@ -167,7 +169,8 @@ pub fn remove<E: Env>(env: &E, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
 }
 
 /// What the filter sees of a packet of this flow: after DNAT, before SNAT.
-pub fn subject<E: Env>(cx: &Cx<'_, E>, head: &FlowHead, to: &Nat<AddrOf<E>>, state: u8) -> Subject<AddrOf<E>> {
+pub fn subject<E: Env>(cx: &Cx<'_, E>, flow: &FlowOf<E>, state: u8) -> Subject<AddrOf<E>> {
+    let (head, to) = (flow.head(), flow.tail());
     let mut subject = Subject::of(cx, state).to(head.ifindex, head.peer_zone);
     subject.dst = to.dst;
     if cx.packet.has_ports() {
@@ -178,13 +181,8 @@ pub fn subject<E: Env>(cx: &Cx<'_, E>, head: &FlowHead, to: &Nat<AddrOf<E>>, sta
 
 /// A packet of a flow that exists: state, refresh, filter where the cached answer is stale, action.
 #[inline(always)]
-pub fn established<E: Env>(
-    cx: &Cx<'_, E>,
-    key: &FlowKeyOf<E>,
-    flow: &FlowOf<E>,
-    verdict: &mut Verdict<AddrOf<E>>,
-) -> Action {
-    let head = flow.head();
+pub fn established<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) -> Action {
+    let head = work.half.head();
     let now = cx.arrival.now;
     let closing = cx.packet.tcp & (tcp::FIN | tcp::RST) != 0;
     let first_reply = head.flags & (flow_flags::REPLY | flow_flags::REPLIED) == flow_flags::REPLY;
@@ -194,25 +192,19 @@ pub fn established<E: Env>(
         || head.epoch != cx.config.generation
         || (head.flags & flow_flags::ROUTED != 0 && now.wrapping_sub(head.resolved) >= cx.config.refresh);
     if due {
-        return renewed(cx, key, flow, verdict);
+        return renewed(cx, key, work);
     }
     if head.reason != Reason::None as u8 {
-        return verdict.refuse(Reason::Filtered);
+        return work.verdict.refuse(Reason::Filtered);
     }
-    follow(cx, head, flow.tail(), verdict)
+    follow(cx, work)
 }
 
 /// [`established`] where the flow's record changes: about once a second. A function of its own in
 /// the object: its stack is not the fast path's.
 #[inline(never)]
-fn renewed<E: Env>(
-    cx: &Cx<'_, E>,
-    key: &FlowKeyOf<E>,
-    flow: &FlowOf<E>,
-    verdict: &mut Verdict<AddrOf<E>>,
-) -> Action {
-    let mut head = *flow.head();
-    let to = flow.tail();
+fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) -> Action {
+    let head = work.half.head_mut();
     let first_reply = head.flags & (flow_flags::REPLY | flow_flags::REPLIED) == flow_flags::REPLY;
     if first_reply {
         head.flags |= flow_flags::REPLIED;
@@ -221,53 +213,47 @@ fn renewed<E: Env>(
     if cx.packet.tcp & (tcp::FIN | tcp::RST) != 0 {
         head.state = TcpState::Closing as u8;
     }
+    if head.flags & flow_flags::ROUTED != 0 && cx.arrival.now.wrapping_sub(head.resolved) >= cx.config.refresh {
+        resolve(cx, key, head);
+    }
     if first_reply || head.epoch != cx.config.generation {
         let answered = head.flags & flow_flags::REPLIED != 0;
         let state = if answered { CtState::ESTABLISHED } else { CtState::NEW };
-        head.reason = filter::evaluate(cx, &subject(cx, &head, to, state)) as u8;
-        head.epoch = cx.config.generation;
+        let reason = filter::evaluate(cx, &subject(cx, &work.half, state));
+        work.half.head_mut().reason = reason as u8;
+        work.half.head_mut().epoch = cx.config.generation;
     }
-    if head.flags & flow_flags::ROUTED != 0 && cx.arrival.now.wrapping_sub(head.resolved) >= cx.config.refresh {
-        resolve(cx, key, &mut head);
+    if work.half.head().reason != Reason::None as u8 {
+        // A dropped packet keeps nothing alive.
+        cx.env.flow_update(key, &work.half);
+        return work.verdict.refuse(Reason::Filtered);
     }
-    let dropped = head.reason != Reason::None as u8;
-    // A dropped packet keeps nothing alive.
-    if !dropped {
-        head.seen = cx.arrival.now;
-    }
-    if dropped || renew_other_half(cx, key, &head, to, first_reply) {
-        cx.env.flow_update(key, &FlowOf::<E>::new(head, *to));
+    work.half.head_mut().seen = cx.arrival.now;
+    if renew_other_half(cx, key, work, first_reply) {
+        cx.env.flow_update(key, &work.half);
     } else {
         cx.env.flow_remove(key);
     }
-    if dropped {
-        return verdict.refuse(Reason::Filtered);
-    }
-    follow(cx, &head, to, verdict)
+    follow(cx, work)
 }
 
 /// Carries use and state over to the other half, so that both expire together. An answer makes the
 /// asking half ask the filter again, now as part of an established flow. False if it is gone.
 #[inline(always)]
-fn renew_other_half<E: Env>(
-    cx: &Cx<'_, E>,
-    key: &FlowKeyOf<E>,
-    head: &FlowHead,
-    to: &Nat<AddrOf<E>>,
-    first_reply: bool,
-) -> bool {
-    let other_key = other_half(key, head, to);
-    let Some(other) = cx.env.flow(&other_key) else {
+fn renew_other_half<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>, first_reply: bool) -> bool {
+    let head = *work.half.head();
+    let other_key = other_half(key, &head, work.half.tail());
+    if !cx.env.flow(&other_key, &mut work.other) {
         return false;
-    };
-    let mut other_head = *other.head();
-    other_head.seen = head.seen;
-    other_head.state = head.state;
-    other_head.flags |= head.flags & flow_flags::REPLIED;
-    if first_reply {
-        other_head.epoch = 0;
     }
-    cx.env.flow_update(&other_key, &FlowOf::<E>::new(other_head, *other.tail()));
+    let other = work.other.head_mut();
+    other.seen = head.seen;
+    other.state = head.state;
+    other.flags |= head.flags & flow_flags::REPLIED;
+    if first_reply {
+        other.epoch = 0;
+    }
+    cx.env.flow_update(&other_key, &work.other);
     true
 }
 
@@ -287,14 +273,11 @@ fn resolve<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, head: &mut FlowHead) {
     }
 }
 
-/// The action of a flow half on one packet.
+/// The action of `work.half` on the packet.
 #[inline(always)]
-pub fn follow<E: Env>(
-    cx: &Cx<'_, E>,
-    head: &FlowHead,
-    to: &Nat<AddrOf<E>>,
-    verdict: &mut Verdict<AddrOf<E>>,
-) -> Action {
+pub fn follow<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
+    let Work { verdict, half, .. } = work;
+    let head = half.head();
     // What the stack has routed already has its MACs and TTL.
     let slow = cx.arrival.hook as u8 == Hook::ToUplink as u8;
     let routed = head.flags & flow_flags::ROUTED != 0 && !slow;
@@ -307,6 +290,6 @@ pub fn follow<E: Env>(
         return Action::Pass;
     }
     let action = verdict.follow(head, cx.packet, routed);
-    verdict.translate(cx.packet, head.flags, to);
+    verdict.translate(cx.packet, head.flags, half.tail());
     action
 }

@@ -72,7 +72,7 @@ impl EventBudget {
 ///
 /// Implemented in `netbridge-ebpf` over `TcContext` and BPF maps, and in [`crate::host`] over a
 /// byte vector and hash maps. Tables the controller owns are read by reference; those the datapath
-/// writes are read by value, because another CPU may replace the entry at any time.
+/// writes are copied, because another CPU may replace the entry at any time.
 pub trait Env {
     /// The address family of the tables.
     type F: Family;
@@ -106,8 +106,10 @@ pub trait Env {
     fn station(&self, key: &MacKey) -> Option<Station>;
     /// Writes an FDB entry; a full table is no error, the station stays unknown.
     fn learn(&self, key: &MacKey, station: &Station);
-    /// Half a flow, expired or not.
-    fn flow(&self, key: &FlowKeyOf<Self>) -> Option<FlowOf<Self>>;
+    /// Copies half a flow, expired or not, to `into`; false if there is none.
+    fn flow(&self, key: &FlowKeyOf<Self>, into: &mut FlowOf<Self>) -> bool;
+    /// True if half a flow is there and has outlived its lifetime.
+    fn flow_expired(&self, config: &Config, key: &FlowKeyOf<Self>, now: u32) -> bool;
     /// Adds half a flow (`BPF_NOEXIST`).
     fn flow_insert(&self, key: &FlowKeyOf<Self>, flow: &FlowOf<Self>) -> Inserted;
     /// Replaces half a flow (`BPF_EXIST`); one that is gone stays gone.
@@ -122,6 +124,10 @@ pub trait Env {
     fn rule(&self, index: u32) -> Option<&<Self::F as Family>::Rule>;
     /// How the host routes to `dst` a packet that comes in by `ifindex`.
     fn next_hop(&self, src: AddrOf<Self>, dst: AddrOf<Self>, ifindex: u32) -> Hop;
+
+    /// Calls `step` with 0, 1, … until it answers false, at most `times` times. The verifier walks the
+    /// step once, not once per round (`bpf_loop`, Linux 5.17, commit e6f2dd0f8067).
+    fn repeat<S: FnMut(u32) -> bool>(&self, times: u32, step: S);
 
     /// Counts a packet that the owner of `slot` sent.
     fn count_tx(&self, slot: u32, bytes: u32);

@@ -81,48 +81,38 @@ pub fn evaluate<E: Env>(cx: &Cx<'_, E>, subject: &Subject<AddrOf<E>>) -> Reason 
     let mut decision = policy.policy;
     if policy.active != 0 {
         let base = (cx.config.generation & (BANKS - 1)) * MAX_RULES;
-        let mut position = 0;
-        while position < MAX_RULES {
-            if position >= policy.rules {
-                break;
-            }
+        cx.env.repeat(policy.rules.min(MAX_RULES), |position| {
             let Some(rule) = cx.env.rule(base + position) else {
-                break;
+                return false;
             };
-            if mismatch(rule.head(), rule.tail(), subject) == 0 {
+            let matches = matches(rule.head(), rule.tail(), subject);
+            if matches {
                 decision = rule.head().verdict;
-                break;
             }
-            position += 1;
-        }
+            !matches
+        });
     }
     if decision == verdict::ACCEPT { Reason::None } else { Reason::Filtered }
 }
 
-/// Zero if the rule matches. One expression without branches: the verifier walks the list once, not
-/// once per combination of outcomes.
+/// True if the rule matches.
 #[inline(always)]
-fn mismatch<A: Addr>(rule: &RuleHead, addrs: &RuleAddrs<A>, subject: &Subject<A>) -> u32 {
-    let negated = |bit: u8| u32::from(rule.flags & bit != 0);
-    let differs = |open: u32, a: u32, b: u32| u32::from(open != 0) & u32::from(a != b);
+fn matches<A: Addr>(rule: &RuleHead, addrs: &RuleAddrs<A>, subject: &Subject<A>) -> bool {
+    let unless = |bit: u8, matches: bool| matches != (rule.flags & bit != 0);
+    let named = |wanted: u32, is: u32| wanted == 0 || wanted == is;
 
-    let input = differs(rule.in_ifindex, rule.in_ifindex, subject.in_ifindex)
-        | differs(rule.in_net, rule.in_net, subject.in_net);
-    let output = differs(rule.out_ifindex, rule.out_ifindex, subject.out_ifindex)
-        | differs(rule.out_net, rule.out_net, subject.out_net);
+    let input = named(rule.in_ifindex, subject.in_ifindex) && named(rule.in_net, subject.in_net);
+    let output = named(rule.out_ifindex, subject.out_ifindex) && named(rule.out_net, subject.out_net);
     let (src, src_mask, dst, dst_mask) = (addrs.src, addrs.src_mask, addrs.dst, addrs.dst_mask);
-    let source = u32::from(subject.src.differs(src, src_mask) != 0);
-    let destination = u32::from(subject.dst.differs(dst, dst_mask) != 0);
 
-    (input ^ negated(rule_flags::NOT_IN))
-        | (output ^ negated(rule_flags::NOT_OUT))
-        | (source ^ negated(rule_flags::NOT_SRC))
-        | (destination ^ negated(rule_flags::NOT_DST))
-        | differs(u32::from(rule.proto), u32::from(rule.proto), u32::from(subject.proto))
-        | u32::from(rule.states & subject.state == 0)
-        | (negated(rule_flags::PORTS) & u32::from(subject.ports == 0))
-        | u32::from(subject.sport < rule.sport_min)
-        | u32::from(subject.sport > rule.sport_max)
-        | u32::from(subject.dport < rule.dport_min)
-        | u32::from(subject.dport > rule.dport_max)
+    (rule.proto == 0 || rule.proto == subject.proto)
+        && rule.states & subject.state != 0
+        && unless(rule_flags::NOT_SRC, subject.src.differs(src, src_mask) == 0)
+        && unless(rule_flags::NOT_DST, subject.dst.differs(dst, dst_mask) == 0)
+        && unless(rule_flags::NOT_IN, input)
+        && unless(rule_flags::NOT_OUT, output)
+        && (rule.flags & rule_flags::PORTS == 0
+            || (subject.ports != 0
+                && (rule.sport_min..=rule.sport_max).contains(&subject.sport)
+                && (rule.dport_min..=rule.dport_max).contains(&subject.dport)))
 }

@@ -29,8 +29,9 @@ impl Guard for [u8; 4] {
     }
 }
 
-/// What is wrong with the source of a frame that an endpoint sent, [`Reason::None`] if nothing.
-#[inline(always)]
+/// What is wrong with the source of a frame that an endpoint sent, [`Reason::None`] if nothing. A
+/// function of its own in the object, as [`super::parse::parse`] is.
+#[inline(never)]
 pub fn check<E: Env>(
     cx: &Cx<'_, E>,
     head: &LinkHead,
@@ -102,7 +103,7 @@ fn owns_behind_trunk<E: Env>(
 }
 
 /// Learns a MAC behind a trunk: new ones, moved ones at their first frame, known ones once a second.
-#[inline(always)]
+#[inline(never)]
 pub fn learn<E: Env>(cx: &Cx<'_, E>, head: &LinkHead) {
     let (env, packet, now) = (cx.env, cx.packet, cx.arrival.now);
     let key = MacKey { mac: packet.smac, net: head.net };

@@ -4,13 +4,13 @@
 //! answers would hit says where it goes. It neither refreshes nor changes the flow (REQ-6).
 
 use crate::abi::{
-    Addr, CtState, Family, FlowHead, FlowKey, Hook, Nat, Reason, Record, V4, flow_action, flow_flags, proto,
+    Addr, CtState, Family, FlowKey, Hook, Nat, Reason, Record, V4, flow_action, flow_flags, proto,
 };
 use crate::wire::checksum::Diff;
 use crate::wire::{icmp, ipv4};
 
-use super::conntrack::{self, Cx};
-use super::env::{AddrOf, Env, FlowOf};
+use super::conntrack::{self, Cx, Work};
+use super::env::{AddrOf, Env};
 use super::filter::{self, Subject};
 use super::parse::Packet;
 use super::verdict::{Action, Verdict, checksum_offset, edits};
@@ -86,9 +86,9 @@ impl Quote for <V4 as Family>::Addr {
     }
 }
 
-/// The half that answers to the quoted packet hit.
+/// Finds the half that answers to the quoted packet hit, for `work.half`.
 #[inline(always)]
-fn half_of<E: Env>(cx: &Cx<'_, E>, quoted: &Quoted<AddrOf<E>>) -> Option<FlowOf<E>> {
+fn half_of<E: Env>(cx: &Cx<'_, E>, quoted: &Quoted<AddrOf<E>>, work: &mut Work<E::F>) -> bool {
     let key = FlowKey {
         src: quoted.dst,
         dst: quoted.src,
@@ -98,60 +98,54 @@ fn half_of<E: Env>(cx: &Cx<'_, E>, quoted: &Quoted<AddrOf<E>>) -> Option<FlowOf<
         proto: quoted.proto,
         icmp: conntrack::reply_type(quoted.proto, quoted.icmp),
     };
-    conntrack::find(cx, &key)
+    conntrack::find(cx, &key, &mut work.half)
 }
 
 /// The state of an error between two stations of one network.
 #[inline(always)]
-pub fn state<E: Env>(cx: &Cx<'_, E>) -> u8
+pub fn state<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> u8
 where
     AddrOf<E>: Quote,
 {
-    let related = Quote::quoted(cx.env, cx.packet).is_some_and(|quoted| half_of(cx, &quoted).is_some());
+    let related = Quote::quoted(cx.env, cx.packet).is_some_and(|quoted| half_of(cx, &quoted, work));
     if related { CtState::RELATED } else { CtState::INVALID }
 }
 
 /// An error that a container sends to the outside.
 #[inline(always)]
-pub fn outgoing_error<E: Env>(cx: &Cx<'_, E>, verdict: &mut Verdict<AddrOf<E>>) -> Action
+pub fn outgoing_error<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action
 where
     AddrOf<E>: Quote,
 {
     let Some(quoted) = Quote::quoted(cx.env, cx.packet) else {
-        return verdict.refuse(Reason::UntrackedIcmp);
+        return work.verdict.refuse(Reason::UntrackedIcmp);
     };
-    match half_of(cx, &quoted) {
-        Some(flow) if flow.head().action == flow_action::UPLINK => {
-            carry(cx, &quoted, flow.head(), flow.tail(), verdict)
-        }
-        _ => verdict.refuse(Reason::UntrackedIcmp),
+    if !half_of(cx, &quoted, work) || work.half.head().action != flow_action::UPLINK {
+        return work.verdict.refuse(Reason::UntrackedIcmp);
     }
+    carry(cx, &quoted, work)
 }
 
 /// An error from the outside; [`Action::Pass`] if it is about none of our flows.
 #[inline(always)]
-pub fn incoming_error<E: Env>(cx: &Cx<'_, E>, verdict: &mut Verdict<AddrOf<E>>) -> Action
+pub fn incoming_error<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action
 where
     AddrOf<E>: Quote,
 {
     let Some(quoted) = Quote::quoted(cx.env, cx.packet) else {
         return Action::Pass;
     };
-    match half_of(cx, &quoted) {
-        Some(flow) => carry(cx, &quoted, flow.head(), flow.tail(), verdict),
-        None => Action::Pass,
+    if !half_of(cx, &quoted, work) {
+        return Action::Pass;
     }
+    carry(cx, &quoted, work)
 }
 
-/// Sends an error along a half and translates it and its quote.
+/// Sends an error along `work.half` and translates it and its quote.
 #[inline(always)]
-fn carry<E: Env>(
-    cx: &Cx<'_, E>,
-    quoted: &Quoted<AddrOf<E>>,
-    head: &FlowHead,
-    to: &Nat<AddrOf<E>>,
-    verdict: &mut Verdict<AddrOf<E>>,
-) -> Action {
+fn carry<E: Env>(cx: &Cx<'_, E>, quoted: &Quoted<AddrOf<E>>, work: &mut Work<E::F>) -> Action {
+    let Work { verdict, half, .. } = work;
+    let (head, to) = (half.head(), half.tail());
     let mut subject = Subject::of(cx, CtState::RELATED).to(head.ifindex, head.peer_zone);
     if head.flags & flow_flags::DST != 0 {
         subject.dst = to.dst;

@@ -5,11 +5,11 @@ use crate::abi::{
     SUBNET_LOCAL, flow_action, flow_flags, proto,
 };
 
-use super::conntrack::{self, Cx};
-use super::env::{AddrOf, Env, FlowOf, Inserted};
+use super::conntrack::{self, Cx, Work};
+use super::env::{AddrOf, Env, Inserted};
 use super::filter;
 use super::icmp::{self, Quote};
-use super::verdict::{Action, Verdict};
+use super::verdict::Action;
 
 /// Where a packet from the outside goes.
 #[inline(always)]
@@ -17,21 +17,21 @@ pub fn inbound<E: Env>(
     cx: &Cx<'_, E>,
     head: &LinkHead,
     addrs: &LinkAddrs<AddrOf<E>>,
-    verdict: &mut Verdict<AddrOf<E>>,
+    work: &mut Work<E::F>,
 ) -> Action
 where
     AddrOf<E>: Quote,
 {
     if cx.packet.is_whole() && cx.packet.is_tracked() {
         let key = cx.packet.key(cx.arrival.zone);
-        if let Some(flow) = conntrack::find(cx, &key) {
-            if !conntrack::restarts(cx.packet, flow.head()) {
-                return conntrack::established(cx, &key, &flow, verdict);
+        if conntrack::find(cx, &key, &mut work.half) {
+            if !conntrack::restarts(cx.packet, work.half.head()) {
+                return conntrack::established(cx, &key, work);
             }
-            conntrack::remove(cx.env, &key, &flow);
+            conntrack::remove(cx.env, &key, &work.half);
         }
     }
-    first_packet(cx, head, addrs, verdict)
+    first_packet(cx, head, addrs, work)
 }
 
 /// A packet without a flow. A function of its own in the object: its stack is not the fast path's.
@@ -40,13 +40,13 @@ fn first_packet<E: Env>(
     cx: &Cx<'_, E>,
     head: &LinkHead,
     addrs: &LinkAddrs<AddrOf<E>>,
-    verdict: &mut Verdict<AddrOf<E>>,
+    work: &mut Work<E::F>,
 ) -> Action
 where
     AddrOf<E>: Quote,
 {
     if cx.packet.is_icmp_error() {
-        let action = icmp::incoming_error(cx, verdict);
+        let action = icmp::incoming_error(cx, work);
         if action as u8 != Action::Pass as u8 {
             return action;
         }
@@ -58,11 +58,11 @@ where
         && is_local(addrs, cx.packet.dst)
         && let Some(published) = published(cx)
     {
-        return open(cx, head, published.head(), published.tail(), verdict);
+        return open(cx, head, published.head(), published.tail(), work);
     }
     match cx.env.subnet(cx.packet.dst) {
         None | Some(SUBNET_LOCAL) => Action::Pass,
-        Some(_) => verdict.refuse(Reason::DirectAccess),
+        Some(_) => work.verdict.refuse(Reason::DirectAccess),
     }
 }
 
@@ -91,21 +91,22 @@ fn open<E: Env>(
     uplink: &LinkHead,
     target_head: &PublishedHead,
     target: &PortTarget<AddrOf<E>>,
-    verdict: &mut Verdict<AddrOf<E>>,
+    work: &mut Work<E::F>,
 ) -> Action {
     if !cx.packet.is_whole() {
-        return verdict.refuse(Reason::Fragment);
+        return work.verdict.refuse(Reason::Fragment);
     }
     if cx.packet.ttl <= 1 {
-        return verdict.refuse(Reason::TtlExpired);
+        return work.verdict.refuse(Reason::TtlExpired);
     }
     let Some(network) = cx.env.network(target_head.net) else {
-        return verdict.refuse(Reason::UnknownLink);
+        return work.verdict.refuse(Reason::UnknownLink);
     };
     let key = cx.packet.key(cx.arrival.zone);
-    let to = Nat { src: cx.packet.src, dst: target.addr, sport: cx.packet.sport, dport: target.port };
-
-    let mut forward = conntrack::new_head(cx.arrival.now);
+    *work.half.tail_mut() =
+        Nat { src: cx.packet.src, dst: target.addr, sport: cx.packet.sport, dport: target.port };
+    let forward = work.half.head_mut();
+    *forward = conntrack::new_head(cx.arrival.now);
     forward.epoch = cx.config.generation;
     forward.flags = flow_flags::ROUTED | flow_flags::DST;
     forward.ifindex = target_head.ifindex;
@@ -113,12 +114,14 @@ fn open<E: Env>(
     forward.dmac = target_head.mac;
     forward.smac = network.head().mac;
     forward.peer_zone = target_head.net;
-    let reason = filter::evaluate(cx, &conntrack::subject(cx, &forward, &to, CtState::NEW));
+    let reason = filter::evaluate(cx, &conntrack::subject(cx, &work.half, CtState::NEW));
     if reason as u8 != Reason::None as u8 {
-        return verdict.refuse(reason);
+        return work.verdict.refuse(reason);
     }
 
-    let mut reply = conntrack::new_head(cx.arrival.now);
+    *work.other.tail_mut() = conntrack::answer(&key);
+    let reply = work.other.head_mut();
+    *reply = conntrack::new_head(cx.arrival.now);
     reply.action = flow_action::UPLINK;
     reply.flags = flow_flags::ROUTED | flow_flags::SRC | flow_flags::REPLY;
     reply.ifindex = cx.arrival.ifindex;
@@ -128,11 +131,9 @@ fn open<E: Env>(
     reply.smac = uplink.mac;
     reply.mtu = (network.head().mtu & 0xffff) as u16;
     reply.peer_zone = cx.arrival.zone;
-
-    let reply = FlowOf::<E>::new(reply, conntrack::answer(&key));
-    match conntrack::create(cx, &key, &FlowOf::<E>::new(forward, to), &reply) {
-        Inserted::Yes => conntrack::follow(cx, &forward, &to, verdict),
-        Inserted::Exists => verdict.refuse(Reason::NatExhausted),
-        Inserted::Full => verdict.refuse(Reason::FlowTableFull),
+    match conntrack::create(cx, &key, work) {
+        Inserted::Yes => conntrack::follow(cx, work),
+        Inserted::Exists => work.verdict.refuse(Reason::NatExhausted),
+        Inserted::Full => work.verdict.refuse(Reason::FlowTableFull),
     }
 }

@@ -1,14 +1,14 @@
 //! Source ports for masqueraded flows.
 
-use crate::abi::{Addr, Config, FlowHead, FlowKey, Nat, PortKey, Reason, Record, proto};
+use crate::abi::{Addr, Config, FlowKey, Nat, PortKey, Reason, Record, proto};
 
-use super::conntrack::{self, Cx};
-use super::env::{AddrOf, Env, FlowKeyOf, FlowOf, Inserted};
+use super::conntrack::{self, Cx, Work};
+use super::env::{AddrOf, Env, FlowKeyOf, Inserted};
 
 /// Ports tried before giving up: with more than 25 the chance of success is next to nothing.
 const TRIES: u32 = 32;
 
-/// Creates a flow whose packets take the source `snat`.
+/// Creates the flow of `work`, whose packets take the source `snat`.
 ///
 /// The source port is kept where that cannot meet the host's own connections, else drawn from a
 /// range disjoint from the host's ephemeral ports, starting at a place only this instance can
@@ -18,27 +18,24 @@ pub fn masquerade<E: Env>(
     cx: &Cx<'_, E>,
     key: &FlowKeyOf<E>,
     snat: AddrOf<E>,
-    forward: &FlowHead,
-    reply: &FlowHead,
+    work: &mut Work<E::F>,
 ) -> Reason {
-    let reply = FlowOf::<E>::new(*reply, conntrack::answer(key));
     let seed = hash(key, cx.config.secret);
-    let mut attempt = 0;
-    while attempt < TRIES {
+    let mut reason = Reason::NatExhausted;
+    cx.env.repeat(TRIES, |attempt| {
         let port = candidate(cx.config, key.sport, seed, attempt);
-        attempt += 1;
         if is_published(cx.env, key, snat, port) {
-            continue;
+            return true;
         }
-        let to = Nat { src: snat, dst: key.dst, sport: port, dport: key.dport };
-        let inserted = conntrack::create(cx, key, &FlowOf::<E>::new(*forward, to), &reply);
-        match inserted {
-            Inserted::Yes => return Reason::None,
-            Inserted::Full => return Reason::FlowTableFull,
-            Inserted::Exists => {}
+        *work.half.tail_mut() = Nat { src: snat, dst: key.dst, sport: port, dport: key.dport };
+        let inserted = conntrack::create(cx, key, work);
+        if inserted as u8 == Inserted::Exists as u8 {
+            return true;
         }
-    }
-    Reason::NatExhausted
+        reason = if inserted as u8 == Inserted::Yes as u8 { Reason::None } else { Reason::FlowTableFull };
+        false
+    });
+    reason
 }
 
 /// The port to try: first the flow's own, unless the host may use it itself, then the range.

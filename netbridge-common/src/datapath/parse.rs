@@ -135,8 +135,9 @@ pub trait Parse: Addr {
     fn parse_ip<E: Env>(env: &E, packet: &mut Packet<Self>) -> bool;
 }
 
-/// Parses the frame into `packet`.
-#[inline(always)]
+/// Parses the frame into `packet`. A function of its own in the object, so that its buffers are gone
+/// from the stack when the decision begins.
+#[inline(never)]
 pub fn parse<E: Env>(env: &E, packet: &mut Packet<AddrOf<E>>)
 where
     AddrOf<E>: Parse,

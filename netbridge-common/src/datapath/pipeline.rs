@@ -1,11 +1,13 @@
 //! The four ways a packet meets netbridge, from first byte to verdict, counted.
 
+use bytemuck::Zeroable;
+
 use crate::abi::{
-    AddrKey, Config, DropEvent, Family, Hook, NO_SLOT, Reason, Record, SUBNET_LOCAL, ZONE_UPLINK, link_kind,
+    Addr, AddrKey, Config, DropEvent, Family, Hook, NO_SLOT, Reason, Record, SUBNET_LOCAL, ZONE_UPLINK, link_kind,
 };
 
 use super::bridge::{NO_STATION, bridged};
-use super::conntrack::{Arrival, Cx};
+use super::conntrack::{Arrival, Cx, Work};
 use super::env::{AddrOf, Env};
 use super::guard::{self, Guard};
 use super::icmp::Quote;
@@ -13,45 +15,56 @@ use super::inbound::inbound;
 use super::parse::{Kind, Packet, Parse, parse};
 use super::route::routed;
 use super::verdict::{Action, Verdict};
-use crate::abi::Addr;
 
 /// A family that the whole pipeline can carry.
 pub trait Internet: Parse + Guard + Quote {}
 
 impl<A: Parse + Guard + Quote> Internet for A {}
 
-/// Room for one packet in work and its verdict: half of what a BPF stack holds, so the programs keep
-/// it in a per-CPU map. What a run leaves there the next one overwrites.
-pub struct Scratch<A> {
+/// Room for one packet and the work on it: more than a BPF stack holds, so the programs keep it in a
+/// per-CPU map. What a run leaves there the next one overwrites.
+pub struct Scratch<F: Family> {
     /// The packet.
-    pub packet: Packet<A>,
-    /// What becomes of it.
-    pub verdict: Verdict<A>,
+    pub packet: Packet<F::Addr>,
+    /// What the decision produces.
+    pub work: Work<F>,
 }
 
-impl<A: Addr> Scratch<A> {
+impl<F: Family> Scratch<F> {
     /// Empty.
-    pub const EMPTY: Self = Self { packet: Packet::EMPTY, verdict: Verdict::pass() };
+    pub fn new() -> Self {
+        Self {
+            packet: Packet::EMPTY,
+            work: Work { verdict: Verdict::pass(), half: F::Flow::zeroed(), other: F::Flow::zeroed() },
+        }
+    }
 }
 
-/// Runs the hook's decision on the environment's frame; the answer is in `scratch.verdict`.
+impl<F: Family> Default for Scratch<F> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Runs the hook's decision on the environment's frame; the answer is in `scratch.work.verdict`.
 #[inline(always)]
-pub fn run<E: Env>(env: &E, hook: Hook, scratch: &mut Scratch<AddrOf<E>>)
+pub fn run<E: Env>(env: &E, hook: Hook, scratch: &mut Scratch<E::F>)
 where
     AddrOf<E>: Internet,
 {
-    let Scratch { packet, verdict } = scratch;
-    *verdict = Verdict::pass();
+    let Scratch { packet, work } = scratch;
+    work.verdict = Verdict::pass();
     let arrival = Arrival { hook, zone: ZONE_UPLINK, ifindex: env.ifindex(), slot: NO_SLOT, now: env.now() };
-    verdict.action = match (env.config(), hook) {
-        (Some(config), Hook::FromContainer) => from_container(env, config, arrival, packet, verdict),
-        (Some(config), Hook::ToContainer) => to_container(env, config, arrival, packet, verdict),
-        (Some(config), Hook::FromUplink) => from_uplink(env, config, arrival, packet, verdict),
-        (Some(config), Hook::ToUplink) => to_uplink(env, config, arrival, packet, verdict),
+    let action = match (env.config(), hook) {
+        (Some(config), Hook::FromContainer) => from_container(env, config, arrival, packet, work),
+        (Some(config), Hook::ToContainer) => to_container(env, config, arrival, packet, work),
+        (Some(config), Hook::FromUplink) => from_uplink(env, config, arrival, packet, work),
+        (Some(config), Hook::ToUplink) => to_uplink(env, config, arrival, packet, work),
         // Nothing is known: a container's packets go nowhere, the host's are its own.
-        (None, Hook::FromContainer | Hook::ToContainer) => verdict.refuse(Reason::UnknownLink),
+        (None, Hook::FromContainer | Hook::ToContainer) => work.verdict.refuse(Reason::UnknownLink),
         (None, Hook::FromUplink | Hook::ToUplink) => Action::Pass,
     };
+    work.verdict.action = action;
 }
 
 /// A frame that a container sent.
@@ -61,14 +74,14 @@ fn from_container<E: Env>(
     config: &Config,
     mut arrival: Arrival,
     packet: &mut Packet<AddrOf<E>>,
-    verdict: &mut Verdict<AddrOf<E>>,
+    work: &mut Work<E::F>,
 ) -> Action
 where
     AddrOf<E>: Internet,
 {
     parse(env, packet);
     let Some(link) = env.link(arrival.ifindex) else {
-        return settle(&Cx { env, config, packet, arrival }, Action::Drop, Reason::UnknownLink, verdict);
+        return settle(&Cx { env, config, packet, arrival }, Action::Drop, Reason::UnknownLink, work);
     };
     let head = link.head();
     arrival.zone = head.net;
@@ -77,22 +90,22 @@ where
     let cx = Cx { env, config, packet, arrival };
     let known = env.network(head.net).filter(|network| network.head().bridge != 0 && head.kind != link_kind::UPLINK);
     let Some(network) = known else {
-        return settle(&cx, Action::Drop, Reason::UnknownLink, verdict);
+        return settle(&cx, Action::Drop, Reason::UnknownLink, work);
     };
     let reason = guard::check(&cx, head, link.tail(), network.tail());
     if reason as u8 != Reason::None as u8 {
-        return settle(&cx, Action::Drop, reason, verdict);
+        return settle(&cx, Action::Drop, reason, work);
     }
     if head.kind == link_kind::TRUNK {
         guard::learn(&cx, head);
     }
     let action = if packet.kind as u8 == Kind::Ip as u8 && packet.dmac == network.head().mac {
-        routed(&cx, network.head(), network.tail(), verdict)
+        routed(&cx, network.head(), network.tail(), work)
     } else {
-        bridged(&cx, verdict)
+        bridged(&cx, work)
     };
-    let reason = verdict.reason;
-    settle(&cx, action, reason, verdict)
+    let reason = work.verdict.reason;
+    settle(&cx, action, reason, work)
 }
 
 /// A frame that the host's stack or the kernel bridge hands to a container. Frames from its
@@ -103,14 +116,14 @@ fn to_container<E: Env>(
     config: &Config,
     mut arrival: Arrival,
     packet: &mut Packet<AddrOf<E>>,
-    verdict: &mut Verdict<AddrOf<E>>,
+    work: &mut Work<E::F>,
 ) -> Action
 where
     AddrOf<E>: Internet,
 {
     parse(env, packet);
     let Some(link) = env.link(arrival.ifindex) else {
-        return settle(&Cx { env, config, packet, arrival }, Action::Drop, Reason::UnknownLink, verdict);
+        return settle(&Cx { env, config, packet, arrival }, Action::Drop, Reason::UnknownLink, work);
     };
     arrival.zone = link.head().net;
     let foreign = packet.kind as u8 == Kind::Ip as u8
@@ -120,7 +133,7 @@ where
             None => true,
         };
     if foreign {
-        return settle(&Cx { env, config, packet, arrival }, Action::Drop, Reason::DirectAccess, verdict);
+        return settle(&Cx { env, config, packet, arrival }, Action::Drop, Reason::DirectAccess, work);
     }
     env.count_rx(link.head().slot, env.frame_len());
     Action::Pass
@@ -133,7 +146,7 @@ fn from_uplink<E: Env>(
     config: &Config,
     mut arrival: Arrival,
     packet: &mut Packet<AddrOf<E>>,
-    verdict: &mut Verdict<AddrOf<E>>,
+    work: &mut Work<E::F>,
 ) -> Action
 where
     AddrOf<E>: Internet,
@@ -147,13 +160,13 @@ where
     }
     arrival.slot = link.head().slot;
     let cx = Cx { env, config, packet, arrival };
-    let action = inbound(&cx, link.head(), link.tail(), verdict);
+    let action = inbound(&cx, link.head(), link.tail(), work);
     if action as u8 == Action::Pass as u8 {
         return action;
     }
     env.count_tx(arrival.slot, env.frame_len());
-    let reason = verdict.reason;
-    settle(&cx, action, reason, verdict)
+    let reason = work.verdict.reason;
+    settle(&cx, action, reason, work)
 }
 
 /// A frame that the host's stack sends to the outside. Only a container's needs anything: one that
@@ -164,7 +177,7 @@ fn to_uplink<E: Env>(
     config: &Config,
     mut arrival: Arrival,
     packet: &mut Packet<AddrOf<E>>,
-    verdict: &mut Verdict<AddrOf<E>>,
+    work: &mut Work<E::F>,
 ) -> Action
 where
     AddrOf<E>: Internet,
@@ -190,23 +203,23 @@ where
     arrival.slot = sender.slot;
     let cx = Cx { env, config, packet, arrival };
     let action = match env.network(arrival.zone) {
-        Some(network) if network.head().bridge != 0 => routed(&cx, network.head(), network.tail(), verdict),
-        _ => verdict.refuse(Reason::UnknownLink),
+        Some(network) if network.head().bridge != 0 => routed(&cx, network.head(), network.tail(), work),
+        _ => work.verdict.refuse(Reason::UnknownLink),
     };
-    let reason = verdict.reason;
-    let action = settle(&cx, action, reason, verdict);
+    let reason = work.verdict.reason;
+    let action = settle(&cx, action, reason, work);
     // The frame is on its way out already.
     if action as u8 == Action::Drop as u8 { action } else { Action::Pass }
 }
 
 /// Counts what became of the packet, and reports a drop.
 #[inline(always)]
-fn settle<E: Env>(cx: &Cx<'_, E>, action: Action, reason: Reason, verdict: &mut Verdict<AddrOf<E>>) -> Action {
+fn settle<E: Env>(cx: &Cx<'_, E>, action: Action, reason: Reason, work: &mut Work<E::F>) -> Action {
     if action as u8 == Action::Drop as u8 {
-        verdict.reason = reason;
+        work.verdict.reason = reason;
         dropped(cx, reason);
-    } else if action as u8 != Action::Pass as u8 && verdict.slot != NO_SLOT {
-        cx.env.count_rx(verdict.slot, cx.env.frame_len());
+    } else if action as u8 != Action::Pass as u8 && work.verdict.slot != NO_SLOT {
+        cx.env.count_rx(work.verdict.slot, cx.env.frame_len());
     }
     action
 }

@@ -30,8 +30,8 @@ pub(super) struct Cli {
 #[derive(Args, Debug)]
 pub(super) struct Global {
     /// Play in this network namespace: a name, a path or pid:N
-    #[arg(short = 'n', long, global = true, value_name = "NETNS")]
-    pub(super) netns: Option<String>,
+    #[arg(short = 'n', long = "netns", global = true, value_name = "NETNS")]
+    pub(super) host: Option<String>,
     /// Keep pins, state and lock under this name [default: one per host namespace]
     #[arg(long, global = true, value_name = "NAME")]
     instance: Option<String>,
@@ -354,8 +354,15 @@ mod tests {
             "netbridge net -j ls -n H",
         ] {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-            assert!(cli.global.json && cli.global.netns.as_deref() == Some("H"), "{line}");
+            assert!(cli.global.json && cli.global.host.as_deref() == Some("H"), "{line}");
         }
+    }
+
+    #[test]
+    fn the_host_is_not_the_namespace_to_attach() {
+        let cli = Cli::try_parse_from("netbridge -n H attach web --net front".split(' ')).unwrap();
+        let Command::Attach(args) = cli.command else { panic!("not attach") };
+        assert_eq!((cli.global.host.as_deref(), args.netns.as_str()), (Some("H"), "web"));
     }
 
     #[test]

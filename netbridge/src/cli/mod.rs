@@ -35,8 +35,8 @@ pub fn run() -> ExitCode {
 
 /// The namespace is entered while the process has one thread: everything after it is inside.
 fn execute(cli: Cli) -> Result<Reply, Failure> {
-    if let Some(netns) = &cli.global.netns {
-        resolve_target(netns)?.enter().map_err(anyhow::Error::from)?;
+    if let Some(host) = &cli.global.host {
+        resolve_target(host)?.enter().map_err(anyhow::Error::from)?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("start the asynchronous runtime")?;

@@ -14,7 +14,7 @@ use aya::programs::links::{FdLink, Link, LinkError, LinkOrder, PinnedLink};
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact};
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 use netbridge_common::abi::Hook;
-use nix::libc::{EEXIST, EINVAL, ENODEV, ENOENT, ENOLINK};
+use nix::libc::{EEXIST, EINVAL, ENODEV, ENOENT, ENOLINK, EOPNOTSUPP};
 use nix::net::if_::{if_indextoname, if_nameindex, if_nametoindex};
 
 use super::object::pinned_program;
@@ -157,12 +157,14 @@ fn remove_both_filters(pins: &Pins, ifname: &str) -> Result<(), DatapathError> {
 /// Removes the filter in the hook's direction; no filter, no qdisc or no interface is fine.
 fn remove_filter(pins: &Pins, hook: Hook, ifname: &str) -> Result<(), DatapathError> {
     match filter(pins, hook, ifname).and_then(Link::detach) {
-        Err(error) if !matches!(errno(&error), Some(ENOENT | EINVAL | ENODEV)) => Err(DatapathError::Attach {
-            action: "detach",
-            program: hook.name(),
-            interface: format!("from {ifname}"),
-            source: Box::new(error),
-        }),
+        Err(error) if !matches!(errno(&error), Some(ENOENT | EINVAL | ENODEV | EOPNOTSUPP)) => {
+            Err(DatapathError::Attach {
+                action: "detach",
+                program: hook.name(),
+                interface: format!("from {ifname}"),
+                source: Box::new(error),
+            })
+        }
         _ => Ok(()),
     }
 }
@@ -178,12 +180,13 @@ fn filter(pins: &Pins, hook: Hook, ifname: &str) -> Result<SchedClassifierLink, 
     )?)
 }
 
-/// A filter handle that two instances on one interface do not share but by a rare chance (FNV-1a, folded).
+/// A filter handle per instance, so that two of them on one interface leave each other's filters alone (FNV-1a; 0 would
+/// let the kernel choose).
 fn handle(pins: &Pins) -> TcHandle {
     let hash = pins.instance().bytes().fold(0x811c_9dc5_u32, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     });
-    TcHandle::from(hash | 1)
+    TcHandle::from(hash.max(1))
 }
 
 fn direction(hook: Hook) -> TcAttachType {

@@ -30,15 +30,13 @@ pub enum DatapathError {
         name: String,
     },
 
-    /// A directory that someone else could write to.
-    #[error(
-        "{} cannot be trusted: {reason}; find out who made it, then remove it", path.display()
-    )]
+    /// A directory that is not ours alone.
+    #[error("{} cannot be used: {reason}", path.display())]
     Untrusted {
         /// The directory.
         path: PathBuf,
-        /// What is wrong with it.
-        reason: &'static str,
+        /// What is wrong with it and what to do.
+        reason: String,
     },
 
     /// Nothing is loaded.
@@ -80,6 +78,20 @@ pub enum DatapathError {
         name: &'static str,
     },
 
+    /// The verifier refused a program, or the kernel lacks something it uses.
+    #[error(
+        "the kernel refused program `{name}`; `netbridge doctor` checks what it needs; the verifier's last words:\n{}",
+        tail(log)
+    )]
+    Refused {
+        /// Its name.
+        name: &'static str,
+        /// The verifier's whole log.
+        log: String,
+        /// What the kernel returned.
+        source: io::Error,
+    },
+
     /// An operation on a program failed.
     #[error("cannot {action} program `{name}`")]
     Program {
@@ -87,7 +99,7 @@ pub enum DatapathError {
         name: &'static str,
         /// What was tried.
         action: &'static str,
-        /// Why it failed; a refusal holds the verifier's log.
+        /// Why it failed.
         source: Box<ProgramError>,
     },
 
@@ -201,6 +213,22 @@ impl DatapathError {
         move |source| Self::File { action, path, source }
     }
 
+    /// For `map_err` on loading a program.
+    pub(super) fn refused(name: &'static str) -> impl FnOnce(ProgramError) -> Self {
+        move |source| match source {
+            ProgramError::LoadError { io_error, verifier_log } => Self::Refused {
+                name,
+                log: verifier_log.to_string(),
+                source: io_error,
+            },
+            other => Self::Program {
+                name,
+                action: "load",
+                source: Box::new(other),
+            },
+        }
+    }
+
     /// For `map_err` on program operations.
     pub(super) fn program(action: &'static str, name: &'static str) -> impl FnOnce(ProgramError) -> Self {
         move |source| Self::Program {
@@ -208,5 +236,27 @@ impl DatapathError {
             action,
             source: Box::new(source),
         }
+    }
+}
+
+/// The end of a verifier log, where the reason is; all of it may be a million lines.
+fn tail(log: &str) -> &str {
+    const LINES: usize = 8;
+    let log = log.trim_end();
+    log.rmatch_indices('\n')
+        .nth(LINES - 1)
+        .map_or(log, |(start, _)| &log[start + 1..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tail;
+
+    #[test]
+    fn keeps_the_last_eight_lines() {
+        assert_eq!(tail(""), "");
+        assert_eq!(tail("1\n2\n"), "1\n2");
+        assert_eq!(tail("1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n"), "3\n4\n5\n6\n7\n8\n9\n10");
+        assert_eq!(tail("1\n2\n3\n4\n5\n6\n7\n8"), "1\n2\n3\n4\n5\n6\n7\n8");
     }
 }

@@ -39,9 +39,12 @@ pub(super) fn load(pins: &Pins, options: &LoadOptions) -> Result<(), DatapathErr
         return Err(DatapathError::AlreadyLoaded { path: pins.root() });
     }
     let range = SnatRange::of_host()?;
-    unload(pins)?;
+    pins.remove()?;
     pins.create()
         .and_then(|()| load_and_pin(pins, options, &range))
+        // An unload that was killed may have left filters; last, as it is the kernel's refusal of the object that tells
+        // an unprivileged user what is missing.
+        .and_then(|()| attach::remove_filters(pins))
         // The first error is the one to tell; `unload` can be called again for the second.
         .inspect_err(|_| drop(unload(pins)))
 }
@@ -65,7 +68,7 @@ fn load_and_pin(pins: &Pins, options: &LoadOptions, range: &SnatRange) -> Result
 
     for name in HOOKS.map(Hook::name).into_iter().chain([TICKS]) {
         let program = program(&mut object, name)?;
-        program.load().map_err(DatapathError::program("load", name))?;
+        program.load().map_err(DatapathError::refused(name))?;
         let path = pins.program(name);
         program
             .pin(&path)

@@ -18,6 +18,8 @@ mod pins;
 mod settings;
 mod tables;
 
+use std::fmt;
+
 use aya::programs::SchedClassifier;
 use netbridge_common::abi::{Hook, VERSION};
 
@@ -96,14 +98,6 @@ impl Datapath {
         attach::detach(&self.pins, ifindex)
     }
 
-    /// The hooks that run on an interface through tcx; clsact filters are not listed.
-    pub fn attached(&self, ifindex: u32) -> Vec<Hook> {
-        HOOKS
-            .into_iter()
-            .filter(|hook| self.pins.link(ifindex, *hook).exists())
-            .collect()
-    }
-
     /// The hook's program: its [`info`](SchedClassifier::info), and [`aya::TestRun`] to run it on a packet of one's own.
     pub fn program(&self, hook: Hook) -> Result<SchedClassifier, DatapathError> {
         object::pinned_program(&self.pins, hook.name())
@@ -138,5 +132,14 @@ impl Datapath {
     /// Where it is pinned.
     pub fn pins(&self) -> &Pins {
         &self.pins
+    }
+}
+
+impl fmt::Debug for Datapath {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Datapath")
+            .field("root", &self.pins.root())
+            .finish_non_exhaustive()
     }
 }

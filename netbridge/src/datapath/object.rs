@@ -12,19 +12,19 @@ pub(super) const TICKS: &str = "ticks";
 
 /// Names of the maps that userspace opens.
 pub(super) mod maps {
-    pub(in super::super) const CONFIG: &str = "CONFIG";
-    pub(in super::super) const LINKS: &str = "LINKS";
-    pub(in super::super) const NETWORKS: &str = "NETWORKS";
-    pub(in super::super) const SUBNETS: &str = "SUBNETS";
-    pub(in super::super) const ADDRESSES: &str = "ADDRESSES";
-    pub(in super::super) const FDB: &str = "FDB";
-    pub(in super::super) const FLOWS: &str = "FLOWS";
-    pub(in super::super) const PUBLISHED: &str = "PUBLISHED";
-    pub(in super::super) const POLICY: &str = "POLICY";
-    pub(in super::super) const RULES: &str = "RULES";
-    pub(in super::super) const DROPS: &str = "DROPS";
-    pub(in super::super) const TRAFFIC: &str = "TRAFFIC";
-    pub(in super::super) const EVENTS: &str = "EVENTS";
+    pub(crate) const CONFIG: &str = "CONFIG";
+    pub(crate) const LINKS: &str = "LINKS";
+    pub(crate) const NETWORKS: &str = "NETWORKS";
+    pub(crate) const SUBNETS: &str = "SUBNETS";
+    pub(crate) const ADDRESSES: &str = "ADDRESSES";
+    pub(crate) const FDB: &str = "FDB";
+    pub(crate) const FLOWS: &str = "FLOWS";
+    pub(crate) const PUBLISHED: &str = "PUBLISHED";
+    pub(crate) const POLICY: &str = "POLICY";
+    pub(crate) const RULES: &str = "RULES";
+    pub(crate) const DROPS: &str = "DROPS";
+    pub(crate) const TRAFFIC: &str = "TRAFFIC";
+    pub(crate) const EVENTS: &str = "EVENTS";
 }
 
 /// Opens a program by its pin.

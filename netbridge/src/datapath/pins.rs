@@ -19,6 +19,9 @@ use super::object::maps::CONFIG;
 /// Where the BPF file system is, by custom.
 pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf";
 
+/// Mode bits of everyone but the owner.
+const OTHERS: u32 = 0o077;
+
 /// The pins of one instance. Owns nothing: a name, not the objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pins {
@@ -154,9 +157,44 @@ fn verify_owner(path: &Path) -> Result<(), DatapathError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(DatapathError::file("look at", path)(error)),
-        Ok(found) if !found.is_dir() => untrusted("it is not a directory"),
-        Ok(found) if found.uid() != geteuid().as_raw() => untrusted("it belongs to another user"),
-        Ok(found) if found.mode() & 0o077 != 0 => untrusted("others may enter it"),
-        Ok(_) => Ok(()),
+        Ok(found) if !found.is_dir() => untrusted("it is not a directory; remove it".into()),
+        Ok(found) if found.uid() == geteuid().as_raw() && found.mode() & OTHERS == 0 => Ok(()),
+        Ok(found) if found.uid() == geteuid().as_raw() => untrusted("others may enter it; `chmod 700` it".into()),
+        Ok(found) if found.uid() == 0 => untrusted("it belongs to root; run netbridge as root".into()),
+        Ok(found) => untrusted(format!(
+            "it belongs to user {}, who may change it; remove it",
+            found.uid()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use netbridge_common::abi::Hook;
+
+    use super::{DatapathError, Pins};
+
+    #[test]
+    fn names_that_could_leave_the_directory_are_refused() {
+        for name in ["", ".", "..", "a/b", "../a", "a.b", "a b", "ä"] {
+            let pins = Pins::new(Path::new("/sys/fs/bpf"), name);
+            assert!(matches!(pins.verify(), Err(DatapathError::Instance { .. })), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_is_no_bpf_file_system_is_refused() {
+        let pins = Pins::new(Path::new("/proc"), "a");
+        assert!(matches!(pins.verify(), Err(DatapathError::NoBpffs { .. })));
+        assert!(!pins.exists());
+    }
+
+    #[test]
+    fn links_are_named_by_interface_and_hook() {
+        let pins = Pins::new(Path::new("/sys/fs/bpf"), "a");
+        let link = pins.link(7, Hook::ToUplink);
+        assert_eq!(link, Path::new("/sys/fs/bpf/netbridge/a/links/7-to_uplink"));
     }
 }

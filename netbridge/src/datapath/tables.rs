@@ -160,6 +160,8 @@ impl Tables {
     ///
     /// The rules are written to the bank that is not in force; the generation, whose low bit
     /// chooses the bank, comes last. Killed before that, the old filter stays. `policy.rules` must be the number of rules.
+    ///
+    /// A packet that is being judged while two swaps happen may meet rules of two filters; no later one does.
     pub fn swap_filter(&self, policy: &Policy, rules: &[RuleV4]) -> Result<(), DatapathError> {
         if rules.len() > MAX_RULES as usize {
             return Err(DatapathError::TooManyRules { rules: rules.len() });

@@ -9,6 +9,7 @@ mod compile;
 mod fault;
 mod interface;
 mod lex;
+mod line;
 mod option;
 mod parse;
 mod port;

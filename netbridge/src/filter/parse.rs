@@ -2,7 +2,7 @@
 
 use netbridge_common::abi::MAX_RULES;
 
-use super::{Fault, FilterErrors, Rule, Ruleset, Verdict, fault::Refusal, lex, option};
+use super::{Fault, FilterErrors, Rule, Ruleset, Verdict, fault::Refusal, lex, line};
 
 /// The one table that is read.
 const TABLE: &str = "filter";
@@ -180,7 +180,7 @@ impl Reader {
             let reason = format!("a filter holds at most {MAX_RULES} rules, and this is one more");
             refusals.push(Refusal::new("-A FORWARD", reason, "merge rules or remove some"));
         }
-        match option::rule(self.line, text, options) {
+        match line::rule(self.line, text, options) {
             Ok(rule) => self.rules.push(rule),
             Err(faults) => refusals.extend(faults),
         }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 
 use super::Failure;
 use crate::apply::{Apply, apply};
@@ -159,11 +159,10 @@ fn check_instance(name: &str) -> Result<String, Fault> {
     Ok(name.into())
 }
 
-/// `default` in the namespace of the machine's first process, elsewhere a name that no other
-/// namespace gets before the next boot.
+/// `default` in the namespace of the machine's first process, elsewhere, or where that cannot be
+/// seen, a name that no other namespace gets before the next boot.
 fn default_instance(netns: &Netns) -> Result<String> {
-    let init = fs::metadata("/proc/1/ns/net").context("look at the network namespace of process 1; run as root")?;
-    if init.ino() == netns.inode() {
+    if fs::metadata("/proc/1/ns/net").is_ok_and(|init| init.ino() == netns.inode()) {
         return Ok("default".to_owned());
     }
     Ok(format!("ns-{:x}", netns.cookie()?))

@@ -138,7 +138,7 @@ fn attach_steps(plan: &mut Plan, network: &Network, endpoint: Endpoint) {
 
 /// Plans the disconnection of endpoints.
 pub fn detach(state: &State, host: &HostFacts, names: &[String]) -> Result<Plan, Faults> {
-    let endpoints = find_all(names, |name| find_endpoint(state, name), |endpoint| &endpoint.name)?;
+    let endpoints = find_all(names, |name| find_endpoint(state, name))?;
     let mut plan = Plan {
         state: state.clone(),
         ..Plan::default()

@@ -17,7 +17,9 @@ pub use net::{net_create, net_remove};
 pub use port::{port_add, port_remove};
 pub use step::Step;
 
-use crate::model::{Fault, Faults, Name};
+use std::collections::BTreeSet;
+
+use crate::model::{Fault, Faults};
 use crate::state::{Endpoint, Network, State};
 
 /// What a request comes to.
@@ -56,20 +58,11 @@ pub(crate) fn find_endpoint<'a>(state: &'a State, name: &str) -> Result<&'a Endp
 }
 
 /// The objects that `names` ask for, each once, in the order asked for.
-fn find_all<'a, T>(
-    names: &[String],
-    find: impl Fn(&str) -> Result<&'a T, Fault>,
-    name_of: impl Fn(&T) -> &Name,
-) -> Result<Vec<&'a T>, Faults> {
+fn find_all<'a, T>(names: &[String], find: impl Fn(&str) -> Result<&'a T, Fault>) -> Result<Vec<&'a T>, Faults> {
     let mut faults = Faults::default();
-    let mut found: Vec<&T> = Vec::new();
-    for name in names {
-        if let Some(object) = faults.keep(find(name))
-            && !found.iter().any(|other| name_of(other) == name_of(object))
-        {
-            found.push(object);
-        }
-    }
+    let mut seen = BTreeSet::new();
+    let once = names.iter().filter(|name| seen.insert(*name));
+    let found = once.filter_map(|name| faults.keep(find(name))).collect();
     faults.check()?;
     Ok(found)
 }

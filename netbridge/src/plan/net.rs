@@ -141,7 +141,7 @@ fn create_steps(state: &State, host: &HostFacts, network: Network, uplink: Optio
 
 /// Plans the removal of networks; with `force`, their endpoints go first.
 pub fn net_remove(state: &State, host: &HostFacts, names: &[String], force: bool) -> Result<Plan, Faults> {
-    let networks = find_all(names, |name| find_network(state, name), |network| &network.name)?;
+    let networks = find_all(names, |name| find_network(state, name))?;
     let mut faults = Faults::default();
     for network in networks.iter().filter(|_| !force) {
         let members: Vec<_> = state

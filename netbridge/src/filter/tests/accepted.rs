@@ -53,7 +53,7 @@ const ACCEPTED: &[(&str, &str)] = &[
         "-A FORWARD -p tcp -m tcp --dport 80 -j DROP",
     ),
     (
-        "-A FORWARD --dport 80 -p 6 -j DROP",
+        "-A FORWARD -m tcp --dport 80 -p 6 -j DROP",
         "-A FORWARD -p tcp -m tcp --dport 80 -j DROP",
     ),
     (

@@ -1,6 +1,7 @@
 //! The language as a whole: what is taken, what is refused and with which words.
 
 mod accepted;
+mod files;
 mod property;
 mod refused;
 
