@@ -6,8 +6,10 @@ use anyhow::{Context, Result};
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::model::Transport;
+use crate::names;
 use crate::netlink::{LinkInfo, Netlink, in_namespace};
 use crate::netns::Netns;
+use crate::state::State;
 
 /// The host namespace.
 #[derive(Clone, Debug, Default)]
@@ -29,21 +31,36 @@ pub struct HostFacts {
 }
 
 impl HostFacts {
-    /// Reads what rtnetlink and the socket tables say.
-    pub async fn read(netlink: &Netlink, netns: &Netns, instance: &str, loaded: bool) -> Result<Self> {
-        let routes = netlink.routes().await?.into_iter().filter_map(|route| match route.dst {
-            IpNet::V4(dst) => Some((route.index, dst)),
-            IpNet::V6(_) => None,
+    /// Reads what rtnetlink and the socket tables say. Interfaces of the instance that `state` does
+    /// not know, which an interrupted call left, are no facts: they are returned beside.
+    pub async fn read(
+        netlink: &Netlink,
+        netns: &Netns,
+        instance: &str,
+        loaded: bool,
+        state: &State,
+    ) -> Result<(Self, Vec<LinkInfo>)> {
+        let known = |index| {
+            state.networks.iter().any(|network| network.ifindex == index)
+                || state.endpoints.iter().any(|endpoint| endpoint.ifindex == index)
+        };
+        let (litter, links): (Vec<_>, _) = netlink.links().await?.into_iter().partition(|link| {
+            let ours = link.alias.as_ref().is_some_and(|alias| names::is_alias(alias, instance));
+            ours && !known(link.index)
         });
-        Ok(Self {
+        let stays = |index: &u32| litter.iter().all(|link| link.index != *index);
+        let addresses = netlink.all_addresses().await?.into_iter().filter_map(only_ipv4);
+        let routes = netlink.routes().await?.into_iter().map(|route| (route.index, route.dst)).filter_map(only_ipv4);
+        let facts = Self {
             instance: instance.to_owned(),
             loaded,
             inode: netns.inode(),
-            links: netlink.links().await?,
-            addresses: ipv4(netlink.all_addresses().await?),
-            routes: routes.collect(),
+            links,
+            addresses: addresses.filter(|(index, _)| stays(index)).collect(),
+            routes: routes.filter(|(index, _)| stays(index)).collect(),
             listeners: listeners()?,
-        })
+        };
+        Ok((facts, litter))
     }
 
     /// The interface called `name`.
@@ -104,12 +121,11 @@ impl Listener {
     }
 }
 
-fn ipv4(addresses: Vec<(u32, IpNet)>) -> Vec<(u32, Ipv4Net)> {
-    let only_v4 = |(index, net)| match net {
+fn only_ipv4((index, net): (u32, IpNet)) -> Option<(u32, Ipv4Net)> {
+    match net {
         IpNet::V4(net) => Some((index, net)),
         IpNet::V6(_) => None,
-    };
-    addresses.into_iter().filter_map(only_v4).collect()
+    }
 }
 
 /// The ports that sockets of the calling thread's namespace hold.

@@ -39,6 +39,12 @@ pub fn alias(instance: &str, object: &Name) -> String {
     format!("{ALIAS}{instance}:{object}")
 }
 
+/// Whether `alias` is one that the instance gives.
+pub fn is_alias(alias: &str, instance: &str) -> bool {
+    let object = alias.strip_prefix(ALIAS).and_then(|rest| rest.strip_prefix(instance));
+    object.is_some_and(|object| object.starts_with(':'))
+}
+
 /// Whether `text` can be an interface's name.
 pub fn is_ifname(text: &str) -> bool {
     let forbidden = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
@@ -81,6 +87,13 @@ mod tests {
             "{veth}"
         );
         assert_ne!(host_interface("a", &name("bc")), host_interface("ab", &name("c")));
+    }
+
+    #[test]
+    fn aliases_tell_instances_apart() {
+        let alias = alias("lab", &name("web"));
+        assert!(is_alias(&alias, "lab"));
+        assert!(!is_alias(&alias, "la") && !is_alias(&alias, "lab-2") && !is_alias("uplink", "lab"));
     }
 
     #[test]

@@ -33,9 +33,20 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(faults) => write!(f, "{faults}"),
-            Self::Failed(error) => write!(f, "{error:#}"),
+            Self::Failed(error) => f.write_str(&chain(error)),
         }
     }
+}
+
+/// The error and its causes, but for causes that the text before them tells already.
+fn chain(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| {
+        match text.contains(cause.trim()) {
+            true => text,
+            false if text.is_empty() => cause,
+            false => format!("{text}: {}", cause.trim()),
+        }
+    })
 }
 
 impl std::error::Error for Failure {}
@@ -70,5 +81,11 @@ mod tests {
         assert_eq!(code(Fault::exists("", "", "")), 4);
         assert_eq!(code(Fault::conflict("", "", "")), 1);
         assert_eq!(Failure::from(anyhow::anyhow!("x")).exit_code(), 1);
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::anyhow!("no such device").context("find eth9: no such device").context("cannot attach");
+        assert_eq!(Failure::from(error).to_string(), "cannot attach: find eth9: no such device");
     }
 }

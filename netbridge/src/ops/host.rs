@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow};
 
 use super::Failure;
-use crate::apply::{Apply, apply};
+use crate::apply::{Apply, apply, sweep};
 use crate::datapath::{AttachMode, DEFAULT_BPFFS, Datapath, DatapathError, Pins};
 use crate::facts::HostFacts;
-use crate::model::{Fault, Faults, Name};
+use crate::model::{Fault, Name};
 use crate::netlink::Netlink;
 use crate::netns::Netns;
 use crate::plan::Plan;
@@ -106,47 +106,55 @@ impl Host {
 
     /// The instance's programs and maps; refused if there are none.
     pub fn datapath(&self) -> Result<Datapath, Failure> {
-        Datapath::open(&self.pins).map_err(|error| match error {
-            DatapathError::NotLoaded { .. } => {
-                let what = format!("instance {}", self.instance);
-                let remedy = "create a network first, or name the instance (--instance) or its namespace (-n)";
-                Fault::not_found(what, "has no programs and maps loaded", remedy).into()
-            }
-            error => Failure::Failed(error.into()),
+        self.loaded_datapath()?.ok_or_else(|| {
+            let what = format!("instance {}", self.instance);
+            let remedy = "create a network first, or name the instance (--instance) or its namespace (-n)";
+            Fault::not_found(what, "has no programs and maps loaded", remedy).into()
         })
     }
 
-    /// What a plan must know of the host.
-    pub(super) async fn facts(&self) -> Result<HostFacts> {
-        HostFacts::read(&self.netlink, &self.netns, &self.instance, self.pins.exists()).await
+    /// The instance's programs and maps, if there are any.
+    fn loaded_datapath(&self) -> Result<Option<Datapath>> {
+        match Datapath::open(&self.pins) {
+            Ok(datapath) => Ok(Some(datapath)),
+            Err(DatapathError::NotLoaded { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// One change: locks, reads the state, plans, applies, and keeps the new state. `value` picks
-    /// the outcome from the old state and the new.
+    /// One change: locks, reads the state, removes what an interrupted call left, plans, applies,
+    /// and keeps the new state. `value` picks the outcome from the old state and the new.
     pub(super) async fn change<T>(
         &self,
-        plan: impl FnOnce(&State, &HostFacts) -> Result<Plan, Faults>,
+        plan: impl FnOnce(&State, &HostFacts) -> Result<Plan, Failure>,
         value: impl FnOnce(&State, &State) -> Option<T>,
     ) -> Result<Done<T>, Failure> {
-        let lock = if self.options.dry_run { None } else { Some(self.store.lock().await.map_err(anyhow::Error::from)?) };
+        let dry_run = self.options.dry_run;
+        let lock = if dry_run { None } else { Some(self.store.lock().await.map_err(anyhow::Error::from)?) };
         let old = self.state()?;
-        let plan = plan(&old, &self.facts().await?)?;
-        let steps = plan.steps.iter().map(ToString::to_string).collect();
-        let (new, warnings) =
-            if self.options.dry_run { (plan.state, plan.warnings) } else { self.apply(&old, plan).await? };
-        drop(lock);
-        let value = value(&old, &new).ok_or_else(|| anyhow!("the plan does not make what was asked for"))?;
-        Ok(Done { value, steps, warnings })
-    }
-
-    async fn apply(&self, old: &State, plan: Plan) -> Result<(State, Vec<String>)> {
         let with = Apply {
             instance: &self.instance,
             netlink: &self.netlink,
             pins: &self.pins,
+            datapath: self.loaded_datapath()?,
             attach_mode: self.options.attach_mode,
         };
-        apply(&with, old, plan, |state| Ok(self.store.save(state)?)).await
+        let loaded = with.datapath.is_some();
+        let (facts, litter) = HostFacts::read(&self.netlink, &self.netns, &self.instance, loaded, &old).await?;
+        if !dry_run {
+            sweep(&with, &litter).await?;
+        }
+        let plan = plan(&old, &facts)?;
+        let swept = litter.iter().map(|link| format!("remove interface {}, left by an interrupted call", link.name));
+        let steps = swept.chain(plan.steps.iter().map(ToString::to_string)).collect();
+        let (new, warnings) = if dry_run {
+            (plan.state, plan.warnings)
+        } else {
+            apply(with, &old, plan, |state| Ok(self.store.save(state)?)).await?
+        };
+        drop(lock);
+        let value = value(&old, &new).ok_or_else(|| anyhow!("the plan does not make what was asked for"))?;
+        Ok(Done { value, steps, warnings })
     }
 }
 

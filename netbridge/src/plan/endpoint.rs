@@ -68,10 +68,7 @@ pub fn attach(
     );
     let ifname = target.and_then(|target| choose_ifname(target, request, &mut faults));
     let slot = faults.keep(free_slot(state));
-    let leftover = name
-        .as_ref()
-        .and_then(|name| faults.keep(leftover_veth(host, name)))
-        .unwrap_or(false);
+    name.as_ref().and_then(|name| faults.keep(check_veth(host, name)));
     faults.check()?;
     // What is missing here has left a fault above.
     let (Some(network), Some(name), Some(target), Some(mac), Some(ifname), Some(slot)) =
@@ -105,13 +102,6 @@ pub fn attach(
         trunk: request.trunk,
         name,
     };
-    if leftover {
-        let alias = names::alias(&host.instance, &endpoint.name);
-        plan.steps.push(Step::DeleteLink {
-            name: endpoint.host_if.clone(),
-            alias,
-        });
-    }
     attach_steps(&mut plan, network, endpoint);
     Ok(plan)
 }
@@ -326,16 +316,12 @@ fn choose_ifname(target: &TargetFacts, request: &Attach, faults: &mut Faults) ->
     Some(name.to_owned())
 }
 
-/// Whether an interrupted call left a veth under the endpoint's name.
-fn leftover_veth(host: &HostFacts, endpoint: &Name) -> Result<bool, Fault> {
+/// The name of the endpoint's veth must be free.
+fn check_veth(host: &HostFacts, endpoint: &Name) -> Result<(), Fault> {
     let name = names::host_interface(&host.instance, endpoint);
-    match host.link(&name) {
-        None => Ok(false),
-        Some(link) if link.alias.as_ref() == Some(&names::alias(&host.instance, endpoint)) => Ok(true),
-        Some(_) => Err(Fault::conflict(
-            format!("interface {name}"),
-            "exists and belongs to something else",
-            "rename or remove it, or choose another name for the endpoint",
-        )),
+    if host.link(&name).is_none() {
+        return Ok(());
     }
+    let remedy = "rename or remove it, or choose another name for the endpoint";
+    Err(Fault::conflict(format!("interface {name}"), "exists and belongs to something else", remedy))
 }

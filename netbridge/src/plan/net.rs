@@ -12,7 +12,6 @@ use crate::facts::HostFacts;
 use crate::ipam;
 use crate::model::{Fault, Faults, MacAddr, Name, NetCreate, parse_ipv4, parse_subnet};
 use crate::names;
-use crate::netlink::LinkInfo;
 use crate::state::{Network, State, Uplink};
 
 /// MTU of a network whose uplink does not say, bytes.
@@ -39,11 +38,8 @@ pub fn net_create(state: &State, host: &HostFacts, request: &NetCreate) -> Resul
         }
         free
     });
-    let leftover = name
-        .as_ref()
-        .and_then(|name| faults.keep(leftover_bridge(host, name)))
-        .flatten();
-    let subnet = choose_subnet(state, host, request, leftover.map(|link| link.index), &mut faults);
+    name.as_ref().and_then(|name| faults.keep(check_bridge(host, name)));
+    let subnet = choose_subnet(state, host, request, &mut faults);
     let gateway = faults.keep_given(request.gateway.as_deref(), |text| {
         let gateway = parse_ipv4("--gateway", text)?;
         subnet.map_or(Ok(()), |subnet| ipam::check_gateway(subnet, gateway))?;
@@ -89,10 +85,10 @@ pub fn net_create(state: &State, host: &HostFacts, request: &NetCreate) -> Resul
         masquerade: request.masquerade,
         name,
     };
-    Ok(create_steps(state, host, network, uplink, leftover.is_some()))
+    Ok(create_steps(state, host, network, uplink))
 }
 
-fn create_steps(state: &State, host: &HostFacts, network: Network, uplink: Option<Uplink>, leftover: bool) -> Plan {
+fn create_steps(state: &State, host: &HostFacts, network: Network, uplink: Option<Uplink>) -> Plan {
     let mut next = state.clone();
     let mut steps = Vec::new();
     if state.is_empty() {
@@ -101,13 +97,6 @@ fn create_steps(state: &State, host: &HostFacts, network: Network, uplink: Optio
             steps.push(Step::UnloadDatapath);
         }
         steps.push(Step::LoadDatapath);
-    }
-    if leftover {
-        let alias = names::alias(&host.instance, &network.name);
-        steps.push(Step::DeleteLink {
-            name: network.bridge.clone(),
-            alias,
-        });
     }
     steps.push(Step::CreateBridge(Box::new(network.clone())));
     if let Some(uplink) = uplink
@@ -194,28 +183,24 @@ pub fn net_remove(state: &State, host: &HostFacts, names: &[String], force: bool
     Ok(plan)
 }
 
-/// The bridge that an interrupted call left under the network's name, if there is one.
-fn leftover_bridge<'a>(host: &'a HostFacts, network: &Name) -> Result<Option<&'a LinkInfo>, Fault> {
+/// The name of the network's bridge must be free.
+fn check_bridge(host: &HostFacts, network: &Name) -> Result<(), Fault> {
     let bridge = names::bridge(&host.instance, network);
-    match host.link(&bridge) {
-        Some(link) if link.alias.as_ref() != Some(&names::alias(&host.instance, network)) => Err(Fault::conflict(
-            format!("interface {bridge}"),
-            "exists and belongs to something else",
-            "rename or remove it, or choose another name for the network",
-        )),
-        link => Ok(link),
+    if host.link(&bridge).is_none() {
+        return Ok(());
     }
+    let remedy = "rename or remove it, or choose another name for the network";
+    Err(Fault::conflict(format!("interface {bridge}"), "exists and belongs to something else", remedy))
 }
 
-/// The subnet asked for, or a free one; addresses of the interface `leftover` do not count.
+/// The subnet asked for, or a free one.
 fn choose_subnet(
     state: &State,
     host: &HostFacts,
     request: &NetCreate,
-    leftover: Option<u32>,
     faults: &mut Faults,
 ) -> Option<Ipv4Net> {
-    let used = used_subnets(state, host, leftover);
+    let used = used_subnets(state, host);
     if let Some(text) = request.subnet.as_deref() {
         let subnet = faults.keep(parse_subnet("--subnet", text))?;
         if let Some((_, holder)) = used.iter().find(|(other, _)| ipam::overlap(subnet, *other)) {
@@ -234,7 +219,7 @@ fn choose_subnet(
 }
 
 /// Every subnet in use on the host, with words for what uses it.
-fn used_subnets(state: &State, host: &HostFacts, leftover: Option<u32>) -> Vec<(Ipv4Net, String)> {
+fn used_subnets(state: &State, host: &HostFacts) -> Vec<(Ipv4Net, String)> {
     let device = |index: u32| {
         host.links
             .iter()
@@ -245,10 +230,8 @@ fn used_subnets(state: &State, host: &HostFacts, leftover: Option<u32>) -> Vec<(
         .networks
         .iter()
         .map(|network| (network.subnet, format!("network {} ({})", network.name, network.subnet)));
-    let alive = |(index, _): &&(u32, Ipv4Net)| Some(*index) != leftover;
-    let addresses = host.addresses.iter().filter(alive);
-    let addresses = addresses.map(|(index, net)| (net.trunc(), format!("the address {net} of {}", device(*index))));
-    let routes = host.routes.iter().filter(alive).filter(|(_, net)| net.prefix_len() > 0);
+    let addresses = host.addresses.iter().map(|(index, net)| (net.trunc(), format!("the address {net} of {}", device(*index))));
+    let routes = host.routes.iter().filter(|(_, net)| net.prefix_len() > 0);
     let routes = routes.map(|(index, net)| (*net, format!("the route to {net} through {}", device(*index))));
     networks.chain(addresses).chain(routes).collect()
 }

@@ -1,0 +1,188 @@
+//! Carries out the steps of a plan, and undoes them if one fails.
+//!
+//! A process that is killed half-way leaves interfaces that no state knows; [`sweep`] removes them
+//! before the next change.
+
+mod links;
+mod tables;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, anyhow};
+use futures_util::FutureExt;
+use netbridge_common::abi::Hook;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::datapath::{AttachMode, Datapath, LoadOptions, Pins};
+use crate::netlink::{LinkInfo, Netlink};
+use crate::plan::{Plan, Step};
+use crate::state::{Endpoint, State};
+
+pub use tables::concerns;
+
+/// What steps are carried out with.
+pub struct Apply<'a> {
+    /// The instance's name.
+    pub instance: &'a str,
+    /// The host namespace's rtnetlink.
+    pub netlink: &'a Netlink,
+    /// The instance's pins.
+    pub pins: &'a Pins,
+    /// The instance's programs and maps, if they are loaded.
+    pub datapath: Option<Datapath>,
+    /// How programs are attached.
+    pub attach_mode: AttachMode,
+}
+
+/// A plan being carried out.
+struct Run<'a> {
+    with: Apply<'a>,
+    /// The state before.
+    old: &'a State,
+    /// The state afterwards, completed with the indices of interfaces as they are made.
+    new: State,
+    /// Index of every interface that steps may name.
+    indices: BTreeMap<String, u32>,
+    warnings: Vec<String>,
+    interrupts: [Signal; 2],
+}
+
+/// Removes interfaces that an interrupted call left behind, and what the maps say of them.
+pub async fn sweep(with: &Apply<'_>, litter: &[LinkInfo]) -> Result<()> {
+    for link in litter {
+        with.netlink.delete_link(link.index).await?;
+        if let Some(datapath) = &with.datapath {
+            datapath.detach(link.index)?;
+            tables::forget(datapath, link.index)?;
+        }
+    }
+    Ok(())
+}
+
+/// Carries out `plan`, which was made from `old`, and then `save`s the new state; returns it, and
+/// what the caller should know. If a step fails, or the process is asked to end, the steps before
+/// it are undone.
+pub async fn apply(
+    with: Apply<'_>,
+    old: &State,
+    plan: Plan,
+    save: impl FnOnce(&State) -> Result<()>,
+) -> Result<(State, Vec<String>)> {
+    let mut run = Run::new(with, old, plan.state)?;
+    let mut done: Vec<&Step> = Vec::new();
+    let mut outcome = Ok(());
+    for step in &plan.steps {
+        outcome = if run.interrupted() { Err(anyhow!("interrupted")) } else { run.step(step).await };
+        if outcome.is_ok() || !step.is_atomic() {
+            done.push(step);
+        }
+        if outcome.is_err() {
+            outcome = outcome.with_context(|| format!("cannot {step}"));
+            break;
+        }
+    }
+    match outcome.and_then(|()| save(&run.new)) {
+        Ok(()) => {
+            run.warnings.extend(plan.warnings);
+            Ok((run.new, run.warnings))
+        }
+        Err(error) => Err(run.undo(&done, error).await),
+    }
+}
+
+impl<'a> Run<'a> {
+    fn new(with: Apply<'a>, old: &'a State, new: State) -> Result<Self> {
+        let bridges = old.networks.iter().map(|network| (network.bridge.clone(), network.ifindex));
+        let veths = old.endpoints.iter().map(|endpoint| (endpoint.host_if.clone(), endpoint.ifindex));
+        let indices = bridges.chain(veths).collect();
+        let interrupts = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
+        Ok(Self { with, old, new, indices, warnings: Vec::new(), interrupts })
+    }
+
+    /// Whether the process was asked to end since it started to apply.
+    fn interrupted(&mut self) -> bool {
+        self.interrupts.iter_mut().any(|signal| signal.recv().now_or_never().is_some())
+    }
+
+    /// Undoes `done`, last step first; returns `error` with whatever could not be undone.
+    async fn undo(&mut self, done: &[&Step], error: anyhow::Error) -> anyhow::Error {
+        let mut left = Vec::new();
+        for step in done.iter().rev() {
+            if let Some(inverse) = step.inverse(self.with.instance)
+                && let Err(failure) = self.step(&inverse).await
+            {
+                left.push(format!("cannot {inverse}: {failure:#}"));
+            }
+        }
+        if left.is_empty() { error } else { error.context(format!("not all could be undone: {}", left.join("; "))) }
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::LoadDatapath => {
+                self.with.datapath = Some(Datapath::load(self.with.pins, &LoadOptions::default())?);
+                Ok(())
+            }
+            Step::UnloadDatapath => {
+                self.with.datapath = None;
+                Ok(Datapath::unload(self.with.pins)?)
+            }
+            Step::CreateBridge(network) => self.create_bridge(network).await,
+            Step::AddNetwork(network) => self.add_network(network),
+            Step::RemoveNetwork(network) => self.remove_network(network),
+            Step::AddLocal(addresses) => self.add_local(addresses),
+            Step::RemoveLocal(addresses) => self.remove_local(addresses),
+            Step::AddUplink(uplink) => {
+                self.add_uplink(uplink)?;
+                self.attach([Hook::FromUplink, Hook::ToUplink], &uplink.name, uplink.ifindex)
+            }
+            Step::RemoveUplink(uplink) => {
+                self.detach(uplink.ifindex)?;
+                self.remove_uplink(uplink)
+            }
+            Step::CreateVeth(endpoint) => self.create_veth(endpoint).await,
+            Step::AddEndpoint(endpoint) => self.add_endpoint(endpoint),
+            Step::RemoveEndpoint(endpoint) => self.remove_endpoint(endpoint),
+            Step::AttachPrograms(endpoint) => {
+                let ifindex = self.index(&endpoint.host_if)?;
+                self.attach([Hook::FromContainer, Hook::ToContainer], &endpoint.host_if, ifindex)
+            }
+            Step::DetachPrograms(endpoint) => self.detach(self.index(&endpoint.host_if)?),
+            Step::JoinBridge { endpoint, bridge } => self.join_bridge(endpoint, bridge).await,
+            Step::Configure(endpoint) => links::configure(endpoint),
+            Step::SetUp(name) => Ok(self.with.netlink.set_up(self.index(name)?).await?),
+            Step::DeleteLink { name, alias } => self.delete_link(name, alias).await,
+            Step::Publish(ports) => self.publish(ports),
+            Step::Unpublish(ports) => self.unpublish(ports),
+            Step::EndFlows(endpoint) => self.end_flows(endpoint),
+            Step::SwapFilter => self.swap_filter(true).await,
+            Step::RestoreFilter => self.swap_filter(false).await,
+        }
+    }
+
+    /// The programs and maps, for steps that add to them.
+    fn loaded(&self) -> Result<&Datapath> {
+        self.with.datapath.as_ref().context("the programs and maps are not loaded")
+    }
+
+    /// The ifindex of an interface that netbridge made.
+    fn index(&self, name: &str) -> Result<u32> {
+        self.indices.get(name).copied().with_context(|| format!("interface {name} is not known"))
+    }
+
+    /// The id of an endpoint's network, which the plan may add or remove.
+    fn network_id(&self, endpoint: &Endpoint) -> Result<u16> {
+        let name = endpoint.network.as_str();
+        let network = self.new.network(name).or_else(|| self.old.network(name));
+        network.map(|network| network.id).with_context(|| format!("network {name} is not known"))
+    }
+
+    fn attach(&self, hooks: [Hook; 2], name: &str, ifindex: u32) -> Result<()> {
+        let datapath = self.loaded()?;
+        hooks.into_iter().try_for_each(|hook| Ok(datapath.attach(hook, name, ifindex, self.with.attach_mode)?))
+    }
+
+    fn detach(&self, ifindex: u32) -> Result<()> {
+        self.with.datapath.as_ref().map_or(Ok(()), |datapath| Ok(datapath.detach(ifindex)?))
+    }
+}

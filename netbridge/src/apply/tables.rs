@@ -1,0 +1,172 @@
+//! Steps on the maps.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result};
+use netbridge_common::abi::{FlowKey, FlowV4, SUBNET_LOCAL, flow_flags};
+
+use super::Run;
+use crate::datapath::Datapath;
+use crate::encode;
+use crate::filter;
+use crate::plan::interface_names;
+use crate::state::{Endpoint, Network, Published, Uplink};
+
+/// The filter that is in force when none is.
+const EMPTY_FILTER: &str = "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n";
+
+impl Run<'_> {
+    pub(super) fn add_network(&self, network: &Network) -> Result<()> {
+        let tables = self.loaded()?.tables();
+        let uplink = network.uplink.as_deref().and_then(|name| self.new.uplink(name));
+        tables.put_network(
+            network.id,
+            &encode::network(network, self.index(&network.bridge)?, uplink),
+        )?;
+        Ok(tables.put_subnet(network.subnet, network.id.into())?)
+    }
+
+    pub(super) fn remove_network(&self, network: &Network) -> Result<()> {
+        let Some(datapath) = &self.with.datapath else { return Ok(()) };
+        let tables = datapath.tables();
+        tables.remove_subnet(network.subnet)?;
+        tables.remove_network(network.id)?;
+        let zone = network.id.to_ne_bytes();
+        tables.flush_flows(|key, flow| key.zone == zone || flow.head.peer_zone == network.id)?;
+        Ok(())
+    }
+
+    pub(super) fn add_local(&self, addresses: &[Ipv4Addr]) -> Result<()> {
+        let tables = self.loaded()?.tables();
+        addresses
+            .iter()
+            .try_for_each(|address| Ok(tables.put_subnet((*address).into(), SUBNET_LOCAL)?))
+    }
+
+    pub(super) fn remove_local(&self, addresses: &[Ipv4Addr]) -> Result<()> {
+        let Some(datapath) = &self.with.datapath else { return Ok(()) };
+        addresses
+            .iter()
+            .try_for_each(|address| Ok(datapath.tables().remove_subnet((*address).into())?))
+    }
+
+    pub(super) fn add_uplink(&self, uplink: &Uplink) -> Result<()> {
+        let tables = self.loaded()?.tables();
+        tables.reset_traffic(uplink.slot)?;
+        Ok(tables.put_link(uplink.ifindex, &encode::uplink(uplink))?)
+    }
+
+    pub(super) fn remove_uplink(&self, uplink: &Uplink) -> Result<()> {
+        let Some(datapath) = &self.with.datapath else { return Ok(()) };
+        Ok(datapath.tables().remove_link(uplink.ifindex)?)
+    }
+
+    pub(super) fn add_endpoint(&self, endpoint: &Endpoint) -> Result<()> {
+        let tables = self.loaded()?.tables();
+        let (net, ifindex) = (self.network_id(endpoint)?, self.index(&endpoint.host_if)?);
+        let station = encode::station(endpoint, ifindex);
+        tables.reset_traffic(endpoint.slot)?;
+        tables.put_link(ifindex, &encode::endpoint(endpoint, net))?;
+        for address in &endpoint.addresses {
+            tables.put_address(&encode::address_key(address.addr(), net), &station)?;
+        }
+        Ok(tables.put_station(&encode::mac_key(endpoint, net), &station)?)
+    }
+
+    pub(super) fn remove_endpoint(&self, endpoint: &Endpoint) -> Result<()> {
+        let Some(datapath) = &self.with.datapath else { return Ok(()) };
+        forget(datapath, self.index(&endpoint.host_if)?)
+    }
+
+    pub(super) fn publish(&self, ports: &[Published]) -> Result<()> {
+        let tables = self.loaded()?.tables();
+        for port in ports {
+            let endpoint = self.new.endpoint(port.endpoint.as_str());
+            let endpoint = endpoint.with_context(|| format!("endpoint {} is not known", port.endpoint))?;
+            let target = encode::port_target(port, endpoint, self.network_id(endpoint)?);
+            tables.put_published(&encode::port_key(port), &target)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn unpublish(&self, ports: &[Published]) -> Result<()> {
+        let Some(datapath) = &self.with.datapath else { return Ok(()) };
+        let tables = datapath.tables();
+        let mut targets = Vec::new();
+        for port in ports {
+            tables.remove_published(&encode::port_key(port))?;
+            let endpoint = self
+                .old
+                .endpoint(port.endpoint.as_str())
+                .or_else(|| self.new.endpoint(port.endpoint.as_str()));
+            targets.extend(endpoint.and_then(Endpoint::address).map(|address| (port, address)));
+        }
+        tables.flush_flows(|key, flow| {
+            targets
+                .iter()
+                .any(|(port, address)| came_through(key, flow, port, *address))
+        })?;
+        Ok(())
+    }
+
+    pub(super) fn end_flows(&self, endpoint: &Endpoint) -> Result<()> {
+        let Some(datapath) = &self.with.datapath else { return Ok(()) };
+        datapath
+            .tables()
+            .flush_flows(|key, flow| concerns(key, flow, endpoint))?;
+        Ok(())
+    }
+
+    /// Compiles the new filter, or the old one again.
+    pub(super) async fn swap_filter(&mut self, new: bool) -> Result<()> {
+        let Some(datapath) = &self.with.datapath else { return Ok(()) };
+        let state = if new { &self.new } else { self.old };
+        let (file, text) = state
+            .filter
+            .as_ref()
+            .map_or(("", EMPTY_FILTER), |source| (&source.file, &source.text));
+        let ruleset = filter::parse(file, text)?;
+        let links = self.with.netlink.links().await?;
+        let names = interface_names(state, &links);
+        for gone in filter::unresolved(&ruleset, &names) {
+            let warning = format!(
+                "{file}:{}: `{}` is gone; the rule matches it no more",
+                gone.line, gone.name
+            );
+            self.warnings.push(warning);
+        }
+        let (policy, rules) = filter::compile(&ruleset, &names);
+        Ok(datapath.tables().swap_filter(&policy, &rules)?)
+    }
+}
+
+/// Removes whatever the maps say of an interface: the entry itself, and the addresses and stations
+/// behind it.
+pub(super) fn forget(datapath: &Datapath, ifindex: u32) -> Result<()> {
+    let tables = datapath.tables();
+    for (key, _) in tables.addresses()?.into_iter().filter(|(_, station)| station.ifindex == ifindex) {
+        tables.remove_address(&key)?;
+    }
+    for (key, _) in tables.stations()?.into_iter().filter(|(_, station)| station.ifindex == ifindex) {
+        tables.remove_station(&key)?;
+    }
+    Ok(tables.remove_link(ifindex)?)
+}
+
+/// Whether either half of a flow came through the published `port` of the endpoint at `address`.
+fn came_through(key: &FlowKey<[u8; 4]>, flow: &FlowV4, port: &Published, address: Ipv4Addr) -> bool {
+    let (address, inner, outer) = (address.octets(), port.port.to_be_bytes(), port.host_port.to_be_bytes());
+    let nat = flow.tail;
+    let inward =
+        flow.head.flags & flow_flags::DST != 0 && (nat.dst, nat.dport) == (address, inner) && key.dport == outer;
+    let outward =
+        flow.head.flags & flow_flags::SRC != 0 && (key.src, key.sport) == (address, inner) && nat.sport == outer;
+    key.proto == port.transport.number() && (inward || outward)
+}
+
+/// Whether either half of a flow has the endpoint at an end.
+pub fn concerns(key: &FlowKey<[u8; 4]>, flow: &FlowV4, endpoint: &Endpoint) -> bool {
+    let nat = flow.tail;
+    let ends = [key.src, key.dst, nat.src, nat.dst];
+    endpoint.addresses.iter().any(|net| ends.contains(&net.addr().octets()))
+}
