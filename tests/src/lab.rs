@@ -15,7 +15,7 @@ use netbridge::store::Store;
 use netbridge_common::abi::{Reason, Traffic};
 
 use crate::frame::Station;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, within};
 use crate::wire::Wire;
 
 /// A lab that is up. It lives in the sandbox of the thread that made it.
@@ -139,6 +139,23 @@ impl<'a> Lab<'a> {
             .map_or(0, |(_, packets)| packets))
     }
 
+    /// Runs a test on it and takes it down; the test's failure comes with the datapath's state.
+    fn judge(self, test: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        let judged = test(&self);
+        if judged.is_err() {
+            self.show();
+        }
+        judged.and(self.down())
+    }
+
+    /// Prints the datapath's state.
+    fn show(&self) {
+        match self.report() {
+            Ok(report) => eprintln!("{report}"),
+            Err(error) => eprintln!("the datapath's state cannot be shown: {error:#}"),
+        }
+    }
+
     /// Takes the lab down, and tells what could not be removed.
     pub fn down(mut self) -> Result<()> {
         self.tear_down()
@@ -189,15 +206,45 @@ impl<'a> Lab<'a> {
 impl Drop for Lab<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            match self.report() {
-                Ok(report) => eprintln!("{report}"),
-                Err(error) => eprintln!("the datapath's state cannot be shown: {error:#}"),
-            }
+            self.show();
         }
         if let Err(error) = self.tear_down() {
             eprintln!("{error:#}");
         }
     }
+}
+
+/// A topology as text, with the text of the filter it names, if it does.
+#[derive(Debug, Clone, Copy)]
+pub struct Text<'a> {
+    /// TOML.
+    pub topology: &'a str,
+    /// `iptables-save` syntax.
+    pub filter: Option<&'a str>,
+    /// How programs are attached.
+    pub attach_mode: AttachMode,
+}
+
+impl<'a> Text<'a> {
+    /// A topology without a filter.
+    pub fn plain(topology: &'a str) -> Self {
+        Self {
+            topology,
+            filter: None,
+            attach_mode: AttachMode::Auto,
+        }
+    }
+}
+
+/// Runs `test` on a lab in a sandbox of its own; shows the datapath's state if it fails, and fails too if
+/// the lab does not come down.
+pub fn with_lab(text: Text<'_>, test: impl FnOnce(&Lab<'_>) -> Result<()> + Send) -> Result<()> {
+    within(|sandbox| Lab::up_with(sandbox, text.topology, text.filter, text.attach_mode)?.judge(test))
+}
+
+/// The same with a topology file.
+pub fn with_lab_file(path: &Path, test: impl FnOnce(&Lab<'_>) -> Result<()> + Send) -> Result<()> {
+    within(|sandbox| Lab::up_file(sandbox, path)?.judge(test))
 }
 
 /// Waits for an operation on a runtime of its own.

@@ -9,6 +9,7 @@ use std::fs;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use std::{panic, thread};
 
 use anyhow::{Context as _, Result};
 use nix::mount::{MsFlags, mount};
@@ -71,4 +72,12 @@ impl Sandbox {
 fn mount_fresh(kind: &str, at: &str) -> Result<()> {
     mount(Some(kind), at, Some(kind), MsFlags::empty(), None::<&str>)
         .with_context(|| format!("cannot mount a {kind} on {at}"))
+}
+
+/// Runs `test` in a sandbox on a thread of its own, and waits for it. A panic is passed on.
+pub fn within<T: Send>(test: impl FnOnce(&Sandbox) -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        let inside = scope.spawn(|| test(&Sandbox::enter()?));
+        inside.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
+    })
 }

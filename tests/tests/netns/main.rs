@@ -1,8 +1,49 @@
-//! Tests in network namespaces of their own; they need root.
+//! Labs in namespaces of their own, real sockets, and the real command line; they need root.
 
 #![expect(
     clippy::tests_outside_test_module,
     reason = "an integration test holds nothing but tests"
 )]
 
+mod bulk;
+mod command;
+mod examples;
+mod hand;
+mod killed;
+mod lifecycle;
 mod netlink;
+mod policy;
+mod refused;
+mod trunk;
+
+/// Two containers on one network, and the outside; what most tests start from.
+const PAIR: &str = r#"
+[outside]
+host = "198.51.100.1/24"
+address = "198.51.100.2/24"
+routes = ["10.77.0.0/16"]
+
+[[networks]]
+name = "front"
+subnet = "10.77.1.0/24"
+
+[[nodes]]
+name = "web"
+attach = [{ net = "front", ips = ["10.77.1.10"] }]
+publish = ["8080:80", "5353:53/udp"]
+
+[[nodes]]
+name = "app"
+attach = [{ net = "front", ips = ["10.77.1.20"] }]
+"#;
+
+/// Addresses of [`PAIR`].
+mod pair {
+    use std::net::Ipv4Addr;
+
+    pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+    pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+    pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
+    pub(crate) const WEB: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 10);
+    pub(crate) const APP: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 20);
+}

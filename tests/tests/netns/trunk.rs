@@ -1,0 +1,92 @@
+//! MACs behind a port that is marked as a trunk.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use netbridge_common::abi::Reason;
+use netbridge_tests::frame::{self, Station};
+use netbridge_tests::lab::{Text, with_lab};
+use netbridge_tests::wait::wait_until;
+
+const TOPOLOGY: &str = r#"
+[[networks]]
+name = "lan"
+subnet = "10.77.1.0/24"
+internal = true
+
+[[nodes]]
+name = "one"
+attach = [{ net = "lan", ips = ["10.77.1.2"], trunk = true }]
+
+[[nodes]]
+name = "two"
+attach = [{ net = "lan", ips = ["10.77.1.3"], trunk = true }]
+
+[[nodes]]
+name = "plain"
+attach = [{ net = "lan", ips = ["10.77.1.10"] }]
+"#;
+
+const LIMIT: Duration = Duration::from_secs(2);
+const SILENCE: Duration = Duration::from_millis(100);
+
+#[test]
+fn a_mac_is_found_where_it_spoke_last() -> Result<()> {
+    with_lab(Text::plain(TOPOLOGY), |lab| {
+        let roamer = Station {
+            mac: [2, 0xee, 0, 0, 0, 7],
+            ip: "10.77.1.77".parse()?,
+        };
+        let plain = lab.station("plain")?;
+        let (one, two, speaker) = (
+            lab.wire("one", "one")?,
+            lab.wire("two", "two")?,
+            lab.wire("plain", "plain")?,
+        );
+        let hello = frame::udp(roamer, plain, (7, 7), b"hello")?;
+        let answer = frame::udp(plain, roamer, (7, 7), b"answer")?;
+        let ports = [("one", &one), ("two", &two), ("one", &one)];
+        for (here, port) in ports {
+            port.send(&hello)?;
+            ensure!(
+                speaker.receive(LIMIT, |frame| frame.starts_with(&hello))?.is_some(),
+                "nothing from {here}"
+            );
+            let ifindex = lab.endpoint(here)?.ifindex;
+            wait_until("the MAC to be learned", LIMIT, || {
+                let stations = lab.datapath()?.tables().stations()?;
+                Ok(stations
+                    .iter()
+                    .any(|(key, station)| key.mac == roamer.mac && station.ifindex == ifindex))
+            })?;
+            speaker.send(&answer)?;
+            ensure!(
+                port.receive(LIMIT, |frame| frame.starts_with(&answer))?.is_some(),
+                "no answer at {here}"
+            );
+            let (other, elsewhere) = if here == "one" { ("two", &two) } else { ("one", &one) };
+            ensure!(
+                elsewhere
+                    .receive(SILENCE, |frame| frame.starts_with(&answer))?
+                    .is_none(),
+                "the answer went to {other} too"
+            );
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_trunk_cannot_take_an_endpoints_mac() -> Result<()> {
+    with_lab(Text::plain(TOPOLOGY), |lab| {
+        let (one, plain) = (lab.station("one")?, lab.station("plain")?);
+        let before = lab.drops(Reason::SpoofedMac)?;
+        lab.wire("one", "one")?.send(&frame::udp(
+            Station { mac: plain.mac, ..one },
+            plain,
+            (7, 7),
+            b"stolen",
+        )?)?;
+        wait_until("the drop", LIMIT, || Ok(lab.drops(Reason::SpoofedMac)? == before + 1))
+    })
+}
