@@ -45,12 +45,20 @@ impl HostFacts {
                 || state.endpoints.iter().any(|endpoint| endpoint.ifindex == index)
         };
         let (litter, links): (Vec<_>, _) = netlink.links().await?.into_iter().partition(|link| {
-            let ours = link.alias.as_ref().is_some_and(|alias| names::is_alias(alias, instance));
+            let ours = link
+                .alias
+                .as_ref()
+                .is_some_and(|alias| names::is_alias(alias, instance));
             ours && !known(link.index)
         });
         let stays = |index: &u32| litter.iter().all(|link| link.index != *index);
         let addresses = netlink.all_addresses().await?.into_iter().filter_map(only_ipv4);
-        let routes = netlink.routes().await?.into_iter().map(|route| (route.index, route.dst)).filter_map(only_ipv4);
+        let routes = netlink
+            .routes()
+            .await?
+            .into_iter()
+            .map(|route| (route.index, route.dst))
+            .filter_map(only_ipv4);
         let facts = Self {
             instance: instance.to_owned(),
             loaded,

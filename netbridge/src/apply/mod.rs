@@ -72,7 +72,11 @@ pub async fn apply(
     let mut done: Vec<&Step> = Vec::new();
     let mut outcome = Ok(());
     for step in &plan.steps {
-        outcome = if run.interrupted() { Err(anyhow!("interrupted")) } else { run.step(step).await };
+        outcome = if run.interrupted() {
+            Err(anyhow!("interrupted"))
+        } else {
+            run.step(step).await
+        };
         if outcome.is_ok() || !step.is_atomic() {
             done.push(step);
         }
@@ -92,16 +96,31 @@ pub async fn apply(
 
 impl<'a> Run<'a> {
     fn new(with: Apply<'a>, old: &'a State, new: State) -> Result<Self> {
-        let bridges = old.networks.iter().map(|network| (network.bridge.clone(), network.ifindex));
-        let veths = old.endpoints.iter().map(|endpoint| (endpoint.host_if.clone(), endpoint.ifindex));
+        let bridges = old
+            .networks
+            .iter()
+            .map(|network| (network.bridge.clone(), network.ifindex));
+        let veths = old
+            .endpoints
+            .iter()
+            .map(|endpoint| (endpoint.host_if.clone(), endpoint.ifindex));
         let indices = bridges.chain(veths).collect();
         let interrupts = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
-        Ok(Self { with, old, new, indices, warnings: Vec::new(), interrupts })
+        Ok(Self {
+            with,
+            old,
+            new,
+            indices,
+            warnings: Vec::new(),
+            interrupts,
+        })
     }
 
     /// Whether the process was asked to end since it started to apply.
     fn interrupted(&mut self) -> bool {
-        self.interrupts.iter_mut().any(|signal| signal.recv().now_or_never().is_some())
+        self.interrupts
+            .iter_mut()
+            .any(|signal| signal.recv().now_or_never().is_some())
     }
 
     /// Undoes `done`, last step first; returns `error` with whatever could not be undone.
@@ -114,7 +133,11 @@ impl<'a> Run<'a> {
                 left.push(format!("cannot {inverse}: {failure:#}"));
             }
         }
-        if left.is_empty() { error } else { error.context(format!("not all could be undone: {}", left.join("; "))) }
+        if left.is_empty() {
+            error
+        } else {
+            error.context(format!("not all could be undone: {}", left.join("; ")))
+        }
     }
 
     async fn step(&mut self, step: &Step) -> Result<()> {
@@ -162,27 +185,40 @@ impl<'a> Run<'a> {
 
     /// The programs and maps, for steps that add to them.
     fn loaded(&self) -> Result<&Datapath> {
-        self.with.datapath.as_ref().context("the programs and maps are not loaded")
+        self.with
+            .datapath
+            .as_ref()
+            .context("the programs and maps are not loaded")
     }
 
     /// The ifindex of an interface that netbridge made.
     fn index(&self, name: &str) -> Result<u32> {
-        self.indices.get(name).copied().with_context(|| format!("interface {name} is not known"))
+        self.indices
+            .get(name)
+            .copied()
+            .with_context(|| format!("interface {name} is not known"))
     }
 
     /// The id of an endpoint's network, which the plan may add or remove.
     fn network_id(&self, endpoint: &Endpoint) -> Result<u16> {
         let name = endpoint.network.as_str();
         let network = self.new.network(name).or_else(|| self.old.network(name));
-        network.map(|network| network.id).with_context(|| format!("network {name} is not known"))
+        network
+            .map(|network| network.id)
+            .with_context(|| format!("network {name} is not known"))
     }
 
     fn attach(&self, hooks: [Hook; 2], name: &str, ifindex: u32) -> Result<()> {
         let datapath = self.loaded()?;
-        hooks.into_iter().try_for_each(|hook| Ok(datapath.attach(hook, name, ifindex, self.with.attach_mode)?))
+        hooks
+            .into_iter()
+            .try_for_each(|hook| Ok(datapath.attach(hook, name, ifindex, self.with.attach_mode)?))
     }
 
     fn detach(&self, ifindex: u32) -> Result<()> {
-        self.with.datapath.as_ref().map_or(Ok(()), |datapath| Ok(datapath.detach(ifindex)?))
+        self.with
+            .datapath
+            .as_ref()
+            .map_or(Ok(()), |datapath| Ok(datapath.detach(ifindex)?))
     }
 }

@@ -27,7 +27,9 @@ impl Run<'_> {
     }
 
     pub(super) fn remove_network(&self, network: &Network) -> Result<()> {
-        let Some(datapath) = &self.with.datapath else { return Ok(()) };
+        let Some(datapath) = &self.with.datapath else {
+            return Ok(());
+        };
         let tables = datapath.tables();
         tables.remove_subnet(network.subnet)?;
         tables.remove_network(network.id)?;
@@ -44,7 +46,9 @@ impl Run<'_> {
     }
 
     pub(super) fn remove_local(&self, addresses: &[Ipv4Addr]) -> Result<()> {
-        let Some(datapath) = &self.with.datapath else { return Ok(()) };
+        let Some(datapath) = &self.with.datapath else {
+            return Ok(());
+        };
         addresses
             .iter()
             .try_for_each(|address| Ok(datapath.tables().remove_subnet((*address).into())?))
@@ -57,7 +61,9 @@ impl Run<'_> {
     }
 
     pub(super) fn remove_uplink(&self, uplink: &Uplink) -> Result<()> {
-        let Some(datapath) = &self.with.datapath else { return Ok(()) };
+        let Some(datapath) = &self.with.datapath else {
+            return Ok(());
+        };
         Ok(datapath.tables().remove_link(uplink.ifindex)?)
     }
 
@@ -74,7 +80,9 @@ impl Run<'_> {
     }
 
     pub(super) fn remove_endpoint(&self, endpoint: &Endpoint) -> Result<()> {
-        let Some(datapath) = &self.with.datapath else { return Ok(()) };
+        let Some(datapath) = &self.with.datapath else {
+            return Ok(());
+        };
         forget(datapath, self.index(&endpoint.host_if)?)
     }
 
@@ -90,7 +98,9 @@ impl Run<'_> {
     }
 
     pub(super) fn unpublish(&self, ports: &[Published]) -> Result<()> {
-        let Some(datapath) = &self.with.datapath else { return Ok(()) };
+        let Some(datapath) = &self.with.datapath else {
+            return Ok(());
+        };
         let tables = datapath.tables();
         let mut targets = Vec::new();
         for port in ports {
@@ -110,7 +120,9 @@ impl Run<'_> {
     }
 
     pub(super) fn end_flows(&self, endpoint: &Endpoint) -> Result<()> {
-        let Some(datapath) = &self.with.datapath else { return Ok(()) };
+        let Some(datapath) = &self.with.datapath else {
+            return Ok(());
+        };
         datapath
             .tables()
             .flush_flows(|key, flow| concerns(key, flow, endpoint))?;
@@ -119,7 +131,9 @@ impl Run<'_> {
 
     /// Compiles the new filter, or the old one again.
     pub(super) async fn swap_filter(&mut self, new: bool) -> Result<()> {
-        let Some(datapath) = &self.with.datapath else { return Ok(()) };
+        let Some(datapath) = &self.with.datapath else {
+            return Ok(());
+        };
         let state = if new { &self.new } else { self.old };
         let (file, text) = state
             .filter
@@ -144,10 +158,18 @@ impl Run<'_> {
 /// behind it.
 pub(super) fn forget(datapath: &Datapath, ifindex: u32) -> Result<()> {
     let tables = datapath.tables();
-    for (key, _) in tables.addresses()?.into_iter().filter(|(_, station)| station.ifindex == ifindex) {
+    for (key, _) in tables
+        .addresses()?
+        .into_iter()
+        .filter(|(_, station)| station.ifindex == ifindex)
+    {
         tables.remove_address(&key)?;
     }
-    for (key, _) in tables.stations()?.into_iter().filter(|(_, station)| station.ifindex == ifindex) {
+    for (key, _) in tables
+        .stations()?
+        .into_iter()
+        .filter(|(_, station)| station.ifindex == ifindex)
+    {
         tables.remove_station(&key)?;
     }
     Ok(tables.remove_link(ifindex)?)

@@ -361,7 +361,9 @@ mod tests {
     #[test]
     fn the_host_is_not_the_namespace_to_attach() {
         let cli = Cli::try_parse_from("netbridge -n H attach web --net front".split(' ')).unwrap();
-        let Command::Attach(args) = cli.command else { panic!("not attach") };
+        let Command::Attach(args) = cli.command else {
+            panic!("not attach")
+        };
         assert_eq!((cli.global.host.as_deref(), args.netns.as_str()), (Some("H"), "web"));
     }
 

@@ -40,13 +40,14 @@ impl fmt::Display for Failure {
 
 /// The error and its causes, but for causes that the text before them tells already.
 fn chain(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| {
-        match text.contains(cause.trim()) {
+    error
+        .chain()
+        .map(ToString::to_string)
+        .fold(String::new(), |text, cause| match text.contains(cause.trim()) {
             true => text,
             false if text.is_empty() => cause,
             false => format!("{text}: {}", cause.trim()),
-        }
-    })
+        })
 }
 
 impl std::error::Error for Failure {}
@@ -85,7 +86,12 @@ mod tests {
 
     #[test]
     fn a_cause_is_told_once() {
-        let error = anyhow::anyhow!("no such device").context("find eth9: no such device").context("cannot attach");
-        assert_eq!(Failure::from(error).to_string(), "cannot attach: find eth9: no such device");
+        let error = anyhow::anyhow!("no such device")
+            .context("find eth9: no such device")
+            .context("cannot attach");
+        assert_eq!(
+            Failure::from(error).to_string(),
+            "cannot attach: find eth9: no such device"
+        );
     }
 }

@@ -55,7 +55,11 @@ pub struct Done<T> {
 impl<T> Done<T> {
     /// The same outcome with another value.
     pub fn map<U>(self, value: impl FnOnce(T) -> U) -> Done<U> {
-        Done { value: value(self.value), steps: self.steps, warnings: self.warnings }
+        Done {
+            value: value(self.value),
+            steps: self.steps,
+            warnings: self.warnings,
+        }
     }
 }
 
@@ -130,7 +134,11 @@ impl Host {
         value: impl FnOnce(&State, &State) -> Option<T>,
     ) -> Result<Done<T>, Failure> {
         let dry_run = self.options.dry_run;
-        let lock = if dry_run { None } else { Some(self.store.lock().await.map_err(anyhow::Error::from)?) };
+        let lock = if dry_run {
+            None
+        } else {
+            Some(self.store.lock().await.map_err(anyhow::Error::from)?)
+        };
         let old = self.state()?;
         let with = Apply {
             instance: &self.instance,
@@ -145,7 +153,9 @@ impl Host {
             sweep(&with, &litter).await?;
         }
         let plan = plan(&old, &facts)?;
-        let swept = litter.iter().map(|link| format!("remove interface {}, left by an interrupted call", link.name));
+        let swept = litter
+            .iter()
+            .map(|link| format!("remove interface {}, left by an interrupted call", link.name));
         let steps = swept.chain(plan.steps.iter().map(ToString::to_string)).collect();
         let (new, warnings) = if dry_run {
             (plan.state, plan.warnings)
@@ -162,7 +172,11 @@ impl Host {
 fn check_instance(name: &str) -> Result<String, Fault> {
     let name = Name::parse("--instance", name)?;
     if name.as_str().contains('.') {
-        return Err(Fault::usage(format!("--instance {name}"), "has a dot", "use a-z 0-9 _ -"));
+        return Err(Fault::usage(
+            format!("--instance {name}"),
+            "has a dot",
+            "use a-z 0-9 _ -",
+        ));
     }
     Ok(name.into())
 }

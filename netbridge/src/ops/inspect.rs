@@ -78,7 +78,11 @@ pub struct StationView {
 /// Every network.
 pub fn networks(host: &Host) -> Result<Vec<NetworkDetails>, Failure> {
     let state = host.state()?;
-    Ok(state.networks.iter().map(|network| network_details(&state, network)).collect())
+    Ok(state
+        .networks
+        .iter()
+        .map(|network| network_details(&state, network))
+        .collect())
 }
 
 /// One network.
@@ -91,7 +95,11 @@ pub fn net_inspect(host: &Host, name: &str) -> Result<NetworkDetails, Failure> {
 pub fn endpoints(host: &Host) -> Result<Vec<EndpointDetails>, Failure> {
     let state = host.state()?;
     let datapath = host.datapath().ok();
-    state.endpoints.iter().map(|endpoint| endpoint_details(&state, datapath.as_ref(), endpoint)).collect()
+    state
+        .endpoints
+        .iter()
+        .map(|endpoint| endpoint_details(&state, datapath.as_ref(), endpoint))
+        .collect()
 }
 
 /// One endpoint.
@@ -113,9 +121,14 @@ pub fn ports(host: &Host, endpoint: Option<&str>) -> Result<Vec<Published>, Fail
 
 /// The filter in force, `None` if everything is accepted.
 pub fn filter_show(host: &Host) -> Result<Option<FilterView>, Failure> {
-    let Some(source) = host.state()?.filter else { return Ok(None) };
+    let Some(source) = host.state()?.filter else {
+        return Ok(None);
+    };
     let ruleset = filter::parse(&source.file, &source.text).map_err(anyhow::Error::from)?;
-    Ok(Some(FilterView { file: source.file, ruleset }))
+    Ok(Some(FilterView {
+        file: source.file,
+        ruleset,
+    }))
 }
 
 /// Every station that the datapath knows, those past their lifetime left out.
@@ -127,7 +140,10 @@ pub fn stations(host: &Host) -> Result<Vec<StationView>, Failure> {
         let view = |(key, station): (MacKey, Station)| {
             let fixed = station.flags & station_flags::STATIC != 0;
             let age = clock.age(now, station.seen);
-            let endpoint = state.endpoints.iter().find(|endpoint| endpoint.ifindex == station.ifindex);
+            let endpoint = state
+                .endpoints
+                .iter()
+                .find(|endpoint| endpoint.ifindex == station.ifindex);
             let network = state.networks.iter().find(|network| network.id == key.net);
             (fixed || age <= lifetime).then(|| StationView {
                 network: network.map(|network| network.name.clone()),
@@ -163,7 +179,9 @@ fn endpoint_details(
     datapath: Option<&Datapath>,
     endpoint: &Endpoint,
 ) -> Result<EndpointDetails, Failure> {
-    let traffic = datapath.map(|datapath| traffic_of(datapath, endpoint.slot)).transpose()?;
+    let traffic = datapath
+        .map(|datapath| traffic_of(datapath, endpoint.slot))
+        .transpose()?;
     let own = |port: &&Published| port.endpoint == endpoint.name;
     Ok(EndpointDetails {
         endpoint: endpoint.clone(),

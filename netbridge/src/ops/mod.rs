@@ -16,7 +16,7 @@ pub use change::{
 pub use failure::Failure;
 pub use host::{Done, Host, Options};
 pub use inspect::{
-    EndpointBrief, EndpointDetails, FilterView, NetworkDetails, StationView, endpoint_inspect, endpoints, filter_show, net_inspect,
-    networks, ports, stations,
+    EndpointBrief, EndpointDetails, FilterView, NetworkDetails, StationView, endpoint_inspect, endpoints, filter_show,
+    net_inspect, networks, ports, stations,
 };
 pub use traffic::{DropView, FlowView, Half, NamedTraffic, Stats, TrafficView, flows, flows_flush, stats};

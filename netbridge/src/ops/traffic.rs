@@ -130,23 +130,50 @@ pub fn flows_flush(host: &Host, endpoint: Option<&str>) -> Result<usize, Failure
 /// All counters since the endpoints and uplinks came.
 pub fn stats(host: &Host) -> Result<Stats, Failure> {
     let (state, datapath) = (host.state()?, host.datapath()?);
-    let named = |name: String, slot| Ok(NamedTraffic { name, traffic: traffic_of(&datapath, slot)? });
-    let endpoints = state.endpoints.iter().map(|endpoint| named(endpoint.name.to_string(), endpoint.slot));
-    let uplinks = state.uplinks.iter().map(|uplink| named(uplink.name.clone(), uplink.slot));
+    let named = |name: String, slot| {
+        Ok(NamedTraffic {
+            name,
+            traffic: traffic_of(&datapath, slot)?,
+        })
+    };
+    let endpoints = state
+        .endpoints
+        .iter()
+        .map(|endpoint| named(endpoint.name.to_string(), endpoint.slot));
+    let uplinks = state
+        .uplinks
+        .iter()
+        .map(|uplink| named(uplink.name.clone(), uplink.slot));
     let drops = datapath.tables().drops().map_err(anyhow::Error::from)?;
     let drops = drops.into_iter().filter(|(_, packets)| *packets > 0);
     Ok(Stats {
         endpoints: endpoints.collect::<Result<_, Failure>>()?,
         uplinks: uplinks.collect::<Result<_, Failure>>()?,
-        drops: drops.map(|(reason, packets)| DropView { reason: reason.name(), packets }).collect(),
+        drops: drops
+            .map(|(reason, packets)| DropView {
+                reason: reason.name(),
+                packets,
+            })
+            .collect(),
     })
 }
 
 /// The traffic of a slot.
 pub(super) fn traffic_of(datapath: &Datapath, slot: u32) -> Result<TrafficView, Failure> {
-    let Traffic { tx_packets, tx_bytes, rx_packets, rx_bytes, drops } =
-        datapath.tables().traffic(slot).map_err(anyhow::Error::from)?;
-    Ok(TrafficView { tx_packets, tx_bytes, rx_packets, rx_bytes, drops })
+    let Traffic {
+        tx_packets,
+        tx_bytes,
+        rx_packets,
+        rx_bytes,
+        drops,
+    } = datapath.tables().traffic(slot).map_err(anyhow::Error::from)?;
+    Ok(TrafficView {
+        tx_packets,
+        tx_bytes,
+        rx_packets,
+        rx_bytes,
+        drops,
+    })
 }
 
 /// Ticks that a flow lives without a packet.
@@ -160,12 +187,18 @@ fn lifetime(config: &Config, key: &FlowKey<[u8; 4]>, flow: &FlowV4) -> u32 {
 }
 
 fn flow_view(state: &State, key: &FlowKey<[u8; 4]>, flow: &FlowV4, expires_s: u64) -> FlowView {
-    let half = |address: [u8; 4], port| Half { address: address.into(), port: u16::from_be_bytes(port) };
+    let half = |address: [u8; 4], port| Half {
+        address: address.into(),
+        port: u16::from_be_bytes(port),
+    };
     let nat = flow.tail;
     let (src, dst) = (half(key.src, key.sport), half(key.dst, key.dport));
     let (src_nat, dst_nat) = (half(nat.src, nat.sport), half(nat.dst, nat.dport));
     let zone = u16::from_ne_bytes(key.zone);
-    let network = state.networks.iter().find(|network| zone != ZONE_UPLINK && network.id == zone);
+    let network = state
+        .networks
+        .iter()
+        .find(|network| zone != ZONE_UPLINK && network.id == zone);
     let at_an_end = state.endpoints.iter().filter(|endpoint| concerns(key, flow, endpoint));
     FlowView {
         proto: match key.proto {
@@ -211,11 +244,25 @@ mod tests {
         head.action = flow_action::DELIVER;
         head.flags = flow_flags::DST | flow_flags::ROUTED;
         head.state = TcpState::Established as u8;
-        let nat = Nat { src: key.src, dst: [10, 88, 0, 2], sport: key.sport, dport: 8080_u16.to_be_bytes() };
+        let nat = Nat {
+            src: key.src,
+            dst: [10, 88, 0, 2],
+            sport: key.sport,
+            dport: 8080_u16.to_be_bytes(),
+        };
         let view = flow_view(&fixtures::state(), &key, &FlowV4::new(head, nat), 7);
-        assert_eq!((view.proto.as_str(), view.state, view.network), ("tcp", "established", None));
+        assert_eq!(
+            (view.proto.as_str(), view.state, view.network),
+            ("tcp", "established", None)
+        );
         assert_eq!(view.src_nat, None);
-        assert_eq!(view.dst_nat, Some(Half { address: Ipv4Addr::new(10, 88, 0, 2), port: 8080 }));
+        assert_eq!(
+            view.dst_nat,
+            Some(Half {
+                address: Ipv4Addr::new(10, 88, 0, 2),
+                port: 8080
+            })
+        );
         assert_eq!(view.endpoints.iter().map(Name::as_str).collect::<Vec<_>>(), ["web"]);
     }
 }

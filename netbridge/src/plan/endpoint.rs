@@ -323,5 +323,9 @@ fn check_veth(host: &HostFacts, endpoint: &Name) -> Result<(), Fault> {
         return Ok(());
     }
     let remedy = "rename or remove it, or choose another name for the endpoint";
-    Err(Fault::conflict(format!("interface {name}"), "exists and belongs to something else", remedy))
+    Err(Fault::conflict(
+        format!("interface {name}"),
+        "exists and belongs to something else",
+        remedy,
+    ))
 }

@@ -105,7 +105,10 @@ fn create_steps(state: &State, host: &HostFacts, network: Network, uplink: Optio
         steps.push(Step::AddUplink(uplink.clone()));
         next.uplinks.push(uplink);
     }
-    let local = local_addresses(host, state.networks.iter().chain([&network]).map(|network| network.gateway));
+    let local = local_addresses(
+        host,
+        state.networks.iter().chain([&network]).map(|network| network.gateway),
+    );
     let (gone, new) = (difference(&state.local, &local), difference(&local, &state.local));
     if !gone.is_empty() {
         steps.push(Step::RemoveLocal(gone));
@@ -190,16 +193,15 @@ fn check_bridge(host: &HostFacts, network: &Name) -> Result<(), Fault> {
         return Ok(());
     }
     let remedy = "rename or remove it, or choose another name for the network";
-    Err(Fault::conflict(format!("interface {bridge}"), "exists and belongs to something else", remedy))
+    Err(Fault::conflict(
+        format!("interface {bridge}"),
+        "exists and belongs to something else",
+        remedy,
+    ))
 }
 
 /// The subnet asked for, or a free one.
-fn choose_subnet(
-    state: &State,
-    host: &HostFacts,
-    request: &NetCreate,
-    faults: &mut Faults,
-) -> Option<Ipv4Net> {
+fn choose_subnet(state: &State, host: &HostFacts, request: &NetCreate, faults: &mut Faults) -> Option<Ipv4Net> {
     let used = used_subnets(state, host);
     if let Some(text) = request.subnet.as_deref() {
         let subnet = faults.keep(parse_subnet("--subnet", text))?;
@@ -230,7 +232,10 @@ fn used_subnets(state: &State, host: &HostFacts) -> Vec<(Ipv4Net, String)> {
         .networks
         .iter()
         .map(|network| (network.subnet, format!("network {} ({})", network.name, network.subnet)));
-    let addresses = host.addresses.iter().map(|(index, net)| (net.trunc(), format!("the address {net} of {}", device(*index))));
+    let addresses = host
+        .addresses
+        .iter()
+        .map(|(index, net)| (net.trunc(), format!("the address {net} of {}", device(*index))));
     let routes = host.routes.iter().filter(|(_, net)| net.prefix_len() > 0);
     let routes = routes.map(|(index, net)| (*net, format!("the route to {net} through {}", device(*index))));
     networks.chain(addresses).chain(routes).collect()
