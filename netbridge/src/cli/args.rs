@@ -13,12 +13,7 @@ use crate::ops::Options;
 ///
 /// Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 exists.
 #[derive(Debug, Parser)]
-#[command(
-    name = "netbridge",
-    version,
-    arg_required_else_help = true,
-    disable_version_flag = true
-)]
+#[command(name = "netbridge", version, arg_required_else_help = true)]
 pub(super) struct Cli {
     #[command(flatten)]
     pub(super) global: Global,

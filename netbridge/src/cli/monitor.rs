@@ -43,9 +43,10 @@ fn describe(event: &DropEvent, state: &State) -> Value {
         .iter()
         .find(|endpoint| endpoint.ifindex == event.ifindex);
     let uplink = state.uplinks.iter().find(|uplink| uplink.ifindex == event.ifindex);
-    let [a, b, c, d, ..] = event.src;
-    let [e, f, g, h, ..] = event.dst;
-    let ipv4 = |address: [u8; 4]| (event.family == 4).then(|| Ipv4Addr::from(address));
+    let ipv4 = |wide: [u8; 16]| {
+        let [a, b, c, d, ..] = wide;
+        (event.family == 4).then(|| Ipv4Addr::new(a, b, c, d))
+    };
     let port = |port: [u8; 2]| (event.family == 4).then(|| u16::from_be_bytes(port));
     json!({
         "time": clock(SystemTime::now()),
@@ -57,9 +58,9 @@ fn describe(event: &DropEvent, state: &State) -> Value {
         "ethertype": format!("{:#06x}", u16::from_be_bytes(event.ethertype)),
         "smac": MacAddr(event.smac),
         "proto": event.proto,
-        "src": ipv4([a, b, c, d]),
+        "src": ipv4(event.src),
         "sport": port(event.sport),
-        "dst": ipv4([e, f, g, h]),
+        "dst": ipv4(event.dst),
         "dport": port(event.dport),
     })
 }

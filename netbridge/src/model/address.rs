@@ -8,11 +8,11 @@ use super::Fault;
 
 /// Reads an IPv4 address; `what` names it in a fault.
 pub fn parse_ipv4(what: &str, text: &str) -> Result<Ipv4Addr, Fault> {
-    text.parse().map_err(|_: std::net::AddrParseError| {
+    text.parse().map_err(|error: std::net::AddrParseError| {
         Fault::usage(
             format!("{what} {text}"),
-            "is not an IPv4 address",
-            "give one such as 10.88.0.2",
+            error.to_string(),
+            "give an IPv4 address such as 10.88.0.2",
         )
     })
 }
@@ -22,9 +22,8 @@ pub fn parse_ipv4(what: &str, text: &str) -> Result<Ipv4Addr, Fault> {
 pub fn parse_subnet(what: &str, text: &str) -> Result<Ipv4Net, Fault> {
     let fault = |why: &str, remedy: String| Fault::usage(format!("{what} {text}"), why, remedy);
     let example = || "give one such as 10.88.0.0/24".to_owned();
-    let net: Ipv4Net = text
-        .parse()
-        .map_err(|_: ipnet::AddrParseError| fault("is not an IPv4 subnet", example()))?;
+    let net: Option<Ipv4Net> = text.parse().ok();
+    let net = net.ok_or_else(|| fault("is not an IPv4 subnet", example()))?;
     if net.trunc() != net {
         return Err(fault("has host bits set", format!("write {}", net.trunc())));
     }
@@ -65,33 +64,22 @@ impl AddressSpec {
             let remedy = "write IP, IP/PREFIX or IP/PREFIX@GATEWAY, such as 10.88.0.9/24@10.88.0.1";
             Fault::usage(format!("{what} {text}"), why, remedy)
         };
-        let (net, gateway) = match text.split_once('@') {
-            None => (text, None),
-            Some((net, gateway)) => (
-                net,
-                Some(
-                    gateway
-                        .parse()
-                        .map_err(|_: std::net::AddrParseError| fault("has a malformed gateway"))?,
-                ),
-            ),
-        };
-        let (address, prefix) = if net.contains('/') {
-            let net: Ipv4Net = net
+        let (net, gateway) = text
+            .split_once('@')
+            .map_or((text, None), |(net, gateway)| (net, Some(gateway)));
+        let gateway = gateway.map(|text| text.parse().ok().ok_or_else(|| fault("has a malformed gateway")));
+        let (address, prefix) = match net.split_once('/') {
+            None => (net.parse().ok(), None),
+            Some(_) => net
                 .parse()
-                .map_err(|_: ipnet::AddrParseError| fault("is not an IPv4 address and prefix"))?;
-            (net.addr(), Some(net.prefix_len()))
-        } else {
-            (
-                net.parse()
-                    .map_err(|_: std::net::AddrParseError| fault("is not an IPv4 address"))?,
-                None,
-            )
+                .ok()
+                .map_or((None, None), |net: Ipv4Net| (Some(net.addr()), Some(net.prefix_len()))),
         };
+        let address = address.ok_or_else(|| fault("is not an IPv4 address, with or without a prefix"))?;
         Ok(Self {
             address,
             prefix,
-            gateway,
+            gateway: gateway.transpose()?,
         })
     }
 }

@@ -22,8 +22,9 @@ impl MacAddr {
 
     /// A locally administered address made of `seed`.
     pub fn from_seed(seed: u64) -> Self {
-        let [.., a, b, c, d, e] = seed.to_be_bytes();
-        Self([0x02, a, b, c, d, e])
+        let [_, _, mut mac @ ..] = seed.to_be_bytes();
+        mac[0] = 0x02;
+        Self(mac)
     }
 
     /// Reads `aa:bb:cc:dd:ee:ff`; `what` names it in a fault.
@@ -59,8 +60,7 @@ impl MacAddr {
 
 impl fmt::Display for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        f.pad(&format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}"))
+        f.pad(&self.0.map(|byte| format!("{byte:02x}")).join(":"))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use netbridge_common::abi::{Config, FlowKey, FlowV4, TcpState, Traffic, ZONE_UPLINK, flow_flags, proto};
+use netbridge_common::abi::{FlowKey, FlowV4, TcpState, Traffic, ZONE_UPLINK, flow_flags, proto};
+use netbridge_common::datapath::conntrack;
 use serde::Serialize;
 
 use super::{Failure, Host};
@@ -102,7 +103,7 @@ pub fn flows(host: &Host, endpoint: Option<&str>) -> Result<Vec<FlowView>, Failu
             // Another CPU may have stamped it a moment after `now`.
             let age = if age.cast_signed() < 0 { 0 } else { age };
             let forward = flow.head.flags & flow_flags::REPLY == 0;
-            let left = lifetime(&config, &key, &flow).checked_sub(age);
+            let left = conntrack::lifetime(&config, key.proto, &flow.head).checked_sub(age);
             if let Some(left) = left.filter(|_| forward && only.is_none_or(|ep| concerns(&key, &flow, ep))) {
                 flows.push(flow_view(&state, &key, &flow, clock.ticks_to_duration(left).as_secs()));
             }
@@ -174,16 +175,6 @@ pub(super) fn traffic_of(datapath: &Datapath, slot: u32) -> Result<TrafficView, 
         rx_bytes,
         drops,
     })
-}
-
-/// Ticks that a flow lives without a packet.
-fn lifetime(config: &Config, key: &FlowKey<[u8; 4]>, flow: &FlowV4) -> u32 {
-    match key.proto {
-        proto::TCP if flow.head.state == TcpState::Established as u8 => config.tcp_established,
-        proto::TCP => config.tcp_transitory,
-        proto::UDP => config.udp,
-        _ => config.icmp,
-    }
 }
 
 fn flow_view(state: &State, key: &FlowKey<[u8; 4]>, flow: &FlowV4, expires_s: u64) -> FlowView {

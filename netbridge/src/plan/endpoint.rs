@@ -19,11 +19,16 @@ pub fn resolve_target(netns: &str) -> Result<Netns, Fault> {
     let open = || Netns::open(&netns.parse::<NetnsSpec>()?);
     open().map_err(|error| {
         let what = format!("namespace {netns}");
-        let remedy = "give a name that `ip netns` lists, a path, or pid:N";
+        let text = error.to_string();
+        let (why, remedy) = text
+            .split_once("; ")
+            .unwrap_or((&text, "give a name that `ip netns` lists, a path, or pid:N"));
         match error {
-            NetnsError::NotFound { .. } => Fault::not_found(what, error.to_string(), remedy),
-            NetnsError::BadName { .. } => Fault::usage(what, error.to_string(), remedy),
-            error => Fault::conflict(what, error.to_string(), remedy),
+            NetnsError::NotFound { path, .. } => {
+                Fault::not_found(what, format!("{} does not exist", path.display()), remedy)
+            }
+            NetnsError::BadName { .. } => Fault::usage(what, why, remedy),
+            _ => Fault::conflict(what, why, remedy),
         }
     })
 }
@@ -166,7 +171,7 @@ pub(super) fn detach_steps(plan: &mut Plan, host: &HostFacts, endpoint: &Endpoin
     plan.state.endpoints.retain(|other| other.name != endpoint.name);
 }
 
-/// The name asked for, or the namespace's.
+/// The name asked for, or the namespace's; it must be free.
 fn choose_name(state: &State, request: &Attach, faults: &mut Faults) -> Option<Name> {
     let derived = request.name.is_none();
     let text = request.name.clone().unwrap_or_else(|| {
@@ -191,6 +196,7 @@ fn choose_name(state: &State, request: &Attach, faults: &mut Faults) -> Option<N
             "choose another, or detach it first"
         };
         faults.push(Fault::exists(format!("endpoint {name}"), "exists", remedy));
+        return None;
     }
     Some(name)
 }

@@ -10,6 +10,8 @@ pub(crate) mod fixtures;
 mod net;
 mod port;
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub use endpoint::{attach, detach, resolve_target};
 pub use filter::{filter_faults, filter_flush, filter_load, interface_names};

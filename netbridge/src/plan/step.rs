@@ -86,10 +86,11 @@ impl Step {
             Self::AttachPrograms(endpoint) => Self::DetachPrograms(endpoint.clone()),
             Self::Publish(ports) => Self::Unpublish(ports.clone()),
             Self::SwapFilter => Self::RestoreFilter,
-            // These go with the interface they were done to.
-            Self::JoinBridge { .. } | Self::Configure(_) | Self::SetUp(_) => return None,
-            // A removal that fails is repeated, not undone.
-            Self::UnloadDatapath
+            // The first three go with their interface; a removal that fails is repeated, not undone.
+            Self::JoinBridge { .. }
+            | Self::Configure(_)
+            | Self::SetUp(_)
+            | Self::UnloadDatapath
             | Self::RemoveNetwork(_)
             | Self::RemoveLocal(_)
             | Self::RemoveUplink(_)

@@ -1,0 +1,73 @@
+//! Published ports and the filter.
+
+use super::*;
+use crate::facts::Listener;
+use crate::model::{FaultKind, Transport};
+
+#[test]
+fn ports_collide_within_a_request_and_with_sockets_of_the_host() {
+    let mut host = host();
+    host.listeners.push(Listener {
+        transport: Transport::Tcp,
+        address: None,
+        port: 22,
+    });
+    let request = ports(
+        "web",
+        &[
+            "1000-1001:1-2",
+            "192.0.2.1:1001:9",
+            "22:22",
+            "192.0.2.1:80:1",
+            "198.51.100.1:90:90",
+        ],
+    );
+    let text = whys(port_add(&state(), &host, &request));
+    for why in [
+        "port 192.0.2.1:1001/tcp: is published for endpoint web already, as 0.0.0.0:1001/tcp",
+        "port 0.0.0.0:22/tcp: is in use by a socket",
+        "port 192.0.2.1:80/tcp: is published for endpoint web already",
+        "not an address of uplink up0; give 192.0.2.1",
+    ] {
+        assert!(text.contains(why), "{why}: {text}");
+    }
+    assert!(port_add(&state(), &host, &ports("web", &["22:22/udp"])).is_ok());
+}
+
+#[test]
+fn ports_need_an_uplink() {
+    let mut state = state();
+    state.networks[0].uplink = None;
+    assert!(whys(port_add(&state, &host(), &ports("web", &["81:81"]))).contains("no uplink"));
+}
+
+#[test]
+fn only_published_ports_can_be_removed() {
+    let plan = port_remove(&state(), &ports("web", &["80:8080"])).unwrap();
+    assert!(plan.state.ports.is_empty() && words(&plan) == ["Unpublish"]);
+    let all = port_remove(&state(), &ports("web", &[])).unwrap();
+    assert_eq!(all.steps, plan.steps);
+    let faults = port_remove(&state(), &ports("web", &["80:81"])).unwrap_err();
+    assert_eq!(faults.kind(), Some(FaultKind::NotFound));
+}
+
+#[test]
+fn names_in_a_filter_must_exist() {
+    let rules = |body: &str| format!("*filter\n:FORWARD ACCEPT [0:0]\n{body}\nCOMMIT\n");
+    let good = rules("-A FORWARD -i front -o web -j DROP\n-A FORWARD -i up0 -o nb-front -j DROP");
+    assert!(filter_load(&state(), &host(), "f", &good).is_ok());
+    let text = whys(filter_load(
+        &state(),
+        &host(),
+        "f",
+        &rules("-A FORWARD -i nope -j DROP"),
+    ));
+    assert!(text.contains("f:3: `nope`"), "{text}");
+    let text = whys(filter_load(
+        &state(),
+        &host(),
+        "f",
+        &rules("-A FORWARD -j REJECT\n-A FORWARD -j LOG"),
+    ));
+    assert!(text.contains("f:3:") && text.contains("f:4:"), "{text}");
+}
