@@ -175,6 +175,9 @@ impl<'a> Lab<'a> {
 
     /// The datapath's state as text: what one wants to see when a test fails.
     pub fn report(&self) -> Result<String> {
+        if self.record()?.instance.is_none() {
+            return Ok(String::new());
+        }
         let (state, datapath) = (self.state()?, self.datapath()?);
         let tables = datapath.tables();
         let mut text = String::from("--- the datapath's state ---\n");

@@ -114,14 +114,14 @@ impl Capture {
         })
     }
 
-    /// Reads what is left and ends. Fails if the capture missed a frame that the interface counted.
+    /// Reads what is left and ends. Fails if the capture missed a frame that the interface counted until now.
     pub fn finish(self) -> Result<Captured> {
+        let counted = received_packets(&self.namespace, &self.interface)? - self.before;
         self.stop.store(true, Ordering::Relaxed);
         let captured = self
             .thread
             .join()
             .map_err(|_panic| anyhow!("the capturing thread panicked"))??;
-        let counted = received_packets(&self.namespace, &self.interface)? - self.before;
         ensure!(
             captured.frames >= counted,
             "the capture on {} saw {} frames of {counted}: its verdict would not hold",

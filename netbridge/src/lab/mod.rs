@@ -70,9 +70,16 @@ pub async fn up(options: &Options, topology: &Topology) -> Result<Up, Failure> {
 ///
 /// Goes on after a failure; the record stays until everything is gone, so that `down` can be repeated.
 pub async fn down(options: &Options, name: Option<&str>) -> Result<Record, Failure> {
-    let _lock = lock(&record::pick(name)?.name).await?;
-    // Another `down` may have been faster.
-    let record = record::pick(name)?;
+    let name = match name {
+        Some(name) => Name::parse("lab name", name)?,
+        None => record::pick(None)?.name,
+    };
+    let _lock = lock(&name).await?;
+    let Some(record) = find(&name)? else {
+        // An `up` killed while it wrote its record has built nothing, but may have left a draft.
+        record::forget(&name)?;
+        return Err(record::missing(&name).into());
+    };
     let errors = remove(options, &record);
     if errors.is_empty() {
         Ok(record)
@@ -141,7 +148,7 @@ fn remove(options: &Options, record: &Record) -> Vec<anyhow::Error> {
         }
     }
     if errors.is_empty() {
-        errors.extend(record.remove().err());
+        errors.extend(record::forget(&record.name).err());
     }
     errors
 }

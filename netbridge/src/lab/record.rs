@@ -66,16 +66,16 @@ impl Record {
         };
         write().with_context(|| format!("cannot write {}", file(&directory).display()))
     }
+}
 
-    /// Forgets the lab.
-    pub(super) fn remove(&self) -> anyhow::Result<()> {
-        let directory = directory(self.name.as_str());
-        match fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("cannot remove {}", directory.display()))
-            }
-            _ => Ok(()),
+/// Forgets a lab; one that was never recorded is fine.
+pub(super) fn forget(name: &Name) -> anyhow::Result<()> {
+    let directory = directory(name.as_str());
+    match fs::remove_dir_all(&directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
         }
+        _ => Ok(()),
     }
 }
 
@@ -98,8 +98,7 @@ pub fn find(name: &Name) -> anyhow::Result<Option<Record>> {
 pub(super) fn pick(name: Option<&str>) -> Result<Record, Failure> {
     if let Some(text) = name {
         let name = Name::parse("lab name", text)?;
-        let missing = || Fault::not_found(format!("lab {name}"), "does not exist", remedy(&names()));
-        return Ok(find(&name)?.ok_or_else(missing)?);
+        return Ok(find(&name)?.ok_or_else(|| missing(&name))?);
     }
     let mut names = names();
     match (names.pop(), names.is_empty()) {
@@ -110,6 +109,11 @@ pub(super) fn pick(name: Option<&str>) -> Result<Record, Failure> {
             Err(Fault::usage("lab", "more than one is up", remedy(&names)).into())
         }
     }
+}
+
+/// That there is no such lab.
+pub(super) fn missing(name: &Name) -> Fault {
+    Fault::not_found(format!("lab {name}"), "does not exist", remedy(&names()))
 }
 
 fn remedy(names: &[String]) -> String {

@@ -75,6 +75,7 @@ fn a_network_half_made_is_removed_or_made_again() -> Result<()> {
     within(|sandbox| {
         tool("ip netns add H")?;
         let host = netbridge::netns::Netns::open(&"H".parse()?)?;
+        let before = Census::take(sandbox)?;
         for after in MOMENTS {
             killed("-n H net create web --subnet 10.9.0.0/24", after)?;
             ends(0, "-n H net create web --subnet 10.9.0.0/24")
@@ -85,8 +86,8 @@ fn a_network_half_made_is_removed_or_made_again() -> Result<()> {
                 .or_else(|_| ends(3, "-n H net rm web"))
                 .with_context(|| format!("killed after {after} ms"))?;
             ensure!(links(&host)?.len() == 1, "killed after {after} ms: {:?}", links(&host)?);
-            let left = Census::take(sandbox)?;
-            ensure!(left.pins.is_empty(), "killed after {after} ms: {:#?}", left.pins);
+            let now = Census::take(sandbox)?;
+            ensure!(now == before, "killed after {after} ms it leaves {now:#?}");
         }
         Ok(())
     })

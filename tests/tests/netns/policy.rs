@@ -60,15 +60,6 @@ fn everything_passes_where_nothing_is_filtered() -> Result<()> {
 }
 
 #[test]
-fn a_container_reaches_a_published_port_by_the_hosts_address() -> Result<()> {
-    with_lab(Text::plain(PAIR), |lab| {
-        let _server = TcpServer::start(&lab.node("web")?, 80)?;
-        tcp::transfer(&lab.node("app")?, SocketAddrV4::new(pair::HOST, 8080), 1 << 20)?;
-        Ok(())
-    })
-}
-
-#[test]
 fn the_filter_decides_by_port_state_and_network() -> Result<()> {
     let filter = "*filter\n:FORWARD DROP [0:0]\n\
         -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\

@@ -23,7 +23,7 @@ fn faults_come_all_at_once_and_nothing_changes() -> Result<()> {
         let before = Census::take(sandbox)?;
         let said = complains(2, "-n H net create Bad_Name --subnet 10.9.0.1/24 --gateway x --mtu 9")?;
         mentions(&said, &["Bad_Name", "10.9.0.1/24", "--gateway x", "--mtu 9"])?;
-        let said = complains(1, "-n H net create web --subnet 10.9.0.0/24 --uplink nowhere")?;
+        let said = complains(3, "-n H net create web --subnet 10.9.0.0/24 --uplink nowhere")?;
         mentions(&said, &["nowhere"])?;
         ensure!(Census::take(sandbox)? == before, "a refused call left something behind");
         Ok(())
@@ -78,7 +78,7 @@ fn what_is_no_containers_namespace_is_refused() -> Result<()> {
     within(|_| {
         tool("ip netns add H")?;
         says("-n H net create web --subnet 10.9.0.0/24")?;
-        let said = complains(1, "-n H attach H --net web")?;
+        let said = complains(1, "-n H attach H --net web --name x")?;
         mentions(&said, &["own"])?;
         for wrong in ["/etc/passwd", "/proc/self/ns/mnt", "../H", "pid:x"] {
             let output = ends_either(1, 2, &format!("-n H attach {wrong} --net web --name x"));
