@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::toolchain::Missing;
+use crate::choice::Missing;
+use crate::toolchain::minor;
 use crate::{apt, command};
 
 /// Names the linker to take, by path.
@@ -169,15 +170,6 @@ fn build(llvm: &Path, major: u32) -> Result<()> {
     cargo.env("LLVM_PREFIX", llvm).env("PATH", env::join_paths(search)?);
     eprintln!("building bpf-linker {VERSION} with LLVM {major} into target/tools (about a minute)");
     command::run(&mut cargo)
-}
-
-/// The minor version of a release such as `0.13.0`.
-fn minor(version: &str) -> u32 {
-    version
-        .split('.')
-        .nth(1)
-        .and_then(|minor| minor.parse().ok())
-        .unwrap_or(0)
 }
 
 #[cfg(test)]
