@@ -28,6 +28,7 @@ pub(crate) enum Missing {
 /// Chooses a compiler and a linker that fit together, in the order: what the user names, a rustup nightly with its
 /// library source, the system's Rust with the same, and last what can be installed. Says what it passed over.
 pub(crate) fn choose(missing: Missing) -> Result<(Toolchain, Linker)> {
+    Linker::named()?;
     let with_linker = |toolchain: Toolchain| {
         let linker = Linker::choose(toolchain.llvm(), missing)?;
         Ok((toolchain, linker))
