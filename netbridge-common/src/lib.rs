@@ -11,3 +11,7 @@
 #![warn(clippy::indexing_slicing, clippy::unreachable, clippy::integer_division_remainder_used)]
 
 pub mod abi;
+pub mod datapath;
+pub mod wire;
+#[cfg(any(test, feature = "host"))]
+pub mod host;

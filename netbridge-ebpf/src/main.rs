@@ -1,1 +1,27 @@
-fn main(){}
+//! The TC programs of netbridge, one file per entry point. Each builds an [`env::Skb`], lets the core
+//! in `netbridge-common` decide, and carries the verdict out ([`forward`], [`rewrite`]); nothing is
+//! decided here.
+#![no_std]
+#![no_main]
+
+mod env;
+mod forward;
+mod from_container;
+mod from_uplink;
+mod maps;
+mod rewrite;
+mod ticks;
+mod to_container;
+mod to_uplink;
+
+/// What the kernel is told: some helpers are for GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// Never linked: the core has no panic path, and the verifier would refuse one.
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -5,6 +5,8 @@ use core::hash::Hash;
 
 use bytemuck::Pod;
 
+use crate::wire::checksum::Diff;
+
 use super::{
     FlowHead, FlowV4, FlowV6, LinkAddrs, LinkHead, LinkV4, LinkV6, Nat, NetworkAddrs, NetworkHead, NetworkV4,
     NetworkV6, PortTarget, PublishedHead, PublishedV4, PublishedV6, RuleAddrs, RuleHead, RuleV4, RuleV6,
@@ -18,12 +20,17 @@ pub trait Addr: Pod + Eq + Hash + Debug {
     /// The all-zero address: "any" where an address may be left open.
     const UNSPECIFIED: Self;
 
-    /// Zero if `self` and `other` agree on every bit set in `mask`; no branch, so that a rule
-    /// list walked by the verifier stays one path.
+    /// Zero if `self` and `other` agree on every bit set in `mask`.
     fn differs(self, other: Self, mask: Self) -> u32;
 
     /// True for 224.0.0.0/4 and the limited broadcast address, or ff00::/8.
     fn is_multicast(self) -> bool;
+
+    /// `diff`, and what it adds to a checksum that `old` becomes this address.
+    fn replacing(self, old: Self, diff: Diff) -> Diff;
+
+    /// Four bytes that depend on every bit, for hashing.
+    fn fold(self) -> u32;
 
     /// The address in 16 bytes, an IPv4 address in the first four: the form events carry.
     fn widen(self) -> [u8; 16];
@@ -39,6 +46,14 @@ impl Addr for [u8; 4] {
     fn is_multicast(self) -> bool {
         let [first, ..] = self;
         first & 0xf0 == 0xe0 || self == [255; 4]
+    }
+
+    fn replacing(self, old: Self, diff: Diff) -> Diff {
+        diff.replace4(old, self)
+    }
+
+    fn fold(self) -> u32 {
+        u32::from_ne_bytes(self)
     }
 
     fn widen(self) -> [u8; 16] {
@@ -58,6 +73,17 @@ impl Addr for [u8; 16] {
     fn is_multicast(self) -> bool {
         let [first, ..] = self;
         first == 0xff
+    }
+
+    fn replacing(self, old: Self, diff: Diff) -> Diff {
+        let (old, new): ([[u8; 4]; 4], [[u8; 4]; 4]) = (bytemuck::cast(old), bytemuck::cast(self));
+        let ([o0, o1, o2, o3], [n0, n1, n2, n3]) = (old, new);
+        diff.replace4(o0, n0).replace4(o1, n1).replace4(o2, n2).replace4(o3, n3)
+    }
+
+    fn fold(self) -> u32 {
+        let [a, b, c, d]: [u32; 4] = bytemuck::cast(self);
+        a ^ b.rotate_left(8) ^ c.rotate_left(16) ^ d.rotate_left(24)
     }
 
     fn widen(self) -> [u8; 16] {
@@ -81,10 +107,17 @@ pub trait Record: Pod {
     fn head(&self) -> &Self::Head;
     /// The addresses.
     fn tail(&self) -> &Self::Tail;
+    /// The part without addresses, to change.
+    fn head_mut(&mut self) -> &mut Self::Head;
+    /// The addresses, to change.
+    fn tail_mut(&mut self) -> &mut Self::Tail;
 }
 
 /// An address family: its addresses and its map values.
 pub trait Family: Copy + Debug + 'static {
+    /// The IP version.
+    const VERSION: u8;
+
     /// The address.
     type Addr: Addr;
     /// Half of a tracked flow.
@@ -104,6 +137,8 @@ pub trait Family: Copy + Debug + 'static {
 pub struct V4;
 
 impl Family for V4 {
+    const VERSION: u8 = 4;
+
     type Addr = [u8; 4];
     type Flow = FlowV4;
     type Link = LinkV4;
@@ -117,6 +152,8 @@ impl Family for V4 {
 pub struct V6;
 
 impl Family for V6 {
+    const VERSION: u8 = 6;
+
     type Addr = [u8; 16];
     type Flow = FlowV6;
     type Link = LinkV6;

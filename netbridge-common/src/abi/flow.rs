@@ -110,8 +110,8 @@ pub struct FlowHead {
     pub reason: u8,
     /// Zone of the other half's key.
     pub peer_zone: u16,
-    /// Zero.
-    pub pad: u16,
+    /// IP packets longer than this do not fit the way out, bytes; 0 for no limit.
+    pub mtu: u16,
 }
 
 /// The tuple as it leaves: equal to the key where nothing is rewritten. Reversed, and with

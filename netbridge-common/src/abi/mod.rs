@@ -65,6 +65,14 @@ macro_rules! record {
             fn tail(&self) -> &$tail<$addr> {
                 &self.tail
             }
+
+            fn head_mut(&mut self) -> &mut $head {
+                &mut self.head
+            }
+
+            fn tail_mut(&mut self) -> &mut $tail<$addr> {
+                &mut self.tail
+            }
         }
     };
 }

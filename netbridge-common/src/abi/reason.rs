@@ -62,6 +62,10 @@ reasons! {
     Fragment = 13, "fragment";
     /// An ICMP error about no flow of this network, on its way out.
     UntrackedIcmp = 14, "untracked-icmp";
+    /// The host routes the destination out of an interface that is not the network's uplink.
+    OffUplink = 15, "off-uplink";
+    /// The TTL of a packet from the outside ran out.
+    TtlExpired = 16, "ttl-expired";
 }
 
 #[cfg(test)]

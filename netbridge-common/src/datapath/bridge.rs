@@ -1,0 +1,105 @@
+//! Frames to another station of the same network.
+
+use crate::abi::{CtState, MacKey, NO_SLOT, Reason, Record, Station, flow_flags, station_flags};
+use crate::wire::ethernet;
+
+use super::conntrack::{self, Cx, Work};
+use super::env::{AddrOf, Env, Inserted};
+use super::filter::{self, Subject};
+use super::icmp::{self, Quote};
+use super::parse::Kind;
+use super::verdict::Action;
+
+/// Nobody.
+pub(super) const NO_STATION: Station = Station { ifindex: 0, slot: NO_SLOT, seen: 0, mac: [0; 6], flags: 0 };
+
+/// Where a frame that is not for the gateway goes.
+#[inline(always)]
+pub fn bridged<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action
+where
+    AddrOf<E>: Quote,
+{
+    let station = destination(cx);
+    if cx.packet.kind as u8 == Kind::Ip as u8
+        && filter::policy(cx).active != 0
+        && filtered(cx, &station, work) as u8 == Action::Drop as u8
+    {
+        return Action::Drop;
+    }
+    if station.ifindex == 0 { Action::Pass } else { work.verdict.deliver(station.ifindex, station.slot) }
+}
+
+/// The station the frame is for; nobody if it is a group, unknown, aged, or where it came from: those
+/// are the kernel bridge's.
+#[inline(always)]
+fn destination<E: Env>(cx: &Cx<'_, E>) -> Station {
+    if ethernet::is_group(cx.packet.dmac) {
+        return NO_STATION;
+    }
+    let found = cx.env.station(&MacKey { mac: cx.packet.dmac, net: cx.arrival.zone }).unwrap_or(NO_STATION);
+    let aged = found.flags & station_flags::STATIC == 0
+        && cx.arrival.now.wrapping_sub(found.seen) > cx.config.fdb_ageing;
+    if aged || found.ifindex == cx.arrival.ifindex { NO_STATION } else { found }
+}
+
+/// The filter's word on a bridged IP packet. Only unicast between known stations is tracked: what
+/// the kernel bridge floods has no one flow.
+#[inline(always)]
+fn filtered<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>) -> Action
+where
+    AddrOf<E>: Quote,
+{
+    if station.ifindex == 0 || !cx.packet.is_tracked() {
+        return untracked(cx, station, work);
+    }
+    let key = cx.packet.key(cx.arrival.zone);
+    if conntrack::find(cx, &key, &mut work.half) {
+        if !conntrack::restarts(cx.packet, work.half.head()) {
+            return conntrack::established(cx, &key, work);
+        }
+        conntrack::remove(cx.env, &key, &work.half);
+    }
+    first_packet(cx, station, work)
+}
+
+/// The filter's word on a packet without a flow of its own.
+#[inline(never)]
+pub(super) fn untracked<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>) -> Action
+where
+    AddrOf<E>: Quote,
+{
+    let state = if cx.packet.is_icmp_error() { icmp::state(cx, work) } else { CtState::NEW };
+    work.verdict.refuse(filter::evaluate(cx, &Subject::of(cx, state).to(station.ifindex, cx.arrival.zone)))
+}
+
+/// Opens a flow between two stations. A function of its own in the object: its stack is not the fast
+/// path's.
+#[inline(never)]
+fn first_packet<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>) -> Action {
+    let subject = Subject::of(cx, CtState::NEW).to(station.ifindex, cx.arrival.zone);
+    let reason = filter::evaluate(cx, &subject);
+    if reason as u8 != Reason::None as u8 {
+        return work.verdict.refuse(reason);
+    }
+    let key = cx.packet.key(cx.arrival.zone);
+    *work.half.tail_mut() = conntrack::untranslated(&key);
+    let forward = work.half.head_mut();
+    *forward = conntrack::new_head(cx.arrival.now);
+    forward.epoch = cx.config.generation;
+    forward.ifindex = station.ifindex;
+    forward.slot = station.slot;
+    forward.peer_zone = cx.arrival.zone;
+    *work.other.tail_mut() = conntrack::answer(&key);
+    let reply = work.other.head_mut();
+    *reply = conntrack::new_head(cx.arrival.now);
+    reply.flags = flow_flags::REPLY;
+    reply.ifindex = cx.arrival.ifindex;
+    reply.slot = cx.arrival.slot;
+    reply.peer_zone = cx.arrival.zone;
+    match conntrack::create(cx, &key, work) {
+        Inserted::Full => work.verdict.refuse(Reason::FlowTableFull),
+        // The answers' tuple belongs to a flow opened from the other side at the same moment (RFC
+        // 9293, section 3.5, simultaneous open): the two are one conversation.
+        Inserted::Exists | Inserted::Yes => Action::Pass,
+    }
+}

@@ -1,0 +1,295 @@
+//! Flows: found, kept alive, re-judged, created.
+//!
+//! A flow is two entries, one per direction, each keyed by the tuple as it arrives and holding the
+//! finished action. The reply half is inserted first and settles races between CPUs; nothing but the
+//! reaper and an operator ever removes one half alone, and a half that lost its other one goes too.
+
+use crate::abi::{
+    Addr, Config, CtState, Family, FlowHead, FlowKey, Hook, MacKey, NO_SLOT, Nat, Reason, Record, TcpState, flow_action,
+    flow_flags, proto,
+};
+use crate::wire::{icmp, tcp};
+
+use super::env::{AddrOf, Env, FlowKeyOf, FlowOf, HopKind, Inserted};
+use super::filter::{self, Subject};
+use super::parse::Packet;
+use super::verdict::{Action, Verdict};
+
+/// Where and when a packet arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// The program that saw it.
+    pub hook: Hook,
+    /// The network it comes from, [`crate::abi::ZONE_UPLINK`] from the outside.
+    pub zone: u16,
+    /// The interface it came in by, 0 if unknown.
+    pub ifindex: u32,
+    /// The sender's traffic slot, or [`NO_SLOT`].
+    pub slot: u32,
+    /// Ticks.
+    pub now: u32,
+}
+
+/// A packet where it arrived, and the world to judge it by.
+pub struct Cx<'a, E: Env> {
+    /// The environment.
+    pub env: &'a E,
+    /// The configuration.
+    pub config: &'a Config,
+    /// The packet.
+    pub packet: &'a Packet<AddrOf<E>>,
+    /// Where and when it arrived.
+    pub arrival: Arrival,
+}
+
+/// Room for what a decision produces; a BPF stack is too small for it.
+pub struct Work<F: Family> {
+    /// What becomes of the packet.
+    pub verdict: Verdict<F::Addr>,
+    /// The half that the packet hit, or the one it opens.
+    pub half: F::Flow,
+    /// The half of the answers.
+    pub other: F::Flow,
+}
+
+/// Copies the live flow of a key to `into`. An expired entry is none, whether or not anything
+/// collects it.
+#[inline(always)]
+pub fn find<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, into: &mut FlowOf<E>) -> bool {
+    cx.env.flow(key, into) && !is_expired(cx.config, key.proto, into.head(), cx.arrival.now)
+}
+
+/// Ticks that a flow lives without a packet.
+pub const fn lifetime(config: &Config, protocol: u8, head: &FlowHead) -> u32 {
+    match protocol {
+        proto::TCP if head.state == TcpState::Established as u8 => config.tcp_established,
+        proto::TCP => config.tcp_transitory,
+        proto::UDP => config.udp,
+        _ => config.icmp,
+    }
+}
+
+/// True if the flow has outlived its lifetime.
+pub const fn is_expired(config: &Config, protocol: u8, head: &FlowHead, now: u32) -> bool {
+    now.wrapping_sub(head.seen) > lifetime(config, protocol, head)
+}
+
+/// True if the packet opens a connection where a closing one of the same direction still stands: it
+/// is a new flow, and the filter must see it as one. The answering side cannot end a flow this way.
+pub const fn restarts<A: Addr>(packet: &Packet<A>, head: &FlowHead) -> bool {
+    is_opening(packet) && head.state == TcpState::Closing as u8 && head.flags & flow_flags::REPLY == 0
+}
+
+/// True for a TCP segment that opens a connection.
+pub const fn is_opening<A: Addr>(packet: &Packet<A>) -> bool {
+    packet.proto == proto::TCP && packet.tcp & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) == tcp::SYN
+}
+
+/// The ICMP type of the other direction: requests answer replies; 0 for other protocols.
+pub const fn reply_type(protocol: u8, icmp_type: u8) -> u8 {
+    if protocol == proto::ICMP { icmp::ECHO_REQUEST - icmp_type } else { 0 }
+}
+
+/// The key of the other half: the tuple as it leaves, reversed.
+pub fn other_half<A: Addr>(key: &FlowKey<A>, head: &FlowHead, to: &Nat<A>) -> FlowKey<A> {
+    FlowKey {
+        src: to.dst,
+        dst: to.src,
+        sport: to.dport,
+        dport: to.sport,
+        zone: head.peer_zone.to_ne_bytes(),
+        proto: key.proto,
+        icmp: reply_type(key.proto, key.icmp),
+    }
+}
+
+/// The tuple of a key, unchanged.
+pub fn untranslated<A: Addr>(key: &FlowKey<A>) -> Nat<A> {
+    Nat { src: key.src, dst: key.dst, sport: key.sport, dport: key.dport }
+}
+
+/// The tuple of the packets that answer a key's, unchanged.
+pub fn answer<A: Addr>(key: &FlowKey<A>) -> Nat<A> {
+    Nat { src: key.dst, dst: key.src, sport: key.dport, dport: key.sport }
+}
+
+/// A half's head before anything is known but when.
+pub const fn new_head(now: u32) -> FlowHead {
+    FlowHead {
+        epoch: 0,
+        seen: now,
+        resolved: now,
+        ifindex: 0,
+        slot: NO_SLOT,
+        dmac: [0; 6],
+        smac: [0; 6],
+        action: flow_action::DELIVER,
+        flags: 0,
+        state: TcpState::Opening as u8,
+        reason: Reason::None as u8,
+        peer_zone: 0,
+        mtu: 0,
+    }
+}
+
+/// Adds both halves, `work.half` under `key`. [`Inserted::Exists`] if the answers' tuple belongs to
+/// another flow.
+///
+/// Two CPUs may do this for the same first packet: each inserts a reply half, the second forward
+/// half is refused, and its CPU takes its reply half back; what the table says holds for both.
+pub fn create<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &Work<E::F>) -> Inserted {
+    let other_key = other_half(key, work.half.head(), work.half.tail());
+    let inserted = insert(cx, &other_key, &work.other);
+    if inserted as u8 != Inserted::Yes as u8 {
+        return inserted;
+    }
+    let inserted = insert(cx, key, &work.half);
+    if inserted as u8 == Inserted::Yes as u8 {
+        return inserted;
+    }
+    cx.env.flow_remove(&other_key);
+    if inserted as u8 == Inserted::Full as u8 { Inserted::Full } else { Inserted::Yes }
+}
+
+/// Inserts a half; an expired one in its place counts as absent.
+#[inline(always)]
+fn insert<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>) -> Inserted {
+    let first = cx.env.flow_insert(key, flow);
+    if first as u8 != Inserted::Exists as u8 || !cx.env.flow_expired(cx.config, key, cx.arrival.now) {
+        return first;
+    }
+    cx.env.flow_remove(key);
+    cx.env.flow_insert(key, flow)
+}
+
+/// Removes both halves.
+pub fn remove<E: Env>(env: &E, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
+    env.flow_remove(&other_half(key, flow.head(), flow.tail()));
+    env.flow_remove(key);
+}
+
+/// What the filter sees of a packet of this flow: after DNAT, before SNAT.
+pub fn subject<E: Env>(cx: &Cx<'_, E>, flow: &FlowOf<E>, state: u8) -> Subject<AddrOf<E>> {
+    let (head, to) = (flow.head(), flow.tail());
+    let mut subject = Subject::of(cx, state).to(head.ifindex, head.peer_zone);
+    subject.dst = to.dst;
+    if cx.packet.has_ports() {
+        subject.dport = u16::from_be_bytes(to.dport);
+    }
+    subject
+}
+
+/// A packet of a flow that exists: state, refresh, filter where the cached answer is stale, action.
+#[inline(always)]
+pub fn established<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) -> Action {
+    let head = work.half.head();
+    let now = cx.arrival.now;
+    let closing = cx.packet.tcp & (tcp::FIN | tcp::RST) != 0;
+    let first_reply = head.flags & (flow_flags::REPLY | flow_flags::REPLIED) == flow_flags::REPLY;
+    let due = first_reply
+        || (closing && head.state != TcpState::Closing as u8)
+        || now.wrapping_sub(head.seen) >= cx.config.refresh
+        || head.epoch != cx.config.generation
+        || (head.flags & flow_flags::ROUTED != 0 && now.wrapping_sub(head.resolved) >= cx.config.refresh);
+    if due {
+        return renewed(cx, key, work);
+    }
+    if head.reason != Reason::None as u8 {
+        return work.verdict.refuse(Reason::Filtered);
+    }
+    follow(cx, work)
+}
+
+/// [`established`] where the flow's record changes: about once a second. A function of its own in
+/// the object: its stack is not the fast path's.
+#[inline(never)]
+fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) -> Action {
+    let head = work.half.head_mut();
+    let first_reply = head.flags & (flow_flags::REPLY | flow_flags::REPLIED) == flow_flags::REPLY;
+    if first_reply {
+        head.flags |= flow_flags::REPLIED;
+        head.state = TcpState::Established as u8;
+    }
+    if cx.packet.tcp & (tcp::FIN | tcp::RST) != 0 {
+        head.state = TcpState::Closing as u8;
+    }
+    if head.flags & flow_flags::ROUTED != 0 && cx.arrival.now.wrapping_sub(head.resolved) >= cx.config.refresh {
+        resolve(cx, key, head);
+    }
+    if first_reply || head.epoch != cx.config.generation {
+        let answered = head.flags & flow_flags::REPLIED != 0;
+        let state = if answered { CtState::ESTABLISHED } else { CtState::NEW };
+        let reason = filter::evaluate(cx, &subject(cx, &work.half, state));
+        work.half.head_mut().reason = reason as u8;
+        work.half.head_mut().epoch = cx.config.generation;
+    }
+    if work.half.head().reason != Reason::None as u8 {
+        // A dropped packet keeps nothing alive.
+        cx.env.flow_update(key, &work.half);
+        return work.verdict.refuse(Reason::Filtered);
+    }
+    work.half.head_mut().seen = cx.arrival.now;
+    if renew_other_half(cx, key, work, first_reply) {
+        cx.env.flow_update(key, &work.half);
+    } else {
+        cx.env.flow_remove(key);
+    }
+    follow(cx, work)
+}
+
+/// Carries use and state over to the other half, so that both expire together. An answer makes the
+/// asking half ask the filter again, now as part of an established flow. False if it is gone.
+#[inline(always)]
+fn renew_other_half<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>, first_reply: bool) -> bool {
+    let head = *work.half.head();
+    let other_key = other_half(key, &head, work.half.tail());
+    if !cx.env.flow(&other_key, &mut work.other) {
+        return false;
+    }
+    let other = work.other.head_mut();
+    other.seen = head.seen;
+    other.state = head.state;
+    other.flags |= head.flags & flow_flags::REPLIED;
+    if first_reply {
+        other.epoch = 0;
+    }
+    cx.env.flow_update(&other_key, &work.other);
+    true
+}
+
+/// Looks again for the next hop, or for the station behind a trunk, once a second.
+#[inline(always)]
+fn resolve<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, head: &mut FlowHead) {
+    head.resolved = cx.arrival.now;
+    if head.action == flow_action::UPLINK {
+        let bridge = cx.env.network(cx.arrival.zone).map_or(0, |network| network.head().bridge);
+        let hop = cx.env.next_hop(key.src, key.dst, bridge);
+        let usable = hop.kind as u8 == HopKind::Resolved as u8 && hop.ifindex == head.ifindex;
+        head.dmac = if usable { hop.dmac } else { [0; 6] };
+        head.smac = if usable { hop.smac } else { [0; 6] };
+    } else if let Some(station) = cx.env.station(&MacKey { mac: head.dmac, net: head.peer_zone }) {
+        head.ifindex = station.ifindex;
+        head.slot = station.slot;
+    }
+}
+
+/// The action of `work.half` on the packet.
+#[inline(always)]
+pub fn follow<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
+    let Work { verdict, half, .. } = work;
+    let head = half.head();
+    // What the stack has routed already has its MACs and TTL.
+    let slow = cx.arrival.hook as u8 == Hook::ToUplink as u8;
+    let routed = head.flags & flow_flags::ROUTED != 0 && !slow;
+    if routed && cx.packet.ttl <= 1 {
+        // The stack answers a container; it would take a packet from outside for its own.
+        let inside = cx.arrival.hook as u8 == Hook::FromContainer as u8;
+        return if inside { Action::Pass } else { verdict.refuse(Reason::TtlExpired) };
+    }
+    if routed && head.mtu != 0 && !cx.env.fits(u32::from(head.mtu)) {
+        return Action::Pass;
+    }
+    let action = verdict.follow(head, cx.packet, routed);
+    verdict.translate(cx.packet, head.flags, half.tail());
+    action
+}

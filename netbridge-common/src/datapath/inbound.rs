@@ -1,0 +1,139 @@
+//! Packets from the outside: answers, published ports, and what is not ours.
+
+use crate::abi::{
+    Addr, CtState, Family, LINK_ADDRS, LinkAddrs, LinkHead, Nat, PortKey, PortTarget, PublishedHead, Reason, Record,
+    SUBNET_LOCAL, flow_action, flow_flags, proto,
+};
+
+use super::conntrack::{self, Cx, Work};
+use super::env::{AddrOf, Env, Inserted};
+use super::filter;
+use super::icmp::{self, Quote};
+use super::verdict::Action;
+
+/// Where a packet from the outside goes.
+#[inline(always)]
+pub fn inbound<E: Env>(
+    cx: &Cx<'_, E>,
+    head: &LinkHead,
+    addrs: &LinkAddrs<AddrOf<E>>,
+    work: &mut Work<E::F>,
+) -> Action
+where
+    AddrOf<E>: Quote,
+{
+    if cx.packet.is_whole() && cx.packet.is_tracked() {
+        let key = cx.packet.key(cx.arrival.zone);
+        if conntrack::find(cx, &key, &mut work.half) {
+            if !conntrack::restarts(cx.packet, work.half.head()) {
+                return conntrack::established(cx, &key, work);
+            }
+            conntrack::remove(cx.env, &key, &work.half);
+        }
+    }
+    first_packet(cx, head, addrs, work)
+}
+
+/// A packet without a flow. A function of its own in the object: its stack is not the fast path's.
+#[inline(never)]
+fn first_packet<E: Env>(
+    cx: &Cx<'_, E>,
+    head: &LinkHead,
+    addrs: &LinkAddrs<AddrOf<E>>,
+    work: &mut Work<E::F>,
+) -> Action
+where
+    AddrOf<E>: Quote,
+{
+    if cx.packet.is_icmp_error() {
+        let action = icmp::incoming_error(cx, work);
+        if action as u8 != Action::Pass as u8 {
+            return action;
+        }
+    }
+    // Mid-stream segments open nothing from the outside.
+    let opens = cx.packet.proto == proto::UDP || conntrack::is_opening(cx.packet);
+    if opens
+        && cx.packet.has_ports()
+        && is_local(addrs, cx.packet.dst)
+        && let Some(published) = published(cx)
+    {
+        return open(cx, head, published.head(), published.tail(), work);
+    }
+    match cx.env.subnet(cx.packet.dst) {
+        None | Some(SUBNET_LOCAL) => Action::Pass,
+        Some(_) => work.verdict.refuse(Reason::DirectAccess),
+    }
+}
+
+/// True if the address is the uplink's own: a published port answers nowhere else (CVE-2025-67499).
+fn is_local<A: Addr>(addrs: &LinkAddrs<A>, addr: A) -> bool {
+    let local: [A; LINK_ADDRS] = addrs.addrs;
+    let mut found = false;
+    for candidate in local {
+        found |= candidate == addr;
+    }
+    found
+}
+
+/// The target of the port at this very address, else at any.
+#[inline(always)]
+fn published<'a, E: Env>(cx: &Cx<'a, E>) -> Option<&'a <E::F as Family>::Published> {
+    let exact = PortKey { addr: cx.packet.dst, port: cx.packet.dport, proto: cx.packet.proto, pad: 0 };
+    let any = PortKey { addr: Addr::UNSPECIFIED, ..exact };
+    cx.env.published(&exact).or_else(|| cx.env.published(&any))
+}
+
+/// Opens a flow to a published port.
+#[inline(always)]
+fn open<E: Env>(
+    cx: &Cx<'_, E>,
+    uplink: &LinkHead,
+    target_head: &PublishedHead,
+    target: &PortTarget<AddrOf<E>>,
+    work: &mut Work<E::F>,
+) -> Action {
+    if !cx.packet.is_whole() {
+        return work.verdict.refuse(Reason::Fragment);
+    }
+    if cx.packet.ttl <= 1 {
+        return work.verdict.refuse(Reason::TtlExpired);
+    }
+    let Some(network) = cx.env.network(target_head.net) else {
+        return work.verdict.refuse(Reason::UnknownLink);
+    };
+    let key = cx.packet.key(cx.arrival.zone);
+    *work.half.tail_mut() =
+        Nat { src: cx.packet.src, dst: target.addr, sport: cx.packet.sport, dport: target.port };
+    let forward = work.half.head_mut();
+    *forward = conntrack::new_head(cx.arrival.now);
+    forward.epoch = cx.config.generation;
+    forward.flags = flow_flags::ROUTED | flow_flags::DST;
+    forward.ifindex = target_head.ifindex;
+    forward.slot = target_head.slot;
+    forward.dmac = target_head.mac;
+    forward.smac = network.head().mac;
+    forward.peer_zone = target_head.net;
+    let reason = filter::evaluate(cx, &conntrack::subject(cx, &work.half, CtState::NEW));
+    if reason as u8 != Reason::None as u8 {
+        return work.verdict.refuse(reason);
+    }
+
+    *work.other.tail_mut() = conntrack::answer(&key);
+    let reply = work.other.head_mut();
+    *reply = conntrack::new_head(cx.arrival.now);
+    reply.action = flow_action::UPLINK;
+    reply.flags = flow_flags::ROUTED | flow_flags::SRC | flow_flags::REPLY;
+    reply.ifindex = cx.arrival.ifindex;
+    reply.slot = cx.arrival.slot;
+    // The way back is the way it came, until the host's routes are asked a second later.
+    reply.dmac = cx.packet.smac;
+    reply.smac = uplink.mac;
+    reply.mtu = (network.head().mtu & 0xffff) as u16;
+    reply.peer_zone = cx.arrival.zone;
+    match conntrack::create(cx, &key, work) {
+        Inserted::Yes => conntrack::follow(cx, work),
+        Inserted::Exists => work.verdict.refuse(Reason::NatExhausted),
+        Inserted::Full => work.verdict.refuse(Reason::FlowTableFull),
+    }
+}

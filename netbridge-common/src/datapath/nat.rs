@@ -1,0 +1,78 @@
+//! Source ports for masqueraded flows.
+
+use crate::abi::{Addr, Config, FlowKey, Nat, PortKey, Reason, Record, proto};
+
+use super::conntrack::{self, Cx, Work};
+use super::env::{AddrOf, Env, FlowKeyOf, Inserted};
+
+/// Ports tried before giving up: with more than 25 the chance of success is next to nothing.
+const TRIES: u32 = 32;
+
+/// Creates the flow of `work`, whose packets take the source `snat`.
+///
+/// The source port is kept where that cannot meet the host's own connections, else drawn from a
+/// range disjoint from the host's ephemeral ports, starting at a place only this instance can
+/// compute (RFC 6056, section 3.3.3). Inserting the reply half decides whether a port is free: the
+/// mapping is per destination, as Linux's masquerade is.
+pub fn masquerade<E: Env>(
+    cx: &Cx<'_, E>,
+    key: &FlowKeyOf<E>,
+    snat: AddrOf<E>,
+    work: &mut Work<E::F>,
+) -> Reason {
+    let seed = hash(key, cx.config.secret);
+    let mut reason = Reason::NatExhausted;
+    cx.env.repeat(TRIES, |attempt| {
+        let port = candidate(cx.config, key.sport, seed, attempt);
+        if is_published(cx.env, key, snat, port) {
+            return true;
+        }
+        *work.half.tail_mut() = Nat { src: snat, dst: key.dst, sport: port, dport: key.dport };
+        let inserted = conntrack::create(cx, key, work);
+        if inserted as u8 == Inserted::Exists as u8 {
+            return true;
+        }
+        reason = if inserted as u8 == Inserted::Yes as u8 { Reason::None } else { Reason::FlowTableFull };
+        false
+    });
+    reason
+}
+
+/// The port to try: first the flow's own, unless the host may use it itself, then the range.
+fn candidate(config: &Config, sport: [u8; 2], seed: u32, attempt: u32) -> [u8; 2] {
+    let own = u16::from_be_bytes(sport);
+    let ephemeral = own >= config.local_min && own <= config.local_max;
+    if attempt == 0 && !ephemeral && own >= 1024 {
+        return sport;
+    }
+    // An odd stride visits every slot of a 16-bit circle; multiply and shift fold it into the range.
+    let stride = (seed >> 16) | 1;
+    let place = seed.wrapping_add(attempt.wrapping_mul(stride)) & 0xffff;
+    let offset = (place * u32::from(config.snat_ports)) >> 16;
+    config.snat_min.wrapping_add((offset & 0xffff) as u16).to_be_bytes()
+}
+
+/// True if the port is published at the address, where a mapping would shadow it (CVE-2021-3773).
+#[inline(always)]
+fn is_published<E: Env>(env: &E, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2]) -> bool {
+    if key.proto == proto::ICMP {
+        return false;
+    }
+    let exact = PortKey { addr: snat, port, proto: key.proto, pad: 0 };
+    let any = PortKey { addr: Addr::UNSPECIFIED, ..exact };
+    env.published(&exact).is_some() || env.published(&any).is_some()
+}
+
+/// A keyed hash of the tuple (the finaliser of `MurmurHash3` over its words).
+fn hash<A: Addr>(key: &FlowKey<A>, secret: u32) -> u32 {
+    let ([a, b], [c, d]) = (key.sport, key.dport);
+    let words = [key.src.fold(), key.dst.fold(), u32::from_ne_bytes([a, b, c, d]), u32::from(key.proto)];
+    let mut state = secret;
+    for word in words {
+        state ^= word;
+        state = (state ^ (state >> 16)).wrapping_mul(0x85eb_ca6b);
+        state = (state ^ (state >> 13)).wrapping_mul(0xc2b2_ae35);
+        state ^= state >> 16;
+    }
+    state
+}

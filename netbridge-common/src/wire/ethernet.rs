@@ -1,0 +1,36 @@
+//! Ethernet II (IEEE 802.3 clause 3).
+
+use crate::abi::Mac;
+
+/// Header length, bytes.
+pub const LEN: u16 = 14;
+
+/// `EtherType` of IPv4.
+pub const IPV4: [u8; 2] = [0x08, 0x00];
+/// `EtherType` of ARP.
+pub const ARP: [u8; 2] = [0x08, 0x06];
+
+/// The header.
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    /// Destination.
+    pub dst: Mac,
+    /// Source.
+    pub src: Mac,
+    /// `EtherType`, or a length below 0x0600.
+    pub ethertype: [u8; 2],
+}
+
+impl Header {
+    /// Reads the header.
+    pub const fn new(bytes: [u8; 14]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n] = bytes;
+        Self { dst: [a, b, c, d, e, f], src: [g, h, i, j, k, l], ethertype: [m, n] }
+    }
+}
+
+/// True for broadcast and multicast addresses: the I/G bit.
+pub const fn is_group(mac: Mac) -> bool {
+    let [first, ..] = mac;
+    first & 1 != 0
+}

@@ -1,0 +1,59 @@
+//! IPv4 (RFC 791).
+
+/// Length of a header without options, bytes.
+pub const MIN_LEN: u16 = 20;
+
+/// Offset of the TTL; from here to the end of a plain header is what a router rewrites.
+pub const TTL: u16 = 8;
+
+/// Offset of the source address.
+pub const SRC: u16 = 12;
+
+/// Offset of the header checksum.
+pub const CHECKSUM: u16 = 10;
+
+/// The header without options.
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    /// Header length with options, bytes: 20 to 60.
+    pub header_len: u16,
+    /// Length of header and payload, bytes; 0 in a GSO frame beyond 64 KiB.
+    pub total_len: u16,
+    /// Fragment offset is not 0.
+    pub later_fragment: bool,
+    /// More fragments follow.
+    pub more_fragments: bool,
+    /// Time to live.
+    pub ttl: u8,
+    /// Protocol.
+    pub proto: u8,
+    /// Header checksum as it stands.
+    pub checksum: [u8; 2],
+    /// Source.
+    pub src: [u8; 4],
+    /// Destination.
+    pub dst: [u8; 4],
+}
+
+impl Header {
+    /// Reads the header; `None` if the version is not 4 or the header length is below 20.
+    pub const fn new(bytes: [u8; 20]) -> Option<Self> {
+        let [version_ihl, _, len_hi, len_lo, _, _, frag_hi, frag_lo, ttl, proto, ck0, ck1, s0, s1, s2, s3, d0, d1, d2, d3] =
+            bytes;
+        let header_len = ((version_ihl & 0x0f) << 2) as u16;
+        if version_ihl >> 4 != 4 || header_len < MIN_LEN {
+            return None;
+        }
+        Some(Self {
+            header_len,
+            total_len: u16::from_be_bytes([len_hi, len_lo]),
+            later_fragment: frag_hi & 0x1f != 0 || frag_lo != 0,
+            more_fragments: frag_hi & 0x20 != 0,
+            ttl,
+            proto,
+            checksum: [ck0, ck1],
+            src: [s0, s1, s2, s3],
+            dst: [d0, d1, d2, d3],
+        })
+    }
+}

@@ -1,0 +1,278 @@
+//! The kernel as the core sees it: one `sk_buff` and the maps.
+
+use core::ffi::c_void;
+use core::mem::{self, MaybeUninit};
+
+use aya_ebpf::bindings::{
+    __sk_buff, BPF_ANY, BPF_EXIST, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
+    BPF_NOEXIST, bpf_fib_lookup,
+};
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::helpers::generated as helper;
+use aya_ebpf::programs::TcContext;
+use netbridge_common::abi::{
+    AddrKey, Config, DropEvent, FlowKey, FlowV4, LinkV4, MacKey, NetworkV4, Policy, PortKey, PublishedV4, Reason,
+    RuleV4, Station, V4,
+};
+use netbridge_common::datapath::conntrack::is_expired;
+use netbridge_common::datapath::env::{Env, Hop, HopKind, Inserted};
+use netbridge_common::wire::ethernet;
+
+use crate::maps::{
+    ADDRESSES, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FLOWS, Ip, LINKS, NETWORKS, POLICY, PUBLISHED, RULES, SUBNETS,
+    TRAFFIC,
+};
+
+/// `errno` of an insertion that must not replace.
+const EEXIST: i32 = -17;
+
+/// `AF_INET`.
+const AF_INET: u8 = 2;
+
+/// One frame in the kernel.
+pub struct Skb<'a> {
+    /// The context of the running program.
+    pub ctx: &'a TcContext,
+}
+
+impl Skb<'_> {
+    /// The context as the kernel's helpers take it.
+    pub fn raw(&self) -> *mut __sk_buff {
+        self.ctx.skb.skb
+    }
+
+    /// A field of the context.
+    fn field<T>(&self, read: impl FnOnce(&__sk_buff) -> T) -> T {
+        // SAFETY: the kernel passes a valid context that outlives the program's run, and rewrites
+        // every aligned field access of it.
+        read(unsafe { &*self.raw() })
+    }
+}
+
+impl Env for Skb<'_> {
+    type F = V4;
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u16) -> Option<[u8; N]> {
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: the helper writes N bytes to a buffer of N bytes, or fails.
+        let failed = unsafe {
+            helper::bpf_skb_load_bytes(
+                self.raw().cast_const().cast(),
+                u32::from(offset),
+                bytes.as_mut_ptr().cast::<c_void>(),
+                N as u32,
+            )
+        };
+        // SAFETY: the helper succeeded, so it has written every byte.
+        (failed == 0).then(|| unsafe { bytes.assume_init() })
+    }
+
+    #[inline(always)]
+    fn frame_len(&self) -> u32 {
+        self.field(|skb| skb.len)
+    }
+
+    #[inline(always)]
+    fn tagged(&self) -> bool {
+        self.field(|skb| skb.vlan_present) != 0
+    }
+
+    #[inline(always)]
+    fn fits(&self, mtu: u32) -> bool {
+        // The kernel cuts a GSO frame to the size its sender chose; that size is the sender's MTU,
+        // which the uplink's bounds. `gso_size` is payload: 120 bytes cover the largest headers.
+        let (len, gso) = self.field(|skb| (skb.len, skb.gso_size));
+        len.wrapping_sub(u32::from(ethernet::LEN)) <= mtu || (gso != 0 && gso.wrapping_add(40) <= mtu)
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        self.field(|skb| skb.ifindex)
+    }
+
+    #[inline(always)]
+    fn ingress_ifindex(&self) -> u32 {
+        self.field(|skb| skb.ingress_ifindex)
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        // SAFETY: no preconditions. The JIT inlines this helper as a load of `jiffies` (Linux 5.6,
+        // commit 5576b991e9c1).
+        (unsafe { helper::bpf_jiffies64() } >> 6) as u32
+    }
+
+    #[inline(always)]
+    fn config(&self) -> Option<&Config> {
+        CONFIG.get(0).filter(|config| config.generation != 0)
+    }
+
+    #[inline(always)]
+    fn link(&self, ifindex: u32) -> Option<&LinkV4> {
+        // SAFETY: only the controller writes this map; an element it replaces or deletes is not reused
+        // before this program's RCU section ends.
+        unsafe { LINKS.get(ifindex) }
+    }
+
+    #[inline(always)]
+    fn network(&self, id: u16) -> Option<&NetworkV4> {
+        NETWORKS.get(u32::from(id))
+    }
+
+    #[inline(always)]
+    fn subnet(&self, addr: Ip) -> Option<u32> {
+        SUBNETS.get(&Key::new(32, addr)).copied()
+    }
+
+    #[inline(always)]
+    fn address(&self, key: &AddrKey<Ip>) -> Option<Station> {
+        // SAFETY: copied at once; only the controller writes this map.
+        unsafe { ADDRESSES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn station(&self, key: &MacKey) -> Option<Station> {
+        // SAFETY: copied at once. A racing update swaps the element; a reader of the old one sees the
+        // station's previous place, as if its frame had come a moment earlier.
+        unsafe { FDB.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn learn(&self, key: &MacKey, station: &Station) {
+        let _full = FDB.insert(key, station, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey<Ip>, into: &mut FlowV4) -> bool {
+        // SAFETY: copied at once. A racing update swaps the element, so the copy is of one version;
+        // one that is deleted meanwhile is followed for this one packet.
+        let found = unsafe { FLOWS.get(key) };
+        if let Some(flow) = found {
+            *into = *flow;
+        }
+        found.is_some()
+    }
+
+    #[inline(always)]
+    fn flow_expired(&self, config: &Config, key: &FlowKey<Ip>, now: u32) -> bool {
+        // SAFETY: as for `flow`; only fields are read.
+        unsafe { FLOWS.get(key) }.is_some_and(|flow| is_expired(config, key.proto, &flow.head, now))
+    }
+
+    #[inline(always)]
+    fn flow_insert(&self, key: &FlowKey<Ip>, flow: &FlowV4) -> Inserted {
+        match FLOWS.insert(key, flow, u64::from(BPF_NOEXIST)) {
+            Ok(()) => Inserted::Yes,
+            Err(EEXIST) => Inserted::Exists,
+            Err(_) => Inserted::Full,
+        }
+    }
+
+    #[inline(always)]
+    fn flow_update(&self, key: &FlowKey<Ip>, flow: &FlowV4) {
+        let _gone = FLOWS.insert(key, flow, u64::from(BPF_EXIST));
+    }
+
+    #[inline(always)]
+    fn flow_remove(&self, key: &FlowKey<Ip>) {
+        let _gone = FLOWS.remove(key);
+    }
+
+    #[inline(always)]
+    fn published(&self, key: &PortKey<Ip>) -> Option<&PublishedV4> {
+        // SAFETY: as for `link`.
+        unsafe { PUBLISHED.get(key) }
+    }
+
+    #[inline(always)]
+    fn policy(&self, bank: u32) -> Option<&Policy> {
+        POLICY.get(bank)
+    }
+
+    #[inline(always)]
+    fn rule(&self, index: u32) -> Option<&RuleV4> {
+        RULES.get(index)
+    }
+
+    #[inline(always)]
+    fn next_hop(&self, src: Ip, dst: Ip, ifindex: u32) -> Hop {
+        // SAFETY: all-zero is a valid value of this plain C struct.
+        let mut params: bpf_fib_lookup = unsafe { mem::zeroed() };
+        params.family = AF_INET;
+        params.ifindex = ifindex;
+        params.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(src);
+        params.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(dst);
+        // SAFETY: the helper gets the context and a struct of the size it is told.
+        let answer = unsafe {
+            helper::bpf_fib_lookup(self.raw().cast(), &raw mut params, size_of::<bpf_fib_lookup>() as i32, 0)
+        };
+        let kind = match u32::try_from(answer) {
+            Ok(BPF_FIB_LKUP_RET_SUCCESS) => HopKind::Resolved,
+            Ok(BPF_FIB_LKUP_RET_NO_NEIGH | BPF_FIB_LKUP_RET_FWD_DISABLED) => HopKind::Unresolved,
+            _ => HopKind::Stack,
+        };
+        let says_where = answer == i64::from(BPF_FIB_LKUP_RET_SUCCESS) || answer == i64::from(BPF_FIB_LKUP_RET_NO_NEIGH);
+        Hop { kind, ifindex: if says_where { params.ifindex } else { 0 }, dmac: params.dmac, smac: params.smac }
+    }
+
+    #[inline(always)]
+    fn repeat<S: FnMut(u32) -> bool>(&self, times: u32, mut step: S) {
+        /// What `bpf_loop` calls: 0 to go on, 1 to stop.
+        unsafe extern "C" fn round<S: FnMut(u32) -> bool>(index: u32, step: *mut c_void) -> i64 {
+            // SAFETY: the pointer passed to the helper below, which calls back before it returns.
+            let step = unsafe { &mut *step.cast::<S>() };
+            i64::from(!step(index))
+        }
+        // SAFETY: the callback has the signature the helper calls, and `step` outlives the call.
+        unsafe {
+            helper::bpf_loop(times, round::<S> as *mut c_void, (&raw mut step).cast(), 0);
+        }
+    }
+
+    #[inline(always)]
+    fn count_tx(&self, slot: u32, bytes: u32) {
+        if let Some(traffic) = TRAFFIC.get_ptr_mut(slot) {
+            // SAFETY: this CPU's own element, and programs of one CPU do not interrupt each other here.
+            unsafe {
+                (*traffic).tx_packets += 1;
+                (*traffic).tx_bytes += u64::from(bytes);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn count_rx(&self, slot: u32, bytes: u32) {
+        if let Some(traffic) = TRAFFIC.get_ptr_mut(slot) {
+            // SAFETY: as for `count_tx`.
+            unsafe {
+                (*traffic).rx_packets += 1;
+                (*traffic).rx_bytes += u64::from(bytes);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn count_drop(&self, slot: u32, reason: Reason) {
+        if let Some(drops) = DROPS.get_ptr_mut(reason as u32) {
+            // SAFETY: as for `count_tx`.
+            unsafe { *drops += 1 };
+        }
+        if let Some(traffic) = TRAFFIC.get_ptr_mut(slot) {
+            // SAFETY: as for `count_tx`.
+            unsafe { (*traffic).drops += 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn may_report(&self, tick: u32, limit: u32) -> bool {
+        // SAFETY: this CPU's own element.
+        EVENT_RATE.get_ptr_mut(0).is_some_and(|budget| unsafe { (*budget).take(tick, limit) })
+    }
+
+    #[inline(always)]
+    fn report(&self, event: &DropEvent) {
+        let _full = EVENTS.output(event, 0);
+    }
+}
+

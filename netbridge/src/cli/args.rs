@@ -1,0 +1,384 @@
+//! The command line as clap reads it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::datapath::{AttachMode, DEFAULT_BPFFS};
+use crate::model::{Attach, NetCreate, Ports};
+use crate::ops::Options;
+
+/// A container host's bridge network whose packet path is eBPF.
+///
+/// Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 exists.
+#[derive(Debug, Parser)]
+#[command(
+    name = "netbridge",
+    version,
+    arg_required_else_help = true,
+    disable_version_flag = true
+)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Debug)]
+pub(super) struct Global {
+    /// Play in this network namespace: a name, a path or pid:N
+    #[arg(short = 'n', long = "netns", global = true, value_name = "NETNS")]
+    pub(super) host: Option<String>,
+    /// Keep pins, state and lock under this name [default: one per host namespace]
+    #[arg(long, global = true, value_name = "NAME")]
+    instance: Option<String>,
+    /// Answer in JSON
+    #[arg(short, long, global = true)]
+    pub(super) json: bool,
+    /// Say what would be done, change nothing
+    #[arg(long, global = true)]
+    pub(super) dry_run: bool,
+    /// Where the BPF file system is mounted
+    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_BPFFS)]
+    pub(super) bpffs: PathBuf,
+    /// How programs are attached
+    #[arg(long, global = true, hide = true, value_enum, default_value_t = Mode::Auto)]
+    attach_mode: Mode,
+}
+
+impl Global {
+    /// The choices that operations take.
+    pub(super) fn options(&self) -> Options {
+        Options {
+            instance: self.instance.clone(),
+            bpffs: self.bpffs.clone(),
+            attach_mode: match self.attach_mode {
+                Mode::Auto => AttachMode::Auto,
+                Mode::Tcx => AttachMode::Tcx,
+                Mode::Clsact => AttachMode::Clsact,
+            },
+            dry_run: self.dry_run,
+        }
+    }
+}
+
+/// [`AttachMode`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Mode {
+    Auto,
+    Tcx,
+    Clsact,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Networks
+    #[command(subcommand)]
+    Net(Net),
+    /// Connect a namespace to a network
+    Attach(AttachArgs),
+    /// Disconnect endpoints
+    Detach {
+        /// The endpoints
+        #[arg(required = true, value_name = "EP")]
+        endpoints: Vec<String>,
+    },
+    /// Endpoints
+    #[command(subcommand, visible_alias = "endpoint")]
+    Ep(Ep),
+    /// Published ports
+    #[command(subcommand)]
+    Port(Port),
+    /// The FORWARD filter, in iptables-save syntax
+    #[command(subcommand)]
+    Filter(Filter),
+    /// Tracked flows
+    #[command(subcommand)]
+    Ct(Ct),
+    /// The MAC table
+    #[command(subcommand)]
+    Fdb(Fdb),
+    /// Traffic of endpoints and uplinks, and drops by reason
+    Stats,
+    /// Show drops as they happen
+    Monitor {
+        /// End after so many
+        #[arg(short, long, value_name = "N")]
+        count: Option<u64>,
+    },
+    /// Labs: topologies in namespaces of their own
+    #[command(subcommand)]
+    Lab(Lab),
+    /// Check what the kernel and the host offer
+    Doctor,
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Net {
+    /// Create a network
+    Create(NetCreateArgs),
+    /// List networks
+    Ls,
+    /// Show all that is known of a network, as JSON
+    Inspect {
+        /// The network
+        name: String,
+    },
+    /// Remove networks
+    Rm {
+        /// The networks
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        /// Detach their endpoints first
+        #[arg(short, long)]
+        force: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct NetCreateArgs {
+    /// The network's name
+    name: String,
+    /// Its subnet [default: a free /24 of 10.88.0.0/16]
+    #[arg(long, value_name = "CIDR")]
+    subnet: Option<String>,
+    /// The gateway's address [default: the subnet's first]
+    #[arg(long, value_name = "IP")]
+    gateway: Option<String>,
+    /// The interface to the outside [default: none]
+    #[arg(long, value_name = "IF")]
+    uplink: Option<String>,
+    /// MTU, bytes [default: the uplink's, or 1500]
+    #[arg(long, value_name = "N")]
+    mtu: Option<u32>,
+    /// No way out, and no default route for its endpoints
+    #[arg(long)]
+    internal: bool,
+    /// Leave the source address of packets to the outside as it is
+    #[arg(long)]
+    no_masquerade: bool,
+}
+
+impl From<NetCreateArgs> for NetCreate {
+    fn from(args: NetCreateArgs) -> Self {
+        Self {
+            name: args.name,
+            subnet: args.subnet,
+            gateway: args.gateway,
+            uplink: args.uplink,
+            mtu: args.mtu,
+            internal: args.internal,
+            masquerade: !args.no_masquerade,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct AttachArgs {
+    /// The namespace: a name, a path or pid:N
+    netns: String,
+    /// The network
+    #[arg(long, value_name = "NAME")]
+    net: String,
+    /// The endpoint's name [default: the namespace's]
+    #[arg(long, value_name = "EP")]
+    name: Option<String>,
+    /// An address: IP, IP/PREFIX or IP/PREFIX@GATEWAY; repeatable [default: a free one]
+    #[arg(long = "ip", value_name = "IP")]
+    ips: Vec<String>,
+    /// The MAC [default: 02:42 and the address]
+    #[arg(long)]
+    mac: Option<String>,
+    /// The interface's name in the namespace [default: the first free of eth0, eth1, …]
+    #[arg(long, value_name = "NAME")]
+    ifname: Option<String>,
+    /// Behind it is a bridge of its own: learn MACs there
+    #[arg(long)]
+    trunk: bool,
+    /// Add no default route
+    #[arg(long)]
+    no_default_route: bool,
+}
+
+impl From<AttachArgs> for Attach {
+    fn from(args: AttachArgs) -> Self {
+        Self {
+            netns: args.netns,
+            net: args.net,
+            name: args.name,
+            ips: args.ips,
+            mac: args.mac,
+            ifname: args.ifname,
+            trunk: args.trunk,
+            default_route: !args.no_default_route,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Ep {
+    /// List endpoints
+    Ls,
+    /// Show all that is known of an endpoint, as JSON
+    Inspect {
+        /// The endpoint
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Port {
+    /// Publish ports of an endpoint
+    Add {
+        /// The endpoint
+        #[arg(value_name = "EP")]
+        endpoint: String,
+        /// [HOSTIP:]HOST[-END]:CONTAINER[-END][/tcp|udp]
+        #[arg(required = true, value_name = "SPEC")]
+        specs: Vec<String>,
+    },
+    /// Stop publishing ports of an endpoint
+    Rm {
+        /// The endpoint
+        #[arg(value_name = "EP")]
+        endpoint: String,
+        /// As given to `port add`
+        #[arg(required_unless_present = "all", value_name = "SPEC")]
+        specs: Vec<String>,
+        /// All of its ports
+        #[arg(long, conflicts_with = "specs")]
+        all: bool,
+    },
+    /// List published ports
+    Ls {
+        /// Only this endpoint's
+        #[arg(value_name = "EP")]
+        endpoint: Option<String>,
+    },
+}
+
+/// A request about ports of `endpoint`.
+pub(super) fn ports(endpoint: String, specs: Vec<String>) -> Ports {
+    Ports { endpoint, specs }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Filter {
+    /// Put a file's rules in force; `-` reads standard input
+    Load {
+        /// The file
+        file: PathBuf,
+    },
+    /// Say what is wrong with a file; `-` reads standard input
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+    /// Show the rules in force
+    Show,
+    /// Remove all rules: everything is accepted
+    Flush,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Ct {
+    /// List flows
+    Ls(OneEndpoint),
+    /// End flows
+    Flush(OneEndpoint),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct OneEndpoint {
+    /// Only those of this endpoint
+    #[arg(long = "ep", value_name = "EP")]
+    pub(super) endpoint: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Fdb {
+    /// List MACs and where they are
+    Ls,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Lab {
+    /// Bring up a topology
+    Up {
+        /// The topology, TOML
+        file: PathBuf,
+        /// The lab's name [default: what the file says, or the file's name]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Run a command in a node
+    Exec {
+        /// The lab [default: the only one]
+        #[arg(long)]
+        name: Option<String>,
+        /// The node; `host` and `outside` are nodes too
+        node: String,
+        /// The command
+        #[arg(required = true, last = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// Take a lab down
+    Down {
+        /// The lab [default: the only one]
+        #[arg(long)]
+        name: Option<String>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_anywhere() {
+        for line in [
+            "netbridge -n H -j net ls",
+            "netbridge net ls -n H -j",
+            "netbridge net -j ls -n H",
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert!(cli.global.json && cli.global.host.as_deref() == Some("H"), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_host_is_not_the_namespace_to_attach() {
+        let cli = Cli::try_parse_from("netbridge -n H attach web --net front".split(' ')).unwrap();
+        let Command::Attach(args) = cli.command else { panic!("not attach") };
+        assert_eq!((cli.global.host.as_deref(), args.netns.as_str()), (Some("H"), "web"));
+    }
+
+    #[test]
+    fn malformed_lines_are_usage_errors() {
+        for line in [
+            "netbridge bridge",
+            "netbridge net rm",
+            "netbridge attach web",
+            "netbridge port add web",
+            "netbridge port rm web",
+            "netbridge port rm web 80:80 --all",
+            "netbridge net create web --mtu x",
+            "netbridge lab exec web",
+        ] {
+            let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Each command: its request, the operation, its reply.
+
+use std::io::Read;
+use std::path::Path;
+
+use netbridge_common::abi::VERSION;
+use serde_json::json;
+
+use super::args::{self, Command, Ct, Ep, Fdb, Filter, Global, Net, Port};
+use super::reply::{Reply, list};
+use super::{lab, monitor, views};
+use crate::doctor::{self, Status};
+use crate::model::Fault;
+use crate::ops::{self, Failure, Host};
+use crate::state::Published;
+
+/// Carries out a command.
+pub(super) async fn dispatch(global: Global, command: Command) -> Result<Reply, Failure> {
+    let open = || Host::open(&global.options());
+    let dry_run = global.dry_run;
+    match command {
+        Command::Net(command) => net(&open()?, command, dry_run).await,
+        Command::Attach(args) => {
+            let done = ops::attach(&open()?, &args.into()).await?;
+            Reply::done(&done, dry_run, views::endpoint_line)
+        }
+        Command::Detach { endpoints } => {
+            let done = ops::detach(&open()?, &endpoints).await?;
+            Reply::done(&done, dry_run, |names| format!("detached {}", list(names)))
+        }
+        Command::Ep(Ep::Ls) => {
+            let endpoints = ops::endpoints(&open()?)?;
+            Reply::new(&endpoints, views::endpoints(&endpoints))
+        }
+        Command::Ep(Ep::Inspect { name }) => inspection(&ops::endpoint_inspect(&open()?, &name)?),
+        Command::Port(command) => port(&open()?, command, dry_run).await,
+        Command::Filter(command) => filter(&global, command).await,
+        Command::Ct(Ct::Ls(only)) => {
+            let flows = ops::flows(&open()?, only.endpoint.as_deref())?;
+            Reply::new(&flows, views::flows(&flows))
+        }
+        Command::Ct(Ct::Flush(only)) => {
+            let ended = ops::flows_flush(&open()?, only.endpoint.as_deref())?;
+            Reply::new(&json!({ "flows": ended }), format!("ended {ended} flows"))
+        }
+        Command::Fdb(Fdb::Ls) => {
+            let stations = ops::stations(&open()?)?;
+            Reply::new(&stations, views::stations(&stations))
+        }
+        Command::Stats => {
+            let stats = ops::stats(&open()?)?;
+            Reply::new(&stats, views::stats(&stats))
+        }
+        Command::Monitor { count } => monitor::run(&open()?, count, global.json).await,
+        Command::Lab(command) => lab::run(&global, command).await,
+        Command::Doctor => examine(&global.bpffs),
+        Command::Version => {
+            let version = env!("CARGO_PKG_VERSION");
+            Reply::new(
+                &json!({ "version": version, "maps": VERSION }),
+                format!("netbridge {version} (maps {VERSION})"),
+            )
+        }
+    }
+}
+
+async fn net(host: &Host, command: Net, dry_run: bool) -> Result<Reply, Failure> {
+    match command {
+        Net::Create(args) => {
+            let done = ops::net_create(host, &args.into()).await?;
+            Reply::done(&done, dry_run, views::network_line)
+        }
+        Net::Ls => {
+            let networks = ops::networks(host)?;
+            Reply::new(&networks, views::networks(&networks))
+        }
+        Net::Inspect { name } => inspection(&ops::net_inspect(host, &name)?),
+        Net::Rm { names, force } => {
+            let done = ops::net_remove(host, &names, force).await?;
+            Reply::done(&done, dry_run, |names| format!("removed {}", list(names)))
+        }
+    }
+}
+
+async fn port(host: &Host, command: Port, dry_run: bool) -> Result<Reply, Failure> {
+    let lines = |verb: &'static str| {
+        move |ports: &Vec<Published>| {
+            ports
+                .iter()
+                .map(|port| format!("{verb} {port}"))
+                .collect::<Vec<_>>()
+                .join("\n")
+        }
+    };
+    match command {
+        Port::Add { endpoint, specs } => {
+            let done = ops::port_add(host, &args::ports(endpoint, specs)).await?;
+            Reply::done(&done, dry_run, lines("published"))
+        }
+        Port::Rm {
+            endpoint,
+            specs,
+            all: _,
+        } => {
+            let done = ops::port_remove(host, &args::ports(endpoint, specs)).await?;
+            Reply::done(&done, dry_run, lines("removed"))
+        }
+        Port::Ls { endpoint } => {
+            let ports = ops::ports(host, endpoint.as_deref())?;
+            Reply::new(&ports, views::ports(&ports))
+        }
+    }
+}
+
+async fn filter(global: &Global, command: Filter) -> Result<Reply, Failure> {
+    let open = || Host::open(&global.options());
+    match command {
+        Filter::Check { file } => {
+            let (name, text) = read(&file)?;
+            let ruleset = ops::filter_check(&name, &text)?;
+            Reply::new(&ruleset, format!("{name}: {} rules, no fault", ruleset.rules.len()))
+        }
+        Filter::Load { file } => {
+            let (name, text) = read(&file)?;
+            let done = ops::filter_load(&open()?, &name, &text).await?;
+            Reply::done(&done, global.dry_run, |source| {
+                format!("the rules of {} are in force", source.file)
+            })
+        }
+        Filter::Show => {
+            let filter = ops::filter_show(&open()?)?;
+            let text = filter
+                .as_ref()
+                .map_or_else(|| NO_RULES.to_owned(), |filter| filter.ruleset.to_string());
+            Reply::new(&filter, text.trim_end())
+        }
+        Filter::Flush => {
+            let done = ops::filter_flush(&open()?).await?;
+            Reply::done(&done, global.dry_run, |()| "everything is accepted".to_owned())
+        }
+    }
+}
+
+/// The filter that is in force when none was loaded.
+const NO_RULES: &str = "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT";
+
+/// Inspections are JSON for people too.
+fn inspection(details: &impl serde::Serialize) -> Result<Reply, Failure> {
+    let mut reply = Reply::new(details, "")?;
+    reply.text = format!("{:#}", reply.json);
+    Ok(reply)
+}
+
+fn examine(bpffs: &Path) -> Result<Reply, Failure> {
+    let checks = doctor::checks(bpffs);
+    let mut reply = Reply::new(&checks, views::checks(&checks))?;
+    reply.code = u8::from(checks.iter().any(|check| check.status == Status::Fail));
+    Ok(reply)
+}
+
+/// The name of a file for messages, and its text.
+fn read(file: &Path) -> Result<(String, String), Failure> {
+    let (name, text) = if file == Path::new("-") {
+        let mut text = String::new();
+        (
+            "standard input".to_owned(),
+            std::io::stdin().read_to_string(&mut text).map(|_| text),
+        )
+    } else {
+        (file.display().to_string(), std::fs::read_to_string(file))
+    };
+    let text = text.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Fault::not_found(&name, "no such file", "give a file in iptables-save syntax"),
+        _ => Fault::usage(&name, error.to_string(), "give a readable file in iptables-save syntax"),
+    })?;
+    Ok((name, text))
+}

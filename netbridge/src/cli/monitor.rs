@@ -1,0 +1,103 @@
+//! `netbridge monitor`: drops as they happen.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use netbridge_common::abi::{DropEvent, Hook, Reason};
+use serde_json::{Value, json};
+
+use super::reply::{Reply, print_line};
+use crate::model::MacAddr;
+use crate::ops::{Failure, Host};
+use crate::state::State;
+
+/// Prints events until `count` of them, or until the process is interrupted.
+pub(super) async fn run(host: &Host, count: Option<u64>, json: bool) -> Result<Reply, Failure> {
+    let mut events = host.datapath()?.events().map_err(anyhow::Error::from)?;
+    let mut left = count.unwrap_or(u64::MAX);
+    while left > 0 {
+        let event = tokio::select! {
+            event = events.next() => event.map_err(anyhow::Error::from)?,
+            interrupt = tokio::signal::ctrl_c() => {
+                interrupt.map_err(anyhow::Error::from)?;
+                break;
+            }
+        };
+        // Read anew: endpoints come and go while this runs.
+        let event = describe(&event, &host.state()?);
+        let line = if json { event.to_string() } else { line(&event) };
+        print_line(io::stdout(), &line);
+        left -= 1;
+    }
+    Ok(Reply {
+        silent: true,
+        ..Reply::default()
+    })
+}
+
+/// An event as JSON.
+fn describe(event: &DropEvent, state: &State) -> Value {
+    let endpoint = state
+        .endpoints
+        .iter()
+        .find(|endpoint| endpoint.ifindex == event.ifindex);
+    let uplink = state.uplinks.iter().find(|uplink| uplink.ifindex == event.ifindex);
+    let [a, b, c, d, ..] = event.src;
+    let [e, f, g, h, ..] = event.dst;
+    let ipv4 = |address: [u8; 4]| (event.family == 4).then(|| Ipv4Addr::from(address));
+    let port = |port: [u8; 2]| (event.family == 4).then(|| u16::from_be_bytes(port));
+    json!({
+        "time": clock(SystemTime::now()),
+        "reason": Reason::from_u8(event.reason).map_or("unknown", Reason::name),
+        "hook": Hook::from_u8(event.hook).map_or("unknown", Hook::name),
+        "at": endpoint.map(|endpoint| endpoint.name.as_str()).or(uplink.map(|uplink| uplink.name.as_str())),
+        "ifindex": event.ifindex,
+        "len": event.len,
+        "ethertype": format!("{:#06x}", u16::from_be_bytes(event.ethertype)),
+        "smac": MacAddr(event.smac),
+        "proto": event.proto,
+        "src": ipv4([a, b, c, d]),
+        "sport": port(event.sport),
+        "dst": ipv4([e, f, g, h]),
+        "dport": port(event.dport),
+    })
+}
+
+/// A described event as a line of text.
+fn line(event: &Value) -> String {
+    let text = |key: &str| match event.get(key) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => "-".to_owned(),
+        Some(other) => other.to_string(),
+    };
+    let ends = if event.get("src").is_some_and(Value::is_string) {
+        format!(
+            "proto {} {}:{} > {}:{}",
+            text("proto"),
+            text("src"),
+            text("sport"),
+            text("dst"),
+            text("dport")
+        )
+    } else {
+        format!("ethertype {}", text("ethertype"))
+    };
+    let at = if text("at") == "-" {
+        format!("interface {}", text("ifindex"))
+    } else {
+        text("at")
+    };
+    let (time, reason, hook) = (text("time"), text("reason"), text("hook"));
+    format!(
+        "{time} {reason} {hook} at {at}: {} {ends}, {} bytes",
+        text("smac"),
+        text("len")
+    )
+}
+
+/// The time of day, UTC.
+fn clock(now: SystemTime) -> String {
+    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()) % 86_400;
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}

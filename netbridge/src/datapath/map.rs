@@ -1,0 +1,234 @@
+//! The four kinds of map that userspace reads and writes, typed by `abi` and with errors that name map and key.
+//!
+//! aya wants `&mut` to write although the kernel serialises writers itself; a mutex gives it that.
+
+use std::collections::HashMap as Collected;
+use std::fmt::Debug;
+use std::hash::Hash as StdHash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{self, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::util::nr_cpus;
+use bytemuck::Pod;
+use ipnet::Ipv4Net;
+use nix::libc::{E2BIG, ENOENT, ENOSPC};
+
+use super::{DatapathError, Pins};
+
+/// A type whose bytes may be copied to and from a map.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct MapPod<T>(pub(super) T);
+
+// SAFETY: bytemuck's Pod promises what aya's asks for, any bit pattern valid and no padding, and MapPod is transparent.
+unsafe impl<T: Pod> aya::Pod for MapPod<T> {}
+
+/// Opens a map by its pin.
+pub(super) fn pinned<M>(pins: &Pins, name: &'static str) -> Result<M, DatapathError>
+where
+    M: TryFrom<Map, Error = MapError>,
+{
+    MapData::from_pin(pins.map(name))
+        .and_then(Map::from_map_data)
+        .and_then(M::try_from)
+        .map_err(|source| failed("open", name, String::new(), source))
+}
+
+fn failed(action: &'static str, map: &'static str, key: String, source: MapError) -> DatapathError {
+    DatapathError::Map {
+        map,
+        action,
+        key,
+        source: Box::new(source),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere leaves a file descriptor, which cannot be half-written.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn errno(error: &MapError) -> Option<i32> {
+    match error {
+        MapError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    }
+}
+
+/// Turns "no such key" into `None`.
+fn found<T>(result: Result<T, MapError>) -> Result<Option<T>, MapError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(MapError::KeyNotFound) => Ok(None),
+        Err(error) if errno(&error) == Some(ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Size of a pinned map.
+fn size(pins: &Pins, name: &'static str) -> Result<u32, DatapathError> {
+    MapData::from_pin(pins.map(name))
+        .and_then(|map| map.info())
+        .map(|info| info.max_entries())
+        .map_err(|source| failed("open", name, String::new(), source))
+}
+
+/// A hash map.
+pub(super) struct Hash<K, V> {
+    name: &'static str,
+    entries: u32,
+    map: Mutex<HashMap<MapData, MapPod<K>, MapPod<V>>>,
+}
+
+impl<K: Pod + Debug + Eq + StdHash, V: Pod> Hash<K, V> {
+    pub(super) fn open(pins: &Pins, name: &'static str) -> Result<Self, DatapathError> {
+        Ok(Self {
+            name,
+            entries: size(pins, name)?,
+            map: Mutex::new(pinned(pins, name)?),
+        })
+    }
+
+    /// Inserts or replaces.
+    pub(super) fn put(&self, key: &K, value: &V) -> Result<(), DatapathError> {
+        lock(&self.map)
+            .insert(MapPod(*key), MapPod(*value), 0)
+            .map_err(|source| match errno(&source) {
+                Some(E2BIG) => DatapathError::Full {
+                    map: self.name,
+                    entries: self.entries,
+                },
+                _ => failed("write", self.name, format!("{key:?}"), source),
+            })
+    }
+
+    pub(super) fn get(&self, key: &K) -> Result<Option<V>, DatapathError> {
+        found(lock(&self.map).get(&MapPod(*key), 0).map(|MapPod(value)| value))
+            .map_err(|source| failed("read", self.name, format!("{key:?}"), source))
+    }
+
+    /// Removes the key; false if there is none.
+    pub(super) fn remove(&self, key: &K) -> Result<bool, DatapathError> {
+        found(lock(&self.map).remove(&MapPod(*key)))
+            .map(|removed| removed.is_some())
+            .map_err(|source| failed("remove from", self.name, format!("{key:?}"), source))
+    }
+
+    /// Every entry once, in no order.
+    ///
+    /// Where the datapath deletes the entry at which the walk stands, the kernel begins again; so entries are
+    /// collected by key, and the walk ends after four times the map's size however often that happens.
+    pub(super) fn entries(&self) -> Result<Vec<(K, V)>, DatapathError> {
+        let map = lock(&self.map);
+        let mut collected = Collected::new();
+        for entry in map.iter().take(4 * self.entries as usize) {
+            let (MapPod(key), MapPod(value)) =
+                entry.map_err(|source| failed("walk", self.name, String::new(), source))?;
+            collected.insert(key, value);
+        }
+        Ok(collected.into_iter().collect())
+    }
+}
+
+/// An array; the kernel zeroes its elements when it makes it.
+pub(super) struct Array<V: Pod> {
+    name: &'static str,
+    map: Mutex<maps::Array<MapData, MapPod<V>>>,
+}
+
+impl<V: Pod> Array<V> {
+    pub(super) fn open(pins: &Pins, name: &'static str) -> Result<Self, DatapathError> {
+        Ok(Self {
+            name,
+            map: Mutex::new(pinned(pins, name)?),
+        })
+    }
+
+    pub(super) fn set(&self, index: u32, value: &V) -> Result<(), DatapathError> {
+        lock(&self.map)
+            .set(index, MapPod(*value), 0)
+            .map_err(|source| failed("write", self.name, index.to_string(), source))
+    }
+
+    pub(super) fn get(&self, index: u32) -> Result<V, DatapathError> {
+        lock(&self.map)
+            .get(&index, 0)
+            .map(|MapPod(value)| value)
+            .map_err(|source| failed("read", self.name, index.to_string(), source))
+    }
+}
+
+/// An array with one value per CPU.
+pub(super) struct PerCpu<V: Pod> {
+    name: &'static str,
+    map: Mutex<PerCpuArray<MapData, MapPod<V>>>,
+}
+
+impl<V: Pod> PerCpu<V> {
+    pub(super) fn open(pins: &Pins, name: &'static str) -> Result<Self, DatapathError> {
+        Ok(Self {
+            name,
+            map: Mutex::new(pinned(pins, name)?),
+        })
+    }
+
+    /// The values of all CPUs, folded.
+    pub(super) fn fold<T>(&self, index: u32, start: T, add: impl Fn(T, V) -> T) -> Result<T, DatapathError> {
+        let values = lock(&self.map)
+            .get(&index, 0)
+            .map_err(|source| failed("read", self.name, index.to_string(), source))?;
+        Ok(values.iter().fold(start, |sum, MapPod(value)| add(sum, *value)))
+    }
+
+    /// Zeroes the element on every CPU.
+    pub(super) fn zero(&self, index: u32) -> Result<(), DatapathError> {
+        nr_cpus()
+            .map_err(|(_, error)| error)
+            .and_then(|cpus| PerCpuValues::try_from(vec![MapPod(V::zeroed()); cpus]))
+            .map_err(MapError::from)
+            .and_then(|zeroes| lock(&self.map).set(index, zeroes, 0))
+            .map_err(|source| failed("zero", self.name, index.to_string(), source))
+    }
+}
+
+/// A trie of IPv4 networks, asked by the datapath for the longest that holds an address.
+pub(super) struct Trie<V: Pod> {
+    name: &'static str,
+    entries: u32,
+    map: Mutex<LpmTrie<MapData, [u8; 4], MapPod<V>>>,
+}
+
+impl<V: Pod> Trie<V> {
+    pub(super) fn open(pins: &Pins, name: &'static str) -> Result<Self, DatapathError> {
+        Ok(Self {
+            name,
+            entries: size(pins, name)?,
+            map: Mutex::new(pinned(pins, name)?),
+        })
+    }
+
+    /// Inserts or replaces; bits of the address beyond the prefix do not count.
+    pub(super) fn put(&self, net: Ipv4Net, value: &V) -> Result<(), DatapathError> {
+        lock(&self.map)
+            .insert(&trie_key(net), MapPod(*value), 0)
+            .map_err(|source| match errno(&source) {
+                Some(ENOSPC) => DatapathError::Full {
+                    map: self.name,
+                    entries: self.entries,
+                },
+                _ => failed("write", self.name, net.to_string(), source),
+            })
+    }
+
+    /// Removes exactly this network; false if it is not there.
+    pub(super) fn remove(&self, net: Ipv4Net) -> Result<bool, DatapathError> {
+        found(lock(&self.map).remove(&trie_key(net)))
+            .map(|removed| removed.is_some())
+            .map_err(|source| failed("remove from", self.name, net.to_string(), source))
+    }
+}
+
+fn trie_key(net: Ipv4Net) -> Key<[u8; 4]> {
+    Key::new(net.prefix_len().into(), net.network().octets())
+}

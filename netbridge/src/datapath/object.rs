@@ -1,0 +1,33 @@
+//! The eBPF object built into this binary, and the names in it.
+
+use aya::programs::SchedClassifier;
+
+use super::{DatapathError, Pins};
+
+/// The object, made by `cargo xtask build-ebpf`.
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETBRIDGE_EBPF_OBJECT"));
+
+/// Program that returns the low 32 bits of the kernel's jiffies.
+pub(super) const TICKS: &str = "ticks";
+
+/// Names of the maps that userspace opens.
+pub(super) mod maps {
+    pub(crate) const CONFIG: &str = "CONFIG";
+    pub(crate) const LINKS: &str = "LINKS";
+    pub(crate) const NETWORKS: &str = "NETWORKS";
+    pub(crate) const SUBNETS: &str = "SUBNETS";
+    pub(crate) const ADDRESSES: &str = "ADDRESSES";
+    pub(crate) const FDB: &str = "FDB";
+    pub(crate) const FLOWS: &str = "FLOWS";
+    pub(crate) const PUBLISHED: &str = "PUBLISHED";
+    pub(crate) const POLICY: &str = "POLICY";
+    pub(crate) const RULES: &str = "RULES";
+    pub(crate) const DROPS: &str = "DROPS";
+    pub(crate) const TRAFFIC: &str = "TRAFFIC";
+    pub(crate) const EVENTS: &str = "EVENTS";
+}
+
+/// Opens a program by its pin.
+pub(super) fn pinned_program(pins: &Pins, name: &'static str) -> Result<SchedClassifier, DatapathError> {
+    SchedClassifier::from_pin(pins.program(name)).map_err(DatapathError::program("open", name))
+}

@@ -1,0 +1,138 @@
+//! The configuration that a load writes: lifetimes, SNAT ports, a secret.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::ops::RangeInclusive;
+
+use netbridge_common::abi::{Config, VERSION};
+
+use super::{Clock, DatapathError};
+
+/// Fewest ports that SNAT is started with.
+pub const MIN_SNAT_PORTS: u16 = 1024;
+
+/// The ports that the calling thread's namespace gives to its own sockets.
+const LOCAL_PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+
+const RANDOM: &str = "/dev/urandom";
+
+/// Generation of the filter after a load: bank 1, which is zero, and so accepts and tracks nothing.
+const FIRST_GENERATION: u32 = 1;
+
+/// Ports for SNAT, and those of the host they keep clear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnatRange {
+    /// For SNAT.
+    pub snat: RangeInclusive<u16>,
+    /// The host's own ephemeral ports.
+    pub local: RangeInclusive<u16>,
+}
+
+impl SnatRange {
+    /// The range that the host of the calling thread's network namespace leaves free.
+    ///
+    /// [`DatapathError::NoSnatPorts`] if it is shorter than [`MIN_SNAT_PORTS`].
+    pub fn of_host() -> Result<Self, DatapathError> {
+        let read = DatapathError::file("read", LOCAL_PORT_RANGE);
+        let text = fs::read_to_string(LOCAL_PORT_RANGE)
+            .and_then(|text| parse_range(&text))
+            .map_err(read);
+        Self::beside(text?)
+    }
+
+    /// The longest run of unprivileged ports outside `local`.
+    fn beside(local: RangeInclusive<u16>) -> Result<Self, DatapathError> {
+        let (min, max) = local.clone().into_inner();
+        let below = (1024, min.saturating_sub(1));
+        let above = (max.saturating_add(1), u16::MAX);
+        let ports = |(first, last): (u16, u16)| last.checked_sub(first).map_or(0, |length| u32::from(length) + 1);
+        // Above the last port there is none, and saturation would count it again.
+        let above = if max == u16::MAX { (1, 0) } else { above };
+        let (first, last) = if ports(below) >= ports(above) { below } else { above };
+        if ports((first, last)) < MIN_SNAT_PORTS.into() {
+            return Err(DatapathError::NoSnatPorts {
+                min,
+                max,
+                needed: MIN_SNAT_PORTS,
+            });
+        }
+        Ok(Self {
+            snat: first..=last,
+            local,
+        })
+    }
+}
+
+/// The configuration of a new instance on this host.
+pub(super) fn initial(clock: &Clock, range: &SnatRange, events_per_tick: u32) -> Result<Config, DatapathError> {
+    let second = |seconds| clock.seconds_to_ticks(seconds);
+    let (snat_min, snat_max) = range.snat.clone().into_inner();
+    let (local_min, local_max) = range.local.clone().into_inner();
+    Ok(Config {
+        generation: FIRST_GENERATION,
+        refresh: second(1),
+        tcp_transitory: second(240),
+        tcp_established: second(7440),
+        udp: second(300),
+        icmp: second(60),
+        fdb_ageing: second(300),
+        snat_min,
+        snat_ports: snat_max - snat_min + 1,
+        local_min,
+        local_max,
+        secret: secret().map_err(DatapathError::file("read", RANDOM))?,
+        events_per_tick,
+        version: VERSION,
+    })
+}
+
+fn secret() -> io::Result<u32> {
+    let mut bytes = [0; 4];
+    File::open(RANDOM)?.read_exact(&mut bytes)?;
+    Ok(u32::from_ne_bytes(bytes))
+}
+
+/// `FIRST LAST`, as the sysctl prints it.
+fn parse_range(text: &str) -> io::Result<RangeInclusive<u16>> {
+    let ports: Vec<u16> = text.split_whitespace().map_while(|port| port.parse().ok()).collect();
+    match ports[..] {
+        [first, last] => Ok(first..=last),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("`{}` is not two ports", text.trim()),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DatapathError, SnatRange, parse_range};
+
+    #[test]
+    fn takes_the_longer_side() {
+        let snat = |local| SnatRange::beside(local).ok().map(|range| range.snat);
+        assert_eq!(snat(32768..=60999), Some(1024..=32767));
+        assert_eq!(snat(1024..=20000), Some(20001..=65535));
+        assert_eq!(snat(10000..=65535), Some(1024..=9999));
+        assert_eq!(snat(100..=200), Some(201..=65535));
+    }
+
+    #[test]
+    fn refuses_a_host_that_leaves_no_room() {
+        for local in [1024..=65535, 2047..=65535, 1..=64512] {
+            assert!(matches!(
+                SnatRange::beside(local),
+                Err(DatapathError::NoSnatPorts { .. })
+            ));
+        }
+        assert!(SnatRange::beside(2048..=65535).is_ok());
+    }
+
+    #[test]
+    fn reads_what_the_kernel_prints() {
+        assert_eq!(parse_range("32768\t60999\n").ok(), Some(32768..=60999));
+        for bad in ["", "1", "1 2 3", "a b", "1 70000"] {
+            assert!(parse_range(bad).is_err(), "{bad}");
+        }
+    }
+}

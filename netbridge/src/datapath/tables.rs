@@ -1,0 +1,259 @@
+//! The maps of an instance, by what they mean to the controller.
+//!
+//! Who writes what: the controller everything but flows, learned stations and counters, which are
+//! the datapath's; of those it only removes entries and zeroes counters. Removing what is absent is not an error.
+
+use aya::maps::MapError;
+use bytemuck::Zeroable;
+use ipnet::Ipv4Net;
+use netbridge_common::abi::{
+    AddrKey, BANKS, Config, FlowKey, FlowV4, LinkV4, MAX_RULES, MacKey, NetworkV4, Policy, PortKey, PublishedV4,
+    Reason, RuleV4, Station, Traffic,
+};
+
+use super::map::{Array, Hash, PerCpu, Trie};
+use super::object::maps;
+use super::{DatapathError, Pins};
+
+/// An IPv4 address as the maps hold it, in network order.
+pub type Ipv4 = [u8; 4];
+
+/// The maps of one instance, opened.
+pub struct Tables {
+    config: Array<Config>,
+    links: Hash<u32, LinkV4>,
+    networks: Array<NetworkV4>,
+    subnets: Trie<u32>,
+    addresses: Hash<AddrKey<Ipv4>, Station>,
+    fdb: Hash<MacKey, Station>,
+    flows: Hash<FlowKey<Ipv4>, FlowV4>,
+    published: Hash<PortKey<Ipv4>, PublishedV4>,
+    policy: Array<Policy>,
+    rules: Array<RuleV4>,
+    drops: PerCpu<u64>,
+    traffic: PerCpu<Traffic>,
+}
+
+impl Tables {
+    pub(super) fn open(pins: &Pins) -> Result<Self, DatapathError> {
+        Ok(Self {
+            config: Array::open(pins, maps::CONFIG)?,
+            links: Hash::open(pins, maps::LINKS)?,
+            networks: Array::open(pins, maps::NETWORKS)?,
+            subnets: Trie::open(pins, maps::SUBNETS)?,
+            addresses: Hash::open(pins, maps::ADDRESSES)?,
+            fdb: Hash::open(pins, maps::FDB)?,
+            flows: Hash::open(pins, maps::FLOWS)?,
+            published: Hash::open(pins, maps::PUBLISHED)?,
+            policy: Array::open(pins, maps::POLICY)?,
+            rules: Array::open(pins, maps::RULES)?,
+            drops: PerCpu::open(pins, maps::DROPS)?,
+            traffic: PerCpu::open(pins, maps::TRAFFIC)?,
+        })
+    }
+
+    /// Version of the maps that are pinned; `None` if their configuration has another size than ours.
+    pub(super) fn version(pins: &Pins) -> Result<Option<u32>, DatapathError> {
+        match Array::<Config>::open(pins, maps::CONFIG) {
+            Ok(config) => Ok(Some(config.get(0)?.version)),
+            Err(DatapathError::Map { source, .. }) if matches!(*source, MapError::InvalidValueSize { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> Result<Config, DatapathError> {
+        self.config.get(0)
+    }
+
+    /// Writes the state of an interface.
+    pub fn put_link(&self, ifindex: u32, link: &LinkV4) -> Result<(), DatapathError> {
+        self.links.put(&ifindex, link)
+    }
+
+    /// The state of an interface.
+    pub fn link(&self, ifindex: u32) -> Result<Option<LinkV4>, DatapathError> {
+        self.links.get(&ifindex)
+    }
+
+    /// Every interface, by ifindex.
+    pub fn links(&self) -> Result<Vec<(u32, LinkV4)>, DatapathError> {
+        self.links.entries()
+    }
+
+    /// Forgets an interface; its packets are then dropped as from an unknown one.
+    pub fn remove_link(&self, ifindex: u32) -> Result<(), DatapathError> {
+        self.links.remove(&ifindex).map(drop)
+    }
+
+    /// Writes a network.
+    pub fn put_network(&self, id: u16, network: &NetworkV4) -> Result<(), DatapathError> {
+        self.networks.set(id.into(), network)
+    }
+
+    /// A network; all zero if there is none with this id.
+    pub fn network(&self, id: u16) -> Result<NetworkV4, DatapathError> {
+        self.networks.get(id.into())
+    }
+
+    /// Zeroes a network.
+    pub fn remove_network(&self, id: u16) -> Result<(), DatapathError> {
+        self.networks.set(id.into(), &NetworkV4::zeroed())
+    }
+
+    /// Says which network a subnet is, [`netbridge_common::abi::SUBNET_LOCAL`] for addresses of the host itself.
+    pub fn put_subnet(&self, subnet: Ipv4Net, network: u32) -> Result<(), DatapathError> {
+        self.subnets.put(subnet, &network)
+    }
+
+    /// Forgets exactly this subnet.
+    pub fn remove_subnet(&self, subnet: Ipv4Net) -> Result<(), DatapathError> {
+        self.subnets.remove(subnet).map(drop)
+    }
+
+    /// Says behind which interface an address is.
+    pub fn put_address(&self, key: &AddrKey<Ipv4>, station: &Station) -> Result<(), DatapathError> {
+        self.addresses.put(key, station)
+    }
+
+    /// Every address and where it is.
+    pub fn addresses(&self) -> Result<Vec<(AddrKey<Ipv4>, Station)>, DatapathError> {
+        self.addresses.entries()
+    }
+
+    /// Forgets an address.
+    pub fn remove_address(&self, key: &AddrKey<Ipv4>) -> Result<(), DatapathError> {
+        self.addresses.remove(key).map(drop)
+    }
+
+    /// Says behind which interface a MAC is.
+    pub fn put_station(&self, key: &MacKey, station: &Station) -> Result<(), DatapathError> {
+        self.fdb.put(key, station)
+    }
+
+    /// Every MAC and where it is, learned ones included; those past their lifetime may be among them.
+    pub fn stations(&self) -> Result<Vec<(MacKey, Station)>, DatapathError> {
+        self.fdb.entries()
+    }
+
+    /// Forgets a MAC.
+    pub fn remove_station(&self, key: &MacKey) -> Result<(), DatapathError> {
+        self.fdb.remove(key).map(drop)
+    }
+
+    /// Publishes a port.
+    pub fn put_published(&self, key: &PortKey<Ipv4>, target: &PublishedV4) -> Result<(), DatapathError> {
+        self.published.put(key, target)
+    }
+
+    /// Every published port and where it leads.
+    pub fn published(&self) -> Result<Vec<(PortKey<Ipv4>, PublishedV4)>, DatapathError> {
+        self.published.entries()
+    }
+
+    /// Withdraws a port. Flows that came through it live on; see [`flush_flows`](Self::flush_flows).
+    pub fn remove_published(&self, key: &PortKey<Ipv4>) -> Result<(), DatapathError> {
+        self.published.remove(key).map(drop)
+    }
+
+    /// Puts a filter in force, all of it at once, and makes every flow ask it again.
+    ///
+    /// The rules are written to the bank that is not in force; the generation, whose low bit
+    /// chooses the bank, comes last. Killed before that, the old filter stays. `policy.rules` must be the number of rules.
+    ///
+    /// A packet that is being judged while two swaps happen may meet rules of two filters; no later one does.
+    pub fn swap_filter(&self, policy: &Policy, rules: &[RuleV4]) -> Result<(), DatapathError> {
+        if rules.len() > MAX_RULES as usize {
+            return Err(DatapathError::TooManyRules { rules: rules.len() });
+        }
+        let mut config = self.config()?;
+        config.generation = next_generation(config.generation);
+        let bank = config.generation % BANKS;
+        for (index, rule) in (bank * MAX_RULES..).zip(rules) {
+            self.rules.set(index, rule)?;
+        }
+        self.policy.set(bank, policy)?;
+        self.config.set(0, &config)
+    }
+
+    /// The filter in force.
+    pub fn filter(&self) -> Result<(Policy, Vec<RuleV4>), DatapathError> {
+        let bank = self.config()?.generation % BANKS;
+        let policy = self.policy.get(bank)?;
+        let first = bank * MAX_RULES;
+        let rules = (first..first + policy.rules.min(MAX_RULES)).map(|index| self.rules.get(index));
+        Ok((policy, rules.collect::<Result<_, _>>()?))
+    }
+
+    /// Both halves of every flow, expired ones included.
+    pub fn flows(&self) -> Result<Vec<(FlowKey<Ipv4>, FlowV4)>, DatapathError> {
+        self.flows.entries()
+    }
+
+    /// Removes half a flow.
+    pub fn remove_flow(&self, key: &FlowKey<Ipv4>) -> Result<(), DatapathError> {
+        self.flows.remove(key).map(drop)
+    }
+
+    /// Removes the halves of flows that `pred` names and returns how many there were.
+    ///
+    /// A half without the other is repaired or refused by the datapath, never misdelivered; still, name both.
+    pub fn flush_flows(&self, mut pred: impl FnMut(&FlowKey<Ipv4>, &FlowV4) -> bool) -> Result<usize, DatapathError> {
+        let mut removed = 0;
+        for (key, flow) in self.flows()? {
+            if pred(&key, &flow) && self.flows.remove(&key)? {
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Traffic of a slot, summed over the CPUs.
+    pub fn traffic(&self, slot: u32) -> Result<Traffic, DatapathError> {
+        self.traffic.fold(slot, Traffic::default(), |sum, cpu| Traffic {
+            tx_packets: sum.tx_packets + cpu.tx_packets,
+            tx_bytes: sum.tx_bytes + cpu.tx_bytes,
+            rx_packets: sum.rx_packets + cpu.rx_packets,
+            rx_bytes: sum.rx_bytes + cpu.rx_bytes,
+            drops: sum.drops + cpu.drops,
+        })
+    }
+
+    /// Zeroes a slot, for its next owner.
+    pub fn reset_traffic(&self, slot: u32) -> Result<(), DatapathError> {
+        self.traffic.zero(slot)
+    }
+
+    /// Drops so far by reason, summed over the CPUs; every reason is listed.
+    pub fn drops(&self) -> Result<Vec<(Reason, u64)>, DatapathError> {
+        let reasons = Reason::ALL.iter().filter(|reason| **reason != Reason::None);
+        reasons
+            .map(|reason| Ok((*reason, self.drops.fold(*reason as u32, 0, |sum, cpu| sum + cpu)?)))
+            .collect()
+    }
+}
+
+/// The generation after this one: in the other bank, and never 0.
+fn next_generation(generation: u32) -> u32 {
+    match generation.wrapping_add(1) {
+        0 => BANKS,
+        next => next,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netbridge_common::abi::BANKS;
+
+    use super::next_generation;
+
+    #[test]
+    fn generations_alternate_the_bank_and_are_never_zero() {
+        for generation in [1, 2, 3, u32::MAX - 1, u32::MAX] {
+            let next = next_generation(generation);
+            assert_ne!(next, 0);
+            assert_ne!(next, generation);
+            assert_ne!(next % BANKS, generation % BANKS);
+        }
+    }
+}

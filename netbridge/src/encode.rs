@@ -1,0 +1,177 @@
+//! From the controller's records to the datapath's map entries.
+
+use std::net::Ipv4Addr;
+
+use netbridge_common::abi::{
+    AddrKey, LINK_ADDRS, LinkAddrs, LinkHead, LinkV4, MacKey, NO_SLOT, NetworkAddrs, NetworkHead, NetworkV4, PortKey,
+    PortTarget, PublishedHead, PublishedV4, Record, Station, link_kind, network_flags, station_flags,
+};
+
+use crate::state::{Endpoint, Network, Published, Uplink};
+
+/// The entry of an uplink.
+pub fn uplink(uplink: &Uplink) -> LinkV4 {
+    let head = LinkHead {
+        kind: link_kind::UPLINK,
+        pad: 0,
+        net: 0,
+        slot: uplink.slot,
+        mac: uplink.mac.0,
+        pad2: 0,
+    };
+    LinkV4::new(head, link_addresses(uplink.addresses.iter().copied()))
+}
+
+/// The entry of an endpoint in network `net`.
+pub fn endpoint(endpoint: &Endpoint, net: u16) -> LinkV4 {
+    let kind = if endpoint.trunk {
+        link_kind::TRUNK
+    } else {
+        link_kind::ENDPOINT
+    };
+    let head = LinkHead {
+        kind,
+        pad: 0,
+        net,
+        slot: endpoint.slot,
+        mac: endpoint.mac.0,
+        pad2: 0,
+    };
+    LinkV4::new(
+        head,
+        link_addresses(endpoint.addresses.iter().map(ipnet::Ipv4Net::addr)),
+    )
+}
+
+/// Places not used repeat the first; all are zero if there is none.
+fn link_addresses(addresses: impl Iterator<Item = Ipv4Addr>) -> LinkAddrs<[u8; 4]> {
+    let mut addresses = addresses.map(|address| address.octets());
+    let first = addresses.next().unwrap_or_default();
+    let mut addrs = [first; LINK_ADDRS];
+    for (place, address) in addrs.iter_mut().skip(1).zip(addresses) {
+        *place = address;
+    }
+    LinkAddrs { addrs }
+}
+
+/// The entry of a network on the bridge `bridge`.
+pub fn network(network: &Network, bridge: u32, uplink: Option<&Uplink>) -> NetworkV4 {
+    let head = NetworkHead {
+        flags: if network.masquerade {
+            network_flags::MASQUERADE
+        } else {
+            0
+        },
+        bridge,
+        uplink: uplink.map_or(0, |uplink| uplink.ifindex),
+        mtu: uplink.map_or(network.mtu, |uplink| uplink.mtu),
+        mac: network.mac.0,
+        pad: 0,
+        uplink_slot: uplink.map_or(NO_SLOT, |uplink| uplink.slot),
+    };
+    let snat = uplink
+        .and_then(|uplink| uplink.addresses.first())
+        .map_or([0; 4], Ipv4Addr::octets);
+    NetworkV4::new(
+        head,
+        NetworkAddrs {
+            gateway: network.gateway.octets(),
+            snat,
+        },
+    )
+}
+
+/// The key of an address in network `net`.
+pub fn address_key(address: Ipv4Addr, net: u16) -> AddrKey<[u8; 4]> {
+    AddrKey {
+        addr: address.octets(),
+        net: net.to_ne_bytes(),
+        pad: [0; 2],
+    }
+}
+
+/// The key of an endpoint's MAC in network `net`.
+pub fn mac_key(endpoint: &Endpoint, net: u16) -> MacKey {
+    MacKey {
+        mac: endpoint.mac.0,
+        net,
+    }
+}
+
+/// Where an endpoint is: behind `ifindex`.
+pub fn station(endpoint: &Endpoint, ifindex: u32) -> Station {
+    Station {
+        ifindex,
+        slot: endpoint.slot,
+        seen: 0,
+        mac: endpoint.mac.0,
+        flags: station_flags::STATIC,
+    }
+}
+
+/// The key of a published port.
+pub fn port_key(port: &Published) -> PortKey<[u8; 4]> {
+    PortKey {
+        addr: port.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED).octets(),
+        port: port.host_port.to_be_bytes(),
+        proto: port.transport.number(),
+        pad: 0,
+    }
+}
+
+/// The target of a published port: an endpoint in network `net`.
+pub fn port_target(port: &Published, endpoint: &Endpoint, net: u16) -> PublishedV4 {
+    let head = PublishedHead {
+        ifindex: endpoint.ifindex,
+        slot: endpoint.slot,
+        mac: endpoint.mac.0,
+        net,
+    };
+    let addr = endpoint.address().map_or([0; 4], |address| address.octets());
+    PublishedV4::new(
+        head,
+        PortTarget {
+            addr,
+            port: port.port.to_be_bytes(),
+            pad: [0; 2],
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixtures;
+
+    #[test]
+    fn unused_places_repeat_the_first_address() {
+        let mut state = fixtures::state();
+        let single = endpoint(&state.endpoints[0], 1);
+        assert_eq!({ single.tail.addrs }, [[10, 88, 0, 2]; LINK_ADDRS]);
+        state.endpoints[0].addresses.push("10.88.0.3/29".parse().unwrap());
+        let double = endpoint(&state.endpoints[0], 1);
+        let addrs = { double.tail.addrs };
+        assert_eq!(addrs[..3], [[10, 88, 0, 2], [10, 88, 0, 3], [10, 88, 0, 2]]);
+    }
+
+    #[test]
+    fn a_network_without_an_uplink_has_no_way_out() {
+        let state = fixtures::state();
+        let entry = network(&state.networks[0], 9, None);
+        assert_eq!(
+            (entry.head.uplink, entry.head.uplink_slot, entry.head.bridge),
+            (0, NO_SLOT, 9)
+        );
+        let entry = network(&state.networks[0], 9, state.uplinks.first());
+        assert_eq!({ entry.tail.snat }, [192, 0, 2, 1]);
+    }
+
+    #[test]
+    fn ports_are_in_network_order() {
+        let state = fixtures::state();
+        let key = port_key(&state.ports[0]);
+        assert_eq!({ key.port }, [0, 80]);
+        let target = port_target(&state.ports[0], &state.endpoints[0], 1);
+        assert_eq!({ target.tail.port }, [0x1f, 0x90]);
+    }
+}

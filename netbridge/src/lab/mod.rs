@@ -1,0 +1,185 @@
+//! Labs: a topology file brought up inside namespaces made for it, a host of its own included.
+//!
+//! The namespaces of lab `web` are `web-host`, `web-outside` and `web-NODE`, and `ip netns` shows
+//! them. Inside `web-host` everything is done by the operations that the command line has, so
+//! `netbridge -n web-host ep ls` shows what the lab did.
+
+mod build;
+mod check;
+mod file;
+mod record;
+mod rehearse;
+mod topology;
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use anyhow::anyhow;
+
+pub use record::{Record, find};
+pub use topology::{Link, LinkEnd, Outside, Topology};
+
+use crate::model::{Fault, Faults, Name};
+use crate::netlink::in_namespace;
+use crate::netns::{Netns, NetnsError};
+use crate::ops::{self, Failure, Host, Options};
+use crate::store::Store;
+
+/// A lab that was brought up.
+#[derive(Clone, Debug)]
+pub struct Up {
+    /// What it consists of.
+    pub record: Record,
+    /// What the caller should know.
+    pub warnings: Vec<String>,
+}
+
+/// Brings a lab up; on failure removes what was built and returns the failure.
+pub async fn up(options: &Options, topology: &Topology) -> Result<Up, Failure> {
+    let _lock = lock(&topology.name).await?;
+    let mut record = Record {
+        name: topology.name.clone(),
+        nodes: topology.nodes.clone(),
+        outside: topology.outside.is_some(),
+        instance: None,
+    };
+    refuse_existing(&record)?;
+    if options.dry_run {
+        return Ok(Up {
+            record,
+            warnings: Vec::new(),
+        });
+    }
+    record.save()?;
+    match build::build(options, topology, &mut record) {
+        Ok(warnings) => Ok(Up { record, warnings }),
+        Err(failure) => {
+            let left = remove(options, &record);
+            Err(if left.is_empty() {
+                failure
+            } else {
+                burdened(&failure, &record, &left)
+            })
+        }
+    }
+}
+
+/// Takes a lab down: its endpoints and networks, then its namespaces. `None` is the only lab there is.
+///
+/// Goes on after a failure; the record stays until everything is gone, so that `down` can be repeated.
+pub async fn down(options: &Options, name: Option<&str>) -> Result<Record, Failure> {
+    let _lock = lock(&record::pick(name)?.name).await?;
+    // Another `down` may have been faster.
+    let record = record::pick(name)?;
+    let errors = remove(options, &record);
+    if errors.is_empty() {
+        Ok(record)
+    } else {
+        Err(incomplete(&record, &errors).into())
+    }
+}
+
+/// Replaces this process by `command` inside a node, `host` and `outside` included; returns only if it cannot.
+pub fn exec(name: Option<&str>, node: &str, command: &[OsString]) -> Result<Infallible, Failure> {
+    let record = record::pick(name)?;
+    let wanted = topology::namespace(&record.name, node);
+    if !record.namespaces().contains(&wanted) {
+        let nodes: Vec<&str> = record.nodes.iter().map(Name::as_str).collect();
+        let remedy = format!(
+            "name one of: {}, host{}",
+            nodes.join(", "),
+            if record.outside { ", outside" } else { "" }
+        );
+        return Err(Fault::not_found(format!("node {node}"), format!("is not in lab {}", record.name), remedy).into());
+    }
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(Fault::usage("command", "is empty", "give one after `--`").into());
+    };
+    build::open(&wanted)?.enter().map_err(anyhow::Error::from)?;
+    let error = Command::new(program).args(arguments).exec();
+    Err(anyhow::Error::from(error)
+        .context(format!("cannot run {}", program.to_string_lossy()))
+        .into())
+}
+
+async fn lock(name: &Name) -> Result<crate::store::Lock, Failure> {
+    Ok(Store::new(&format!("lab-{name}"))
+        .lock()
+        .await
+        .map_err(anyhow::Error::from)?)
+}
+
+/// A lab of that name, or namespaces that it would make.
+fn refuse_existing(record: &Record) -> Result<(), Failure> {
+    if find(&record.name)?.is_some() {
+        let remedy = format!(
+            "take it down with `netbridge lab down --name {}`, or choose another name",
+            record.name
+        );
+        return Err(Fault::exists(format!("lab {}", record.name), "exists already", remedy).into());
+    }
+    let taken = record.namespaces().into_iter().filter(|name| build::open(name).is_ok());
+    let remedy = "remove it with `ip netns del`, or choose another name for the lab";
+    let faults: Faults = taken
+        .map(|name| Fault::exists(format!("network namespace {name}"), "exists already", remedy))
+        .collect();
+    Ok(faults.check()?)
+}
+
+/// Removes all that a record names, as far as it exists, and the record if nothing is left.
+fn remove(options: &Options, record: &Record) -> Vec<anyhow::Error> {
+    let mut errors = Vec::new();
+    if let Err(error) = remove_instance(options, record) {
+        errors.push(error.context("remove what netbridge made in the lab's host namespace"));
+    }
+    for name in record.namespaces() {
+        match Netns::remove_named(&name) {
+            Ok(()) | Err(NetnsError::NotFound { .. }) => {}
+            Err(error) => errors.push(error.into()),
+        }
+    }
+    if errors.is_empty() {
+        errors.extend(record.remove().err());
+    }
+    errors
+}
+
+/// Removes the networks of the lab's instance, and with the last one all of the instance.
+fn remove_instance(options: &Options, record: &Record) -> anyhow::Result<()> {
+    let Some(instance) = &record.instance else {
+        return Ok(());
+    };
+    let host = build::open(&record.host())?;
+    let options = Options {
+        instance: Some(instance.clone()),
+        ..options.clone()
+    };
+    in_namespace(&host, async |_| {
+        let host = Host::open(&options)?;
+        let networks: Vec<String> = host
+            .state()?
+            .networks
+            .iter()
+            .map(|network| network.name.to_string())
+            .collect();
+        ops::net_remove(&host, &networks, true).await?;
+        Ok(())
+    })
+}
+
+/// A failure to build whose traces could not be removed either.
+fn burdened(failure: &Failure, record: &Record, left: &[anyhow::Error]) -> Failure {
+    anyhow!("{failure}\n{}", incomplete(record, left)).into()
+}
+
+fn incomplete(record: &Record, errors: &[anyhow::Error]) -> anyhow::Error {
+    let list: Vec<String> = errors.iter().map(|error| format!("{error:#}")).collect();
+    anyhow!(
+        "lab {} is not wholly removed; run `netbridge lab down --name {}` again:\n{}",
+        record.name,
+        record.name,
+        list.join("\n")
+    )
+}

@@ -1,0 +1,76 @@
+//! The operations that change something.
+
+use super::{Done, Failure, Host};
+use crate::facts::TargetFacts;
+use crate::filter::{self, Ruleset};
+use crate::model::{Attach, Faults, Name, NetCreate, Ports};
+use crate::plan;
+use crate::state::{Endpoint, FilterSource, Network, Published, State};
+
+/// Creates a network, and with the first one loads the programs and maps.
+pub async fn net_create(host: &Host, request: &NetCreate) -> Result<Done<Network>, Failure> {
+    host.change(|state, facts| plan::net_create(state, facts, request), |_, new| new.network(&request.name).cloned()).await
+}
+
+/// Removes networks; with `force`, their endpoints first. With the last one go the programs and maps.
+pub async fn net_remove(host: &Host, names: &[String], force: bool) -> Result<Done<Vec<Name>>, Failure> {
+    let gone = |old: &State, new: &State| {
+        let names = old.networks.iter().map(|network| &network.name);
+        Some(names.filter(|name| new.network(name.as_str()).is_none()).cloned().collect())
+    };
+    host.change(|state, facts| plan::net_remove(state, facts, names, force), gone).await
+}
+
+/// Connects a namespace to a network.
+pub async fn attach(host: &Host, request: &Attach) -> Result<Done<Endpoint>, Failure> {
+    let mut faults = Faults::default();
+    let target = match faults.keep(plan::resolve_target(&request.netns)) {
+        Some(netns) => Some(TargetFacts::read(&netns)?),
+        None => None,
+    };
+    let newest = |_: &State, new: &State| new.endpoints.last().cloned();
+    host.change(|state, facts| plan::attach(state, facts, target.as_ref(), request, faults), newest).await
+}
+
+/// Disconnects endpoints; their namespaces and interfaces may be gone already.
+pub async fn detach(host: &Host, names: &[String]) -> Result<Done<Vec<Name>>, Failure> {
+    let gone = |old: &State, new: &State| {
+        let names = old.endpoints.iter().map(|endpoint| &endpoint.name);
+        Some(names.filter(|name| new.endpoint(name.as_str()).is_none()).cloned().collect())
+    };
+    host.change(|state, facts| plan::detach(state, facts, names), gone).await
+}
+
+/// Publishes ports of an endpoint.
+pub async fn port_add(host: &Host, request: &Ports) -> Result<Done<Vec<Published>>, Failure> {
+    let added = |old: &State, new: &State| Some(difference(&new.ports, &old.ports));
+    host.change(|state, facts| plan::port_add(state, facts, request), added).await
+}
+
+/// Stops publishing ports of an endpoint, and ends the connections through them; no specification
+/// means all of them.
+pub async fn port_remove(host: &Host, request: &Ports) -> Result<Done<Vec<Published>>, Failure> {
+    let removed = |old: &State, new: &State| Some(difference(&old.ports, &new.ports));
+    host.change(|state, _| plan::port_remove(state, request), removed).await
+}
+
+/// Reads a filter and says what is wrong with it; `file` names it in messages.
+pub fn filter_check(file: &str, text: &str) -> Result<Ruleset, Failure> {
+    filter::parse(file, text).map_err(|errors| plan::filter_faults(errors).into())
+}
+
+/// Puts a filter in force, in place of the one before; `file` names it in messages.
+pub async fn filter_load(host: &Host, file: &str, text: &str) -> Result<Done<FilterSource>, Failure> {
+    let loaded = |_: &State, new: &State| new.filter.clone();
+    host.change(|state, facts| plan::filter_load(state, facts, file, text), loaded).await
+}
+
+/// Removes the filter: everything is accepted.
+pub async fn filter_flush(host: &Host) -> Result<Done<()>, Failure> {
+    host.change(plan::filter_flush, |_, _| Some(())).await
+}
+
+/// What is in `a` and not in `b`.
+fn difference(a: &[Published], b: &[Published]) -> Vec<Published> {
+    a.iter().filter(|port| !b.contains(port)).cloned().collect()
+}

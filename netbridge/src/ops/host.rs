@@ -1,0 +1,182 @@
+//! The host that operations play on, and the transaction that each change is.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow};
+
+use super::Failure;
+use crate::apply::{Apply, apply};
+use crate::datapath::{AttachMode, DEFAULT_BPFFS, Datapath, DatapathError, Pins};
+use crate::facts::HostFacts;
+use crate::model::{Fault, Faults, Name};
+use crate::netlink::Netlink;
+use crate::netns::Netns;
+use crate::plan::Plan;
+use crate::state::State;
+use crate::store::Store;
+
+/// Choices that hold for every operation of a [`Host`].
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The instance; `None` takes `default` in the machine's own namespace, elsewhere `ns-COOKIE`.
+    pub instance: Option<String>,
+    /// Where the BPF file system is mounted.
+    pub bpffs: PathBuf,
+    /// How programs are attached.
+    pub attach_mode: AttachMode,
+    /// Plan, change nothing.
+    pub dry_run: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            instance: None,
+            bpffs: PathBuf::from(DEFAULT_BPFFS),
+            attach_mode: AttachMode::default(),
+            dry_run: false,
+        }
+    }
+}
+
+/// The outcome of an operation that changes something.
+#[derive(Clone, Debug)]
+pub struct Done<T> {
+    /// What was made or removed; with [`Options::dry_run`], what would be.
+    pub value: T,
+    /// The steps taken, in words; with [`Options::dry_run`], to be taken.
+    pub steps: Vec<String>,
+    /// What the caller should know.
+    pub warnings: Vec<String>,
+}
+
+impl<T> Done<T> {
+    /// The same outcome with another value.
+    pub fn map<U>(self, value: impl FnOnce(T) -> U) -> Done<U> {
+        Done { value: value(self.value), steps: self.steps, warnings: self.warnings }
+    }
+}
+
+/// The host that operations play on: the network namespace of the thread that opened it.
+#[derive(Debug)]
+pub struct Host {
+    instance: String,
+    netns: Netns,
+    netlink: Netlink,
+    pins: Pins,
+    store: Store,
+    options: Options,
+}
+
+impl Host {
+    /// Opens the calling thread's network namespace; call it inside a tokio runtime with I/O and
+    /// time, and use it on this thread.
+    pub fn open(options: &Options) -> Result<Self, Failure> {
+        let netns = Netns::current().map_err(anyhow::Error::from)?;
+        let instance = match &options.instance {
+            Some(name) => check_instance(name)?,
+            None => default_instance(&netns)?,
+        };
+        Ok(Self {
+            netlink: Netlink::open().map_err(anyhow::Error::from)?,
+            pins: Pins::new(&options.bpffs, &instance),
+            store: Store::new(&instance),
+            instance,
+            netns,
+            options: options.clone(),
+        })
+    }
+
+    /// The instance's name.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// The host's network namespace.
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// What the instance consists of.
+    pub fn state(&self) -> Result<State, Failure> {
+        Ok(self.store.load().map_err(anyhow::Error::from)?)
+    }
+
+    /// The instance's programs and maps; refused if there are none.
+    pub fn datapath(&self) -> Result<Datapath, Failure> {
+        Datapath::open(&self.pins).map_err(|error| match error {
+            DatapathError::NotLoaded { .. } => {
+                let what = format!("instance {}", self.instance);
+                let remedy = "create a network first, or name the instance (--instance) or its namespace (-n)";
+                Fault::not_found(what, "has no programs and maps loaded", remedy).into()
+            }
+            error => Failure::Failed(error.into()),
+        })
+    }
+
+    /// What a plan must know of the host.
+    pub(super) async fn facts(&self) -> Result<HostFacts> {
+        HostFacts::read(&self.netlink, &self.netns, &self.instance, self.pins.exists()).await
+    }
+
+    /// One change: locks, reads the state, plans, applies, and keeps the new state. `value` picks
+    /// the outcome from the old state and the new.
+    pub(super) async fn change<T>(
+        &self,
+        plan: impl FnOnce(&State, &HostFacts) -> Result<Plan, Faults>,
+        value: impl FnOnce(&State, &State) -> Option<T>,
+    ) -> Result<Done<T>, Failure> {
+        let lock = if self.options.dry_run { None } else { Some(self.store.lock().await.map_err(anyhow::Error::from)?) };
+        let old = self.state()?;
+        let plan = plan(&old, &self.facts().await?)?;
+        let steps = plan.steps.iter().map(ToString::to_string).collect();
+        let (new, warnings) =
+            if self.options.dry_run { (plan.state, plan.warnings) } else { self.apply(&old, plan).await? };
+        drop(lock);
+        let value = value(&old, &new).ok_or_else(|| anyhow!("the plan does not make what was asked for"))?;
+        Ok(Done { value, steps, warnings })
+    }
+
+    async fn apply(&self, old: &State, plan: Plan) -> Result<(State, Vec<String>)> {
+        let with = Apply {
+            instance: &self.instance,
+            netlink: &self.netlink,
+            pins: &self.pins,
+            attach_mode: self.options.attach_mode,
+        };
+        apply(&with, old, plan, |state| Ok(self.store.save(state)?)).await
+    }
+}
+
+/// An instance's name is part of paths, and the BPF file system takes no dots.
+fn check_instance(name: &str) -> Result<String, Fault> {
+    let name = Name::parse("--instance", name)?;
+    if name.as_str().contains('.') {
+        return Err(Fault::usage(format!("--instance {name}"), "has a dot", "use a-z 0-9 _ -"));
+    }
+    Ok(name.into())
+}
+
+/// `default` in the namespace of the machine's first process, elsewhere, or where that cannot be
+/// seen, a name that no other namespace gets before the next boot.
+fn default_instance(netns: &Netns) -> Result<String> {
+    if fs::metadata("/proc/1/ns/net").is_ok_and(|init| init.ino() == netns.inode()) {
+        return Ok("default".to_owned());
+    }
+    Ok(format!("ns-{:x}", netns.cookie()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_instance;
+
+    #[test]
+    fn instance_names_fit_every_path_they_are_part_of() {
+        assert!(check_instance("lab-1").is_ok());
+        for bad in ["", ".", "..", "a.b", "a/b", "A"] {
+            assert!(check_instance(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! What netbridge can be asked to do: the operations behind the command line and the lab.
+//!
+//! An operation plays on the host namespace that its [`Host`] was opened in. Those that change
+//! something are transactions: they take the lock, read the state, plan, apply, and undo what they
+//! did if a step fails. Those that only look take no lock.
+
+mod change;
+mod failure;
+mod host;
+mod inspect;
+mod traffic;
+
+pub use change::{
+    attach, detach, filter_check, filter_flush, filter_load, net_create, net_remove, port_add, port_remove,
+};
+pub use failure::Failure;
+pub use host::{Done, Host, Options};
+pub use inspect::{
+    EndpointBrief, EndpointDetails, FilterView, NetworkDetails, StationView, endpoint_inspect, endpoints, filter_show, net_inspect,
+    networks, ports, stations,
+};
+pub use traffic::{DropView, FlowView, Half, NamedTraffic, Stats, TrafficView, flows, flows_flush, stats};

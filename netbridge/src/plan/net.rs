@@ -1,0 +1,335 @@
+//! Plans that make and remove networks.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use netbridge_common::abi;
+
+use super::endpoint::detach_steps;
+use super::{Plan, Step, check_loaded, find_all, find_network};
+use crate::facts::HostFacts;
+use crate::ipam;
+use crate::model::{Fault, Faults, MacAddr, Name, NetCreate, parse_ipv4, parse_subnet};
+use crate::names;
+use crate::netlink::LinkInfo;
+use crate::state::{Network, State, Uplink};
+
+/// MTU of a network whose uplink does not say, bytes.
+const DEFAULT_MTU: u32 = 1500;
+
+/// Smallest MTU that IPv4 asks every link for in practice (RFC 1122, 3.3.3), bytes.
+const MIN_MTU: u32 = 576;
+
+/// Largest MTU of a bridge, bytes.
+const MAX_MTU: u32 = 65535;
+
+/// Plans a new network.
+pub fn net_create(state: &State, host: &HostFacts, request: &NetCreate) -> Result<Plan, Faults> {
+    let mut faults = Faults::default();
+    faults.keep(check_loaded(state, host.loaded, &host.instance));
+    let name = faults.keep(Name::parse("network name", &request.name)).filter(|name| {
+        let free = state.network(name.as_str()).is_none();
+        if !free {
+            faults.push(Fault::exists(
+                format!("network {name}"),
+                "exists",
+                "choose another name, or remove it first",
+            ));
+        }
+        free
+    });
+    let leftover = name
+        .as_ref()
+        .and_then(|name| faults.keep(leftover_bridge(host, name)))
+        .flatten();
+    let subnet = choose_subnet(state, host, request, leftover.map(|link| link.index), &mut faults);
+    let gateway = faults.keep_given(request.gateway.as_deref(), |text| {
+        let gateway = parse_ipv4("--gateway", text)?;
+        subnet.map_or(Ok(()), |subnet| ipam::check_gateway(subnet, gateway))?;
+        Ok(gateway)
+    });
+    let uplink = choose_uplink(state, host, request, &mut faults);
+    if let Some(mtu) = request.mtu
+        && !(MIN_MTU..=MAX_MTU).contains(&mtu)
+    {
+        faults.push(Fault::usage(
+            format!("--mtu {mtu}"),
+            "is out of range",
+            format!("give {MIN_MTU} to {MAX_MTU}, or leave it out to take the uplink's"),
+        ));
+    }
+    let id = faults.keep(state.free_network_id().ok_or_else(|| {
+        let most = abi::MAX_NETWORKS - 1;
+        Fault::conflict(
+            format!("network {}", request.name),
+            format!("would be one more than {most}"),
+            "remove another first",
+        )
+    }));
+    faults.check()?;
+    // What is missing here has left a fault above.
+    let (Some(name), Some(subnet), Some(id)) = (name, subnet, id) else {
+        return Err(Faults::default());
+    };
+
+    let network = Network {
+        id,
+        subnet,
+        gateway: gateway.or_else(|| subnet.hosts().next()).unwrap_or(subnet.addr()),
+        bridge: names::bridge(&host.instance, &name),
+        ifindex: 0,
+        mac: names::bridge_mac(&host.instance, &name),
+        mtu: request
+            .mtu
+            .or(uplink.as_ref().map(|uplink| uplink.mtu))
+            .unwrap_or(DEFAULT_MTU),
+        uplink: uplink.as_ref().map(|uplink| uplink.name.clone()),
+        internal: request.internal,
+        masquerade: request.masquerade,
+        name,
+    };
+    Ok(create_steps(state, host, network, uplink, leftover.is_some()))
+}
+
+fn create_steps(state: &State, host: &HostFacts, network: Network, uplink: Option<Uplink>, leftover: bool) -> Plan {
+    let mut next = state.clone();
+    let mut steps = Vec::new();
+    if state.is_empty() {
+        if host.loaded {
+            // Of a call that was killed before it could note what it had done.
+            steps.push(Step::UnloadDatapath);
+        }
+        steps.push(Step::LoadDatapath);
+    }
+    if leftover {
+        let alias = names::alias(&host.instance, &network.name);
+        steps.push(Step::DeleteLink {
+            name: network.bridge.clone(),
+            alias,
+        });
+    }
+    steps.push(Step::CreateBridge(Box::new(network.clone())));
+    if let Some(uplink) = uplink
+        && state.uplink(&uplink.name).is_none()
+    {
+        steps.push(Step::AddUplink(uplink.clone()));
+        next.uplinks.push(uplink);
+    }
+    let local = local_addresses(host, state.networks.iter().chain([&network]).map(|network| network.gateway));
+    let (gone, new) = (difference(&state.local, &local), difference(&local, &state.local));
+    if !gone.is_empty() {
+        steps.push(Step::RemoveLocal(gone));
+    }
+    if !new.is_empty() {
+        steps.push(Step::AddLocal(new));
+    }
+    next.local = local;
+    steps.push(Step::AddNetwork(Box::new(network.clone())));
+    let bridge = network.bridge.clone();
+    next.networks.push(network);
+    if next.filter.is_some() {
+        steps.push(Step::SwapFilter);
+    }
+    steps.push(Step::SetUp(bridge));
+    Plan {
+        steps,
+        state: next,
+        warnings: Vec::new(),
+    }
+}
+
+/// Plans the removal of networks; with `force`, their endpoints go first.
+pub fn net_remove(state: &State, host: &HostFacts, names: &[String], force: bool) -> Result<Plan, Faults> {
+    let networks = find_all(names, |name| find_network(state, name))?;
+    let mut faults = Faults::default();
+    for network in networks.iter().filter(|_| !force) {
+        let members: Vec<_> = state
+            .members(&network.name)
+            .map(|endpoint| endpoint.name.as_str())
+            .collect();
+        if !members.is_empty() {
+            faults.push(Fault::conflict(
+                format!("network {}", network.name),
+                format!("has endpoints: {}", members.join(", ")),
+                format!(
+                    "detach them first (`netbridge detach {}`), or add --force",
+                    members.join(" ")
+                ),
+            ));
+        }
+    }
+    faults.check()?;
+
+    let mut plan = Plan {
+        state: state.clone(),
+        ..Plan::default()
+    };
+    for network in networks {
+        for endpoint in state.members(&network.name) {
+            detach_steps(&mut plan, host, endpoint);
+        }
+        plan.state.networks.retain(|other| other.name != network.name);
+        plan.steps.push(Step::RemoveNetwork(Box::new(network.clone())));
+        plan.state.local.remove(&network.gateway);
+        plan.steps.push(Step::RemoveLocal(vec![network.gateway]));
+        if let Some(uplink) = network.uplink.as_deref().and_then(|name| state.uplink(name))
+            && !plan.state.networks.iter().any(|other| other.uplink == network.uplink)
+        {
+            plan.steps.push(Step::RemoveUplink(uplink.clone()));
+            plan.state.uplinks.retain(|other| other.name != uplink.name);
+        }
+        let alias = names::alias(&host.instance, &network.name);
+        plan.steps.push(Step::DeleteLink {
+            name: network.bridge.clone(),
+            alias,
+        });
+    }
+    if plan.state.is_empty() {
+        plan.state = State::default();
+        plan.steps.push(Step::UnloadDatapath);
+    } else if plan.state.filter.is_some() {
+        plan.steps.push(Step::SwapFilter);
+    }
+    Ok(plan)
+}
+
+/// The bridge that an interrupted call left under the network's name, if there is one.
+fn leftover_bridge<'a>(host: &'a HostFacts, network: &Name) -> Result<Option<&'a LinkInfo>, Fault> {
+    let bridge = names::bridge(&host.instance, network);
+    match host.link(&bridge) {
+        Some(link) if link.alias.as_ref() != Some(&names::alias(&host.instance, network)) => Err(Fault::conflict(
+            format!("interface {bridge}"),
+            "exists and belongs to something else",
+            "rename or remove it, or choose another name for the network",
+        )),
+        link => Ok(link),
+    }
+}
+
+/// The subnet asked for, or a free one; addresses of the interface `leftover` do not count.
+fn choose_subnet(
+    state: &State,
+    host: &HostFacts,
+    request: &NetCreate,
+    leftover: Option<u32>,
+    faults: &mut Faults,
+) -> Option<Ipv4Net> {
+    let used = used_subnets(state, host, leftover);
+    if let Some(text) = request.subnet.as_deref() {
+        let subnet = faults.keep(parse_subnet("--subnet", text))?;
+        if let Some((_, holder)) = used.iter().find(|(other, _)| ipam::overlap(subnet, *other)) {
+            let remedy = "choose another, or leave it out to take a free one";
+            faults.push(Fault::conflict(
+                format!("--subnet {subnet}"),
+                format!("overlaps {holder}"),
+                remedy,
+            ));
+        }
+        return Some(subnet);
+    }
+    let subnets: Vec<_> = used.into_iter().map(|(subnet, _)| subnet).collect();
+    let exhausted = || Fault::conflict("--subnet", "no /24 of 10.88.0.0/16 is free", "give one");
+    faults.keep(ipam::free_subnet(&subnets).ok_or_else(exhausted))
+}
+
+/// Every subnet in use on the host, with words for what uses it.
+fn used_subnets(state: &State, host: &HostFacts, leftover: Option<u32>) -> Vec<(Ipv4Net, String)> {
+    let device = |index: u32| {
+        host.links
+            .iter()
+            .find(|link| link.index == index)
+            .map_or("?", |link| &link.name)
+    };
+    let networks = state
+        .networks
+        .iter()
+        .map(|network| (network.subnet, format!("network {} ({})", network.name, network.subnet)));
+    let alive = |(index, _): &&(u32, Ipv4Net)| Some(*index) != leftover;
+    let addresses = host.addresses.iter().filter(alive);
+    let addresses = addresses.map(|(index, net)| (net.trunc(), format!("the address {net} of {}", device(*index))));
+    let routes = host.routes.iter().filter(alive).filter(|(_, net)| net.prefix_len() > 0);
+    let routes = routes.map(|(index, net)| (*net, format!("the route to {net} through {}", device(*index))));
+    networks.chain(addresses).chain(routes).collect()
+}
+
+/// The uplink asked for: the one in use already, or a new one.
+fn choose_uplink(state: &State, host: &HostFacts, request: &NetCreate, faults: &mut Faults) -> Option<Uplink> {
+    let name = request.uplink.as_deref()?;
+    let what = format!("--uplink {name}");
+    if request.internal {
+        faults.push(Fault::usage(
+            what.as_str(),
+            "contradicts --internal",
+            "leave one of them out",
+        ));
+    }
+    if let Some(uplink) = state.uplink(name) {
+        return Some(uplink.clone());
+    }
+    let Some(link) = host.link(name) else {
+        faults.push(Fault::not_found(
+            what,
+            "no such interface on the host",
+            "`ip link` lists those there are",
+        ));
+        return None;
+    };
+    let ours = |alias: &String| alias.starts_with(names::ALIAS);
+    if link.alias.as_ref().is_some_and(ours) {
+        faults.push(Fault::conflict(
+            what,
+            "is an interface of netbridge itself",
+            "give one that leads outside",
+        ));
+        return None;
+    }
+    let Some(mac) = link.mac.filter(|_| link.ethernet && name != "lo") else {
+        faults.push(Fault::conflict(
+            what,
+            "is not an Ethernet interface",
+            "give one that is",
+        ));
+        return None;
+    };
+    let addresses: Vec<Ipv4Addr> = host.addresses_of(link.index).take(abi::LINK_ADDRS).collect();
+    if addresses.is_empty() {
+        faults.push(Fault::conflict(
+            what,
+            "has no IPv4 address",
+            format!("give it one: `ip addr add … dev {name}`"),
+        ));
+        return None;
+    }
+    let slot = faults.keep(free_slot(state))?;
+    Some(Uplink {
+        name: name.to_owned(),
+        ifindex: link.index,
+        slot,
+        mac: MacAddr(mac),
+        mtu: link.mtu,
+        addresses,
+    })
+}
+
+/// A traffic slot for one more endpoint or uplink.
+pub(super) fn free_slot(state: &State) -> Result<u32, Fault> {
+    state.free_slot().ok_or_else(|| {
+        let why = format!("has {} endpoints and uplinks, and no room for another", abi::SLOTS);
+        Fault::conflict("the instance", why, "detach some, or use another --instance")
+    })
+}
+
+/// The addresses of the host itself: of its interfaces, and the gateways.
+fn local_addresses(host: &HostFacts, gateways: impl Iterator<Item = Ipv4Addr>) -> BTreeSet<Ipv4Addr> {
+    let own = host
+        .addresses
+        .iter()
+        .map(|(_, net)| net.addr())
+        .filter(|address| !address.is_loopback());
+    own.chain(gateways).collect()
+}
+
+fn difference(a: &BTreeSet<Ipv4Addr>, b: &BTreeSet<Ipv4Addr>) -> Vec<Ipv4Addr> {
+    a.difference(b).copied().collect()
+}

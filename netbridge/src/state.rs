@@ -1,0 +1,230 @@
+//! What an instance consists of, as its controller remembers it.
+//!
+//! [`crate::plan`] reads a state and decides the next one; [`crate::store`] keeps it on disk.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use netbridge_common::abi;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{MacAddr, Name, Transport};
+
+/// A network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Its name.
+    pub name: Name,
+    /// Its number in the datapath, 1 to 255.
+    pub id: u16,
+    /// Its subnet.
+    pub subnet: Ipv4Net,
+    /// The gateway's address, on the bridge.
+    pub gateway: Ipv4Addr,
+    /// The bridge device.
+    pub bridge: String,
+    /// The bridge's ifindex; 0 until it is made.
+    pub ifindex: u32,
+    /// The bridge's MAC.
+    pub mac: MacAddr,
+    /// MTU of the bridge and its endpoints, bytes.
+    pub mtu: u32,
+    /// The interface to the outside; `None` for a network without one.
+    pub uplink: Option<String>,
+    /// No way out, and no default route for its endpoints.
+    pub internal: bool,
+    /// Packets to the outside take the uplink's address.
+    pub masquerade: bool,
+}
+
+/// An interface to the outside that networks share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uplink {
+    /// The interface.
+    pub name: String,
+    /// Its ifindex.
+    pub ifindex: u32,
+    /// Its traffic slot.
+    pub slot: u32,
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// Its MTU, bytes.
+    pub mtu: u32,
+    /// Its IPv4 addresses, from 1 to [`abi::LINK_ADDRS`]; the first is what masquerading takes.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+/// A container's connection to a network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Its name.
+    pub name: Name,
+    /// Its network.
+    pub network: Name,
+    /// The namespace as it was asked for: a name, a path or `pid:N`.
+    pub netns: String,
+    /// The namespace's inode number.
+    pub netns_inode: u64,
+    /// The interface inside the namespace.
+    pub ifname: String,
+    /// The host side of the veth.
+    pub host_if: String,
+    /// The host side's ifindex; 0 until it is made.
+    pub ifindex: u32,
+    /// Its traffic slot.
+    pub slot: u32,
+    /// The MAC inside the namespace.
+    pub mac: MacAddr,
+    /// Its addresses with their prefix lengths, from 1 to [`abi::LINK_ADDRS`]; a trunk can have none.
+    pub addresses: Vec<Ipv4Net>,
+    /// The default route it was given.
+    pub gateway: Option<Ipv4Addr>,
+    /// Behind it is a bridge of its own.
+    pub trunk: bool,
+}
+
+impl Endpoint {
+    /// Its first address: the target of its published ports.
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        self.addresses.first().map(Ipv4Net::addr)
+    }
+}
+
+/// One published port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Published {
+    /// The endpoint it leads to.
+    pub endpoint: Name,
+    /// TCP or UDP.
+    pub transport: Transport,
+    /// The host's address; `None` for any address of the uplink.
+    pub host_ip: Option<Ipv4Addr>,
+    /// The port on the host.
+    pub host_port: u16,
+    /// The port in the container.
+    pub port: u16,
+}
+
+impl Published {
+    /// Whether both claim the same port of some address.
+    pub fn collides(&self, other: &Self) -> bool {
+        self.transport == other.transport
+            && self.host_port == other.host_port
+            && (self.host_ip.is_none() || other.host_ip.is_none() || self.host_ip == other.host_ip)
+    }
+
+    /// `HOSTIP:PORT/TRANSPORT`.
+    pub fn host_side(&self) -> String {
+        let ip = self.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        format!("{ip}:{}/{}", self.host_port, self.transport)
+    }
+}
+
+impl fmt::Display for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}:{}", self.host_side(), self.endpoint, self.port)
+    }
+}
+
+/// The filter in force, as its author wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterSource {
+    /// Where the text came from, for messages.
+    pub file: String,
+    /// `iptables-save` syntax.
+    pub text: String,
+}
+
+/// All that an instance consists of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The networks, in the order of their creation.
+    pub networks: Vec<Network>,
+    /// The uplinks in use.
+    pub uplinks: Vec<Uplink>,
+    /// The endpoints, in the order of their attachment.
+    pub endpoints: Vec<Endpoint>,
+    /// The published ports.
+    pub ports: Vec<Published>,
+    /// The filter; `None` accepts everything.
+    pub filter: Option<FilterSource>,
+    /// Addresses the datapath knows as the host's own.
+    pub local: BTreeSet<Ipv4Addr>,
+}
+
+impl State {
+    /// The network called `name`.
+    pub fn network(&self, name: &str) -> Option<&Network> {
+        self.networks.iter().find(|network| network.name == *name)
+    }
+
+    /// The endpoint called `name`.
+    pub fn endpoint(&self, name: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.name == *name)
+    }
+
+    /// The uplink on interface `name`.
+    pub fn uplink(&self, name: &str) -> Option<&Uplink> {
+        self.uplinks.iter().find(|uplink| uplink.name == name)
+    }
+
+    /// The endpoints of a network.
+    pub fn members<'a>(&'a self, network: &'a Name) -> impl Iterator<Item = &'a Endpoint> {
+        self.endpoints
+            .iter()
+            .filter(move |endpoint| endpoint.network == *network)
+    }
+
+    /// The endpoint that holds `address`.
+    pub fn holder(&self, address: Ipv4Addr) -> Option<&Endpoint> {
+        self.endpoints
+            .iter()
+            .find(|endpoint| endpoint.addresses.iter().any(|net| net.addr() == address))
+    }
+
+    /// The lowest network id that is free.
+    pub fn free_network_id(&self) -> Option<u16> {
+        let last = u16::try_from(abi::MAX_NETWORKS - 1).unwrap_or(u16::MAX);
+        (1..=last).find(|id| self.networks.iter().all(|network| network.id != *id))
+    }
+
+    /// The lowest traffic slot that is free.
+    pub fn free_slot(&self) -> Option<u32> {
+        let taken: BTreeSet<u32> = self
+            .endpoints
+            .iter()
+            .map(|e| e.slot)
+            .chain(self.uplinks.iter().map(|u| u.slot))
+            .collect();
+        (0..abi::SLOTS).find(|slot| !taken.contains(slot))
+    }
+
+    /// Nothing is left of the instance.
+    pub fn is_empty(&self) -> bool {
+        self.networks.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_address_collides_with_each() {
+        let port = |host_ip: Option<[u8; 4]>, host_port, transport| Published {
+            endpoint: "web".parse().unwrap(),
+            transport,
+            host_ip: host_ip.map(Into::into),
+            host_port,
+            port: 80,
+        };
+        let any = port(None, 80, Transport::Tcp);
+        let one = port(Some([192, 0, 2, 1]), 80, Transport::Tcp);
+        assert!(any.collides(&one) && one.collides(&any) && one.collides(&one));
+        assert!(!one.collides(&port(Some([192, 0, 2, 2]), 80, Transport::Tcp)));
+        assert!(!any.collides(&port(None, 80, Transport::Udp)));
+        assert!(!any.collides(&port(None, 81, Transport::Tcp)));
+    }
+}

@@ -1,0 +1,340 @@
+//! An instance's state on disk, and the lock that makes calls exclusive.
+//!
+//! The state file is replaced whole: written beside, synced, renamed, and its directory synced, so
+//! that a reader or a crash meets the old state or the new one. Reading takes no lock.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::time::{Instant, sleep};
+
+use crate::state::State;
+
+/// Version of the state file's format.
+const VERSION: u32 = 1;
+
+/// Where states are, unless `NETBRIDGE_STATE_DIR` says otherwise.
+const STATE_DIR: &str = "/var/lib/netbridge";
+
+/// Where locks are, unless `NETBRIDGE_RUN_DIR` says otherwise.
+const RUN_DIR: &str = "/run/netbridge";
+
+/// How long a call waits for the one before it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Time between two tries to take the lock.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// Why a state could not be read, written or locked.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// A file operation failed.
+    #[error("{op} {}: {source}{}", path.display(), hint(source))]
+    Io {
+        /// The operation.
+        op: &'static str,
+        /// Its object.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The state file is not what this program writes.
+    #[error(
+        "{}: the state is damaged ({source}); restore the file, or move it away and remove what it described by hand",
+        path.display()
+    )]
+    Corrupt {
+        /// The state file.
+        path: PathBuf,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+    /// The state file was written by another version.
+    #[error("{}: the state has format {found}, and this netbridge reads {VERSION}; use the version that wrote it", path.display())]
+    Version {
+        /// The state file.
+        path: PathBuf,
+        /// The version it has.
+        found: u32,
+    },
+    /// Another call holds the lock.
+    #[error("{}: held by {holder} for more than {} s; wait for it to end, or end it", path.display(), PATIENCE.as_secs())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// The process that holds it.
+        holder: String,
+    },
+}
+
+/// What to do about an I/O error, where that is known.
+fn hint(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        "; run as root"
+    } else {
+        ""
+    }
+}
+
+/// Where one instance's state and lock are.
+#[derive(Clone, Debug)]
+pub struct Store {
+    dir: PathBuf,
+    run_dir: PathBuf,
+    instance: String,
+}
+
+/// The state file's header, read before the rest is believed.
+#[derive(Deserialize)]
+struct Header {
+    version: u32,
+}
+
+/// The state file.
+#[derive(Serialize, Deserialize)]
+struct Document<S> {
+    version: u32,
+    #[serde(flatten)]
+    state: S,
+}
+
+/// Holds the lock of an instance until dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: Flock<File>,
+}
+
+impl Store {
+    /// The store of `instance` under the usual directories, or those that `NETBRIDGE_STATE_DIR`
+    /// and `NETBRIDGE_RUN_DIR` name.
+    pub fn new(instance: &str) -> Self {
+        let dir =
+            |variable, usual: &str| std::env::var_os(variable).map_or_else(|| PathBuf::from(usual), PathBuf::from);
+        Self::under(
+            &dir("NETBRIDGE_STATE_DIR", STATE_DIR),
+            &dir("NETBRIDGE_RUN_DIR", RUN_DIR),
+            instance,
+        )
+    }
+
+    /// The store of `instance` under the given directories.
+    pub fn under(state_dir: &Path, run_dir: &Path, instance: &str) -> Self {
+        Self {
+            dir: state_dir.join(instance),
+            run_dir: run_dir.to_owned(),
+            instance: instance.to_owned(),
+        }
+    }
+
+    /// The state file.
+    pub fn path(&self) -> PathBuf {
+        self.dir.join("state.json")
+    }
+
+    /// Takes the lock, waiting up to ten seconds for a call that holds it.
+    pub async fn lock(&self) -> Result<Lock, StoreError> {
+        make_dir(&self.run_dir, 0o755)?;
+        let path = self.run_dir.join(format!("{}.lock", self.instance));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(&path).map_err(failed("open", &path))?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(mut lock) => {
+                    note_holder(&mut lock).map_err(failed("write", &path))?;
+                    return Ok(Lock { _file: lock });
+                }
+                Err((mut held, Errno::EWOULDBLOCK)) if Instant::now() >= deadline => {
+                    let holder = read_holder(&mut held).unwrap_or_else(|_| "another process".to_owned());
+                    return Err(StoreError::Locked { path, holder });
+                }
+                Err((held, Errno::EWOULDBLOCK | Errno::EINTR)) => file = held,
+                Err((_, errno)) => return Err(failed("lock", &path)(errno.into())),
+            }
+            sleep(RETRY).await;
+        }
+    }
+
+    /// Reads the state; an instance that has none is empty.
+    pub fn load(&self) -> Result<State, StoreError> {
+        let path = self.path();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
+            Err(error) => return Err(failed("read", &path)(error)),
+        };
+        let parsed = serde_json::from_str::<Header>(&text).and_then(|header| {
+            if header.version == VERSION {
+                serde_json::from_str::<Document<State>>(&text).map(|document| Ok(document.state))
+            } else {
+                Ok(Err(header.version))
+            }
+        });
+        match parsed {
+            Ok(Ok(state)) => Ok(state),
+            Ok(Err(found)) => Err(StoreError::Version { path, found }),
+            Err(source) => Err(StoreError::Corrupt { path, source }),
+        }
+    }
+
+    /// Replaces the state; an empty one is removed, and its directory with it.
+    pub fn save(&self, state: &State) -> Result<(), StoreError> {
+        if state.is_empty() {
+            return self.remove();
+        }
+        make_dir(&self.dir, 0o700)?;
+        let path = self.path();
+        let draft = self.dir.join("state.json.new");
+        let document = Document {
+            version: VERSION,
+            state,
+        };
+        let write = || -> io::Result<()> {
+            let mut options = OpenOptions::new();
+            let mut file = options
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&draft)?;
+            serde_json::to_writer_pretty(&mut file, &document)?;
+            file.write_all(b"\n")?;
+            file.sync_all()?;
+            fs::rename(&draft, &path)?;
+            File::open(&self.dir)?.sync_all()
+        };
+        write().map_err(failed("write", &path))
+    }
+
+    fn remove(&self) -> Result<(), StoreError> {
+        let absent_is_ok = |result: io::Result<()>| match result {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        };
+        let path = self.path();
+        absent_is_ok(fs::remove_file(&path)).map_err(failed("remove", &path))?;
+        absent_is_ok(fs::remove_file(self.dir.join("state.json.new"))).map_err(failed("remove", &path))?;
+        absent_is_ok(fs::remove_dir(&self.dir)).map_err(failed("remove", &self.dir))
+    }
+}
+
+fn failed(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    move |source| StoreError::Io {
+        op,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(failed("create directory", path))
+}
+
+/// Writes who holds the lock into its file.
+fn note_holder(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    let command = std::env::args().take(4).collect::<Vec<_>>().join(" ");
+    writeln!(file, "process {} ({command})", std::process::id())
+}
+
+fn read_holder(file: &mut File) -> io::Result<String> {
+    let mut text = String::new();
+    file.rewind()?;
+    file.take(200).read_to_string(&mut text)?;
+    let holder = text.trim();
+    if holder.is_empty() {
+        Err(io::ErrorKind::InvalidData.into())
+    } else {
+        Ok(holder.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::state::Network;
+
+    fn sample() -> State {
+        State {
+            networks: vec![Network {
+                name: "web".parse().unwrap(),
+                id: 1,
+                subnet: "10.88.0.0/24".parse().unwrap(),
+                gateway: "10.88.0.1".parse().unwrap(),
+                bridge: "nb-web".to_owned(),
+                ifindex: 7,
+                mac: crate::model::MacAddr([2, 0, 0, 0, 0, 1]),
+                mtu: 1500,
+                uplink: None,
+                internal: false,
+                masquerade: true,
+            }],
+            ..State::default()
+        }
+    }
+
+    #[test]
+    fn round_trips_privately_and_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::under(root.path(), root.path(), "default");
+        assert_eq!(store.load().unwrap(), State::default());
+        store.save(&sample()).unwrap();
+        assert_eq!(store.load().unwrap(), sample());
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&store.dir), mode(&store.path())), (0o700, 0o600));
+        store.save(&State::default()).unwrap();
+        assert!(!store.dir.exists());
+        store.save(&State::default()).unwrap();
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::under(root.path(), root.path(), "default");
+        store.save(&sample()).unwrap();
+        for damaged in ["", "{", "[]", "{\"version\":1}", "{\"version\":1,\"networks\":3}"] {
+            fs::write(store.path(), damaged).unwrap();
+            let error = store.load().unwrap_err();
+            assert!(matches!(error, StoreError::Corrupt { .. }), "{damaged}: {error}");
+            assert!(error.to_string().contains("state.json"), "{error}");
+        }
+    }
+
+    #[test]
+    fn another_version_is_refused_whatever_it_holds() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::under(root.path(), root.path(), "default");
+        store.save(&sample()).unwrap();
+        fs::write(store.path(), "{\"version\":99,\"networks\":\"?\"}").unwrap();
+        assert!(matches!(store.load(), Err(StoreError::Version { found: 99, .. })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_lock_is_exclusive_and_says_who_holds_it() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::under(root.path(), root.path(), "default");
+        let held = store.lock().await.unwrap();
+        let error = store.lock().await.unwrap_err();
+        assert!(
+            error.to_string().contains(&format!("process {}", std::process::id())),
+            "{error}"
+        );
+        drop(held);
+        store.lock().await.unwrap();
+    }
+}

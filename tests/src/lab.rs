@@ -1,0 +1,210 @@
+//! A lab for the length of a test: brought up by the library, taken down when dropped, and shown when the test fails.
+
+use std::fmt::Write as _;
+use std::future::Future;
+use std::path::Path;
+use std::thread;
+
+use anyhow::{Context as _, Result, anyhow};
+use netbridge::datapath::{AttachMode, Datapath, Pins};
+use netbridge::lab::{self, Record, Topology};
+use netbridge::netns::{Netns, NetnsSpec};
+use netbridge::ops::Options;
+use netbridge::state::{Endpoint, State, Uplink};
+use netbridge::store::Store;
+use netbridge_common::abi::{Reason, Traffic};
+
+use crate::frame::Station;
+use crate::sandbox::Sandbox;
+use crate::wire::Wire;
+
+/// A lab that is up. It lives in the sandbox of the thread that made it.
+pub struct Lab<'a> {
+    sandbox: &'a Sandbox,
+    record: Option<Record>,
+    options: Options,
+}
+
+impl<'a> Lab<'a> {
+    /// Brings up a topology given as text, with the text of its filter if it names one.
+    pub fn up(sandbox: &'a Sandbox, topology: &str, filter: Option<&str>) -> Result<Self> {
+        Self::up_with(sandbox, topology, filter, AttachMode::Auto)
+    }
+
+    /// The same, with programs attached in a certain way.
+    pub fn up_with(
+        sandbox: &'a Sandbox,
+        topology: &str,
+        filter: Option<&str>,
+        attach_mode: AttachMode,
+    ) -> Result<Self> {
+        let topology = Topology::parse("lab.toml", topology, "lab", false, |name| {
+            filter
+                .map(str::to_owned)
+                .ok_or_else(|| std::io::Error::other(format!("no text of {name} is given")))
+        })?;
+        Self::bring_up(sandbox, &topology, attach_mode)
+    }
+
+    /// Brings up a topology file.
+    pub fn up_file(sandbox: &'a Sandbox, path: &Path) -> Result<Self> {
+        Self::bring_up(sandbox, &Topology::read(path, None)?, AttachMode::Auto)
+    }
+
+    fn bring_up(sandbox: &'a Sandbox, topology: &Topology, attach_mode: AttachMode) -> Result<Self> {
+        let options = Options {
+            bpffs: sandbox.bpffs().to_owned(),
+            attach_mode,
+            ..Options::default()
+        };
+        let up = block_on(lab::up(&options, topology))??;
+        Ok(Self {
+            sandbox,
+            record: Some(up.record),
+            options,
+        })
+    }
+
+    /// The namespace of a node, of `host` or of `outside`.
+    pub fn node(&self, name: &str) -> Result<Netns> {
+        let record = self.record()?;
+        Ok(Netns::open(&NetnsSpec::Name(format!("{}-{name}", record.name)))?)
+    }
+
+    /// The instance in the host namespace.
+    pub fn pins(&self) -> Result<Pins> {
+        let instance = self
+            .record()?
+            .instance
+            .as_deref()
+            .context("the lab has no network, so no instance")?;
+        Ok(Pins::new(self.sandbox.bpffs(), instance))
+    }
+
+    /// Its programs and maps.
+    pub fn datapath(&self) -> Result<Datapath> {
+        Ok(Datapath::open(&self.pins()?)?)
+    }
+
+    /// What its controller remembers.
+    pub fn state(&self) -> Result<State> {
+        Ok(Store::new(self.pins()?.instance()).load()?)
+    }
+
+    /// An endpoint by its name.
+    pub fn endpoint(&self, name: &str) -> Result<Endpoint> {
+        self.state()?
+            .endpoint(name)
+            .cloned()
+            .with_context(|| format!("no endpoint {name}"))
+    }
+
+    /// An endpoint as one end of a frame.
+    pub fn station(&self, endpoint: &str) -> Result<Station> {
+        let endpoint = self.endpoint(endpoint)?;
+        let ip = endpoint
+            .address()
+            .with_context(|| format!("endpoint {} has no address", endpoint.name))?;
+        Ok(Station {
+            mac: endpoint.mac.0,
+            ip,
+        })
+    }
+
+    /// A packet socket on an endpoint's interface inside `node`.
+    pub fn wire(&self, node: &str, endpoint: &str) -> Result<Wire> {
+        Wire::open(&self.node(node)?, &self.endpoint(endpoint)?.ifname)
+    }
+
+    /// The uplink.
+    pub fn uplink(&self) -> Result<Uplink> {
+        self.state()?
+            .uplinks
+            .into_iter()
+            .next()
+            .context("the lab has no uplink")
+    }
+
+    /// What an endpoint sent and received, as the datapath counts it.
+    pub fn traffic(&self, endpoint: &str) -> Result<Traffic> {
+        Ok(self.datapath()?.tables().traffic(self.endpoint(endpoint)?.slot)?)
+    }
+
+    /// Packets dropped for a reason so far.
+    pub fn drops(&self, reason: Reason) -> Result<u64> {
+        let drops = self.datapath()?.tables().drops()?;
+        Ok(drops
+            .into_iter()
+            .find(|(counted, _)| *counted == reason)
+            .map_or(0, |(_, packets)| packets))
+    }
+
+    /// Takes the lab down, and tells what could not be removed.
+    pub fn down(mut self) -> Result<()> {
+        self.tear_down()
+    }
+
+    fn tear_down(&mut self) -> Result<()> {
+        let Some(record) = self.record.take() else {
+            return Ok(());
+        };
+        block_on(lab::down(&self.options, Some(record.name.as_str())))??;
+        Ok(())
+    }
+
+    fn record(&self) -> Result<&Record> {
+        self.record.as_ref().context("the lab is down")
+    }
+
+    /// The datapath's state as text: what one wants to see when a test fails.
+    pub fn report(&self) -> Result<String> {
+        let (state, datapath) = (self.state()?, self.datapath()?);
+        let tables = datapath.tables();
+        let mut text = String::from("--- the datapath's state ---\n");
+        for endpoint in &state.endpoints {
+            writeln!(
+                text,
+                "{:<12} {:?} {:?}",
+                endpoint.name,
+                endpoint.addresses,
+                tables.traffic(endpoint.slot)?
+            )?;
+        }
+        for uplink in &state.uplinks {
+            writeln!(text, "{:<12} {:?}", uplink.name, tables.traffic(uplink.slot)?)?;
+        }
+        for (reason, packets) in tables.drops()?.into_iter().filter(|(_, packets)| *packets > 0) {
+            writeln!(text, "drop {:<20} {packets}", reason.name())?;
+        }
+        for (key, flow) in tables.flows()? {
+            writeln!(text, "{key:?} -> {flow:?}")?;
+        }
+        for (key, station) in tables.stations()? {
+            writeln!(text, "{key:?} -> {station:?}")?;
+        }
+        Ok(text)
+    }
+}
+
+impl Drop for Lab<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            match self.report() {
+                Ok(report) => eprintln!("{report}"),
+                Err(error) => eprintln!("the datapath's state cannot be shown: {error:#}"),
+            }
+        }
+        if let Err(error) = self.tear_down() {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+/// Waits for an operation on a runtime of its own.
+pub fn block_on<F: Future>(operation: F) -> Result<F::Output> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| anyhow!("cannot start a runtime: {error}"))?;
+    Ok(runtime.block_on(operation))
+}
