@@ -16,11 +16,10 @@ use netbridge_common::abi::{
 };
 use netbridge_common::datapath::conntrack::is_expired;
 use netbridge_common::datapath::env::{Env, Hop, HopKind, Inserted};
-use netbridge_common::wire::ethernet;
 
 use crate::maps::{
-    ADDRESSES, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FLOWS, Ip, LINKS, NETWORKS, POLICY, PUBLISHED, RULES, SUBNETS,
-    TRAFFIC,
+    ADDRESSES, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FLOWS, Ip, LINKS, NETWORKS, POLICY, PUBLISHED, RECLAIMED, RULES,
+    SUBNETS, TRAFFIC,
 };
 
 /// `errno` of an insertion that must not replace.
@@ -79,11 +78,8 @@ impl Env for Skb<'_> {
     }
 
     #[inline(always)]
-    fn fits(&self, mtu: u32) -> bool {
-        // The kernel cuts a GSO frame to the size its sender chose; that size is the sender's MTU,
-        // which the uplink's bounds. `gso_size` is payload: 120 bytes cover the largest headers.
-        let (len, gso) = self.field(|skb| (skb.len, skb.gso_size));
-        len.wrapping_sub(u32::from(ethernet::LEN)) <= mtu || (gso != 0 && gso.wrapping_add(40) <= mtu)
+    fn gso_size(&self) -> u32 {
+        self.field(|skb| skb.gso_size)
     }
 
     #[inline(always)]
@@ -177,6 +173,53 @@ impl Env for Skb<'_> {
     #[inline(always)]
     fn flow_remove(&self, key: &FlowKey<Ip>) {
         let _gone = FLOWS.remove(key);
+    }
+
+    fn reclaim(&self, config: &Config, now: u32) -> bool {
+        /// What the callback needs to judge an entry.
+        struct Walk<'a> {
+            config: &'a Config,
+            now: u32,
+        }
+
+        /// What `bpf_for_each_map_elem` calls: 0 to go on. An entry that expired is never renewed, only
+        /// replaced; replaced at this very moment, the new half goes, its other half with the next
+        /// packet that misses it, and the flow is opened again.
+        unsafe extern "C" fn visit(
+            _map: *mut c_void,
+            key: *const FlowKey<Ip>,
+            flow: *const FlowV4,
+            walk: *const Walk<'_>,
+        ) -> i64 {
+            // SAFETY: the kernel passes a key, its value and the context given below.
+            let (key, flow, walk) = unsafe { (&*key, &*flow, &*walk) };
+            if is_expired(walk.config, key.proto, &flow.head, walk.now) {
+                let _gone = FLOWS.remove(key);
+            }
+            0
+        }
+
+        let Some(last) = RECLAIMED.get_ptr_mut(0) else {
+            return false;
+        };
+        // SAFETY: four aligned bytes; CPUs that come here at the same time all walk, which is only slow.
+        unsafe {
+            if now.wrapping_sub(*last) < config.refresh {
+                return false;
+            }
+            *last = now;
+        }
+        let mut walk = Walk { config, now };
+        // SAFETY: the callback has the signature the helper calls, and `walk` outlives the call.
+        unsafe {
+            helper::bpf_for_each_map_elem(
+                (&raw const FLOWS).cast_mut().cast(),
+                visit as *mut c_void,
+                (&raw mut walk).cast(),
+                0,
+            );
+        }
+        true
     }
 
     #[inline(always)]

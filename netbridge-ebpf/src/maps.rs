@@ -72,6 +72,10 @@ pub(crate) static EVENTS: RingBuf<DropEvent, { EVENT_BYTES as usize }> = RingBuf
 #[btf_map]
 pub(crate) static EVENT_RATE: PerCpuArray<EventBudget, 1> = PerCpuArray::new();
 
+/// Tick of the last walk over a full flow table. Written by whoever walks.
+#[btf_map]
+pub(crate) static RECLAIMED: Array<u32, 1> = Array::new();
+
 /// The packet in work. TC programs run with bottom halves off, so one CPU works on one packet.
 #[btf_map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch<V4>, 1> = PerCpuArray::new();

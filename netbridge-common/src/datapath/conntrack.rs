@@ -169,15 +169,23 @@ pub fn create<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &Work<E::F>) -> 
     }
 }
 
-/// Inserts a half; an expired one in its place counts as absent.
+/// Inserts a half. An expired one in its place counts as absent, and a table full of expired ones as
+/// one with room: memory is reclaimed when it is needed, and needs no daemon.
 #[inline(always)]
 fn insert<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>) -> Inserted {
     let first = cx.env.flow_insert(key, flow);
-    if first as u8 != Inserted::Exists as u8 || !cx.env.flow_expired(cx.config, key, cx.arrival.now) {
-        return first;
-    }
-    cx.env.flow_remove(key);
-    cx.env.flow_insert(key, flow)
+    let retry = match first {
+        Inserted::Yes => false,
+        Inserted::Exists => {
+            let expired = cx.env.flow_expired(cx.config, key, cx.arrival.now);
+            if expired {
+                cx.env.flow_remove(key);
+            }
+            expired
+        }
+        Inserted::Full => cx.env.reclaim(cx.config, cx.arrival.now),
+    };
+    if retry { cx.env.flow_insert(key, flow) } else { first }
 }
 
 /// Removes both halves.
@@ -314,7 +322,7 @@ pub fn follow<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
             verdict.refuse(Reason::TtlExpired)
         };
     }
-    if routed && head.mtu != 0 && !cx.env.fits(u32::from(head.mtu)) {
+    if routed && head.mtu != 0 && !cx.packet.fits(cx.env, u32::from(head.mtu)) {
         return Action::Pass;
     }
     let action = verdict.follow(head, cx.packet, routed);

@@ -83,8 +83,8 @@ pub trait Env {
     fn frame_len(&self) -> u32;
     /// True if the frame carries an 802.1Q tag, which the kernel keeps beside the bytes.
     fn tagged(&self) -> bool;
-    /// True if every IP packet that the frame stands for fits `mtu`: a GSO frame is cut up later.
-    fn fits(&self, mtu: u32) -> bool;
+    /// Payload bytes of each packet that a GSO frame will be cut into, 0 for a plain frame.
+    fn gso_size(&self) -> u32;
     /// The interface whose program runs.
     fn ifindex(&self) -> u32;
     /// The interface the frame came in by, 0 if the host made it.
@@ -116,6 +116,8 @@ pub trait Env {
     fn flow_update(&self, key: &FlowKeyOf<Self>, flow: &FlowOf<Self>);
     /// Removes half a flow.
     fn flow_remove(&self, key: &FlowKeyOf<Self>);
+    /// Removes every expired half, at most once per `config.refresh` ticks; false if it is not time.
+    fn reclaim(&self, config: &Config, now: u32) -> bool;
     /// Where a published port leads.
     fn published(&self, key: &PortKey<AddrOf<Self>>) -> Option<&<Self::F as Family>::Published>;
     /// The head of a filter bank.

@@ -124,8 +124,9 @@ where
     carry(cx, &quoted, work)
 }
 
-/// An error from the outside; [`Action::Pass`] if it is about none of our flows.
-#[inline(always)]
+/// An error from the outside; [`Action::Pass`] if it is about none of our flows. A function of its own
+/// in the object: its stack is not the fast path's.
+#[inline(never)]
 pub fn incoming_error<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action
 where
     AddrOf<E>: Quote,

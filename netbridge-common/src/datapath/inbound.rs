@@ -26,21 +26,23 @@ where
             conntrack::remove(cx.env, &key, &work.half);
         }
     }
-    first_packet(cx, head, addrs, work)
-}
-
-/// A packet without a flow. A function of its own in the object: its stack is not the fast path's.
-#[inline(never)]
-fn first_packet<E: Env>(cx: &Cx<'_, E>, head: &LinkHead, addrs: &LinkAddrs<AddrOf<E>>, work: &mut Work<E::F>) -> Action
-where
-    AddrOf<E>: Quote,
-{
     if cx.packet.is_icmp_error() {
         let action = icmp::incoming_error(cx, work);
         if action as u8 != Action::Pass as u8 {
             return action;
         }
     }
+    first_packet(cx, head, addrs, work)
+}
+
+/// A packet without a flow. A function of its own in the object: its stack is not the fast path's.
+#[inline(never)]
+fn first_packet<E: Env>(
+    cx: &Cx<'_, E>,
+    head: &LinkHead,
+    addrs: &LinkAddrs<AddrOf<E>>,
+    work: &mut Work<E::F>,
+) -> Action {
     // Mid-stream segments open nothing from the outside.
     let opens = cx.packet.proto == proto::UDP || conntrack::is_opening(cx.packet);
     if opens

@@ -50,6 +50,8 @@ pub struct Packet<A> {
     pub ip_sum: [u8; 2],
     /// Offset of the layer-4 header.
     pub l4: u16,
+    /// Length of a TCP or UDP header, bytes; 0 for other protocols.
+    pub l4_len: u16,
     /// `EtherType`.
     pub ethertype: [u8; 2],
     /// Source port; an echo request's identifier.
@@ -77,6 +79,7 @@ impl<A: Addr> Packet<A> {
         ttl: 0,
         ip_sum: [0; 2],
         l4: 0,
+        l4_len: 0,
         ethertype: [0; 2],
         sport: [0; 2],
         dport: [0; 2],
@@ -110,6 +113,18 @@ impl<A: Addr> Packet<A> {
     /// True if the source and destination ports mean something.
     pub fn has_ports(&self) -> bool {
         (self.proto == proto::TCP || self.proto == proto::UDP) && self.fragment as u8 != Fragment::Later as u8
+    }
+
+    /// True if every IP packet that the frame stands for fits `mtu`: a GSO frame is cut up later.
+    pub fn fits<E: Env>(&self, env: &E, mtu: u32) -> bool {
+        let gso = env.gso_size();
+        let headers = self.l4.wrapping_add(self.l4_len).wrapping_sub(ethernet::LEN);
+        let longest = if gso == 0 {
+            env.frame_len().wrapping_sub(u32::from(ethernet::LEN))
+        } else {
+            gso.wrapping_add(u32::from(headers))
+        };
+        longest <= mtu
     }
 
     /// The packet's key in the flow table.
@@ -221,7 +236,8 @@ fn parse_l4<E: Env, A: Addr>(env: &E, packet: &mut Packet<A>, payload: u16) -> b
             packet.sport = [a, b];
             packet.dport = [c, d];
             packet.tcp = flags;
-            payload >= tcp::MIN_LEN && offset >> 4 >= 5
+            packet.l4_len = u16::from(offset >> 4) << 2;
+            packet.l4_len >= tcp::MIN_LEN && payload >= packet.l4_len
         }
         proto::UDP => {
             let Some([a, b, c, d, ..]) = env.load::<8>(packet.l4) else {
@@ -229,6 +245,7 @@ fn parse_l4<E: Env, A: Addr>(env: &E, packet: &mut Packet<A>, payload: u16) -> b
             };
             packet.sport = [a, b];
             packet.dport = [c, d];
+            packet.l4_len = udp::LEN;
             payload >= udp::LEN
         }
         proto::ICMP => {

@@ -163,7 +163,9 @@ where
         );
     };
     arrival.zone = link.head().net;
+    // What the host itself sends came in by no interface.
     let foreign = packet.kind as u8 == Kind::Ip as u8
+        && env.ingress_ifindex() != 0
         && match env.subnet(packet.src) {
             Some(SUBNET_LOCAL) => false,
             Some(net) => net != u32::from(link.head().net),

@@ -123,7 +123,7 @@ where
 #[inline(never)]
 fn way_out<E: Env>(cx: &Cx<'_, E>, head: &NetworkHead, work: &mut Work<E::F>) -> Option<Action> {
     let slow = cx.arrival.hook as u8 == Hook::ToUplink as u8;
-    if !slow && (cx.packet.ttl <= 1 || !cx.env.fits(head.mtu)) {
+    if !slow && (cx.packet.ttl <= 1 || !cx.packet.fits(cx.env, head.mtu)) {
         return Some(Action::Pass);
     }
     let forward = work.half.head_mut();
