@@ -13,6 +13,7 @@ mod killed;
 mod lifecycle;
 mod netlink;
 mod policy;
+mod proof;
 mod refused;
 mod trunk;
 
