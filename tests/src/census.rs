@@ -12,6 +12,7 @@ use aya::programs::{ProgramInfo, loaded_programs};
 use netbridge::datapath::HOOKS;
 use netbridge::netlink::in_namespace;
 use netbridge::netns::Netns;
+use netbridge_common::abi::Hook;
 use serde::{Deserialize, Serialize};
 
 use crate::sandbox::Sandbox;
@@ -122,7 +123,7 @@ pub struct Machine {
 impl Machine {
     /// Counts now.
     pub fn take() -> Result<Self> {
-        let names: Vec<&str> = HOOKS.into_iter().map(|hook| hook.name()).chain(["ticks"]).collect();
+        let names: Vec<&str> = HOOKS.into_iter().map(Hook::name).chain(["ticks"]).collect();
         let mut machine = Self {
             namespaces: tree(Path::new("/run/netns"))?,
             pins: tree(Path::new("/sys/fs/bpf/netbridge"))?,
@@ -144,6 +145,7 @@ impl Machine {
     }
 
     /// What is here and was not there `before`.
+    #[must_use]
     pub fn since(mut self, before: &Self) -> Self {
         self.namespaces.retain(|name| !before.namespaces.contains(name));
         self.pins.retain(|pin| !before.pins.contains(pin));
