@@ -8,10 +8,22 @@
 //! * [`datapath`]: the decisions: parse, guard, bridge, filter, conntrack, NAT
 #![cfg_attr(not(any(test, feature = "host")), no_std)]
 #![forbid(unsafe_code)]
-#![warn(clippy::indexing_slicing, clippy::unreachable, clippy::integer_division_remainder_used)]
+#![expect(
+    clippy::inline_always,
+    reason = "in the object a function is inlined, or has a stack frame of its own for a reason it states"
+)]
+#![expect(
+    clippy::many_single_char_names,
+    reason = "bytes of a header are destructured by position: an index would be a panic path"
+)]
+#![warn(
+    clippy::indexing_slicing,
+    clippy::unreachable,
+    clippy::integer_division_remainder_used
+)]
 
 pub mod abi;
 pub mod datapath;
-pub mod wire;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
+pub mod wire;

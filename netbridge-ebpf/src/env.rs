@@ -30,14 +30,14 @@ const EEXIST: i32 = -17;
 const AF_INET: u8 = 2;
 
 /// One frame in the kernel.
-pub struct Skb<'a> {
+pub(crate) struct Skb<'a> {
     /// The context of the running program.
-    pub ctx: &'a TcContext,
+    pub(crate) ctx: &'a TcContext,
 }
 
 impl Skb<'_> {
     /// The context as the kernel's helpers take it.
-    pub fn raw(&self) -> *mut __sk_buff {
+    pub(crate) fn raw(&self) -> *mut __sk_buff {
         self.ctx.skb.skb
     }
 
@@ -205,15 +205,26 @@ impl Env for Skb<'_> {
         params.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(dst);
         // SAFETY: the helper gets the context and a struct of the size it is told.
         let answer = unsafe {
-            helper::bpf_fib_lookup(self.raw().cast(), &raw mut params, size_of::<bpf_fib_lookup>() as i32, 0)
+            helper::bpf_fib_lookup(
+                self.raw().cast(),
+                &raw mut params,
+                size_of::<bpf_fib_lookup>() as i32,
+                0,
+            )
         };
         let kind = match u32::try_from(answer) {
             Ok(BPF_FIB_LKUP_RET_SUCCESS) => HopKind::Resolved,
             Ok(BPF_FIB_LKUP_RET_NO_NEIGH | BPF_FIB_LKUP_RET_FWD_DISABLED) => HopKind::Unresolved,
             _ => HopKind::Stack,
         };
-        let says_where = answer == i64::from(BPF_FIB_LKUP_RET_SUCCESS) || answer == i64::from(BPF_FIB_LKUP_RET_NO_NEIGH);
-        Hop { kind, ifindex: if says_where { params.ifindex } else { 0 }, dmac: params.dmac, smac: params.smac }
+        let says_where =
+            answer == i64::from(BPF_FIB_LKUP_RET_SUCCESS) || answer == i64::from(BPF_FIB_LKUP_RET_NO_NEIGH);
+        Hop {
+            kind,
+            ifindex: if says_where { params.ifindex } else { 0 },
+            dmac: params.dmac,
+            smac: params.smac,
+        }
     }
 
     #[inline(always)]
@@ -267,7 +278,9 @@ impl Env for Skb<'_> {
     #[inline(always)]
     fn may_report(&self, tick: u32, limit: u32) -> bool {
         // SAFETY: this CPU's own element.
-        EVENT_RATE.get_ptr_mut(0).is_some_and(|budget| unsafe { (*budget).take(tick, limit) })
+        EVENT_RATE
+            .get_ptr_mut(0)
+            .is_some_and(|budget| unsafe { (*budget).take(tick, limit) })
     }
 
     #[inline(always)]
@@ -275,4 +288,3 @@ impl Env for Skb<'_> {
         let _full = EVENTS.output(event, 0);
     }
 }
-

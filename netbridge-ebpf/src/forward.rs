@@ -13,7 +13,7 @@ use crate::maps::{Ip, SCRATCH};
 impl Skb<'_> {
     /// Lets the core decide and carries out what it says.
     #[inline(always)]
-    pub fn run(&self, hook: Hook) -> i32 {
+    pub(crate) fn run(&self, hook: Hook) -> i32 {
         let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
             return TC_ACT_SHOT;
         };
@@ -30,7 +30,10 @@ impl Skb<'_> {
     /// still run, and the kernel after them.
     #[inline(always)]
     fn carry_out(&self, verdict: &Verdict<Ip>) -> i32 {
-        debug!(self.ctx, "action {} reason {} ifindex {}", verdict.action as u8, verdict.reason as u8, verdict.ifindex);
+        debug!(
+            self.ctx,
+            "action {} reason {} ifindex {}", verdict.action as u8, verdict.reason as u8, verdict.ifindex
+        );
         if verdict.action as u8 == Action::Drop as u8 {
             return TC_ACT_SHOT;
         }

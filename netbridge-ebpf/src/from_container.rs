@@ -8,6 +8,6 @@ use crate::env::Skb;
 
 /// Left a container: ingress of its veth's host end.
 #[classifier]
-pub fn from_container(ctx: TcContext) -> i32 {
+fn from_container(ctx: TcContext) -> i32 {
     Skb { ctx: &ctx }.run(Hook::FromContainer)
 }

@@ -8,6 +8,6 @@ use crate::env::Skb;
 
 /// Came from the outside: ingress of an uplink.
 #[classifier]
-pub fn from_uplink(ctx: TcContext) -> i32 {
+fn from_uplink(ctx: TcContext) -> i32 {
     Skb { ctx: &ctx }.run(Hook::FromUplink)
 }

@@ -3,6 +3,20 @@
 //! decided here.
 #![no_std]
 #![no_main]
+#![expect(clippy::inline_always, reason = "as in the core: a frame on the stack has a reason")]
+#![expect(
+    clippy::many_single_char_names,
+    reason = "as in the core: bytes are destructured by position"
+)]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "`#[classifier]` calls its function with the context by value"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "the kernel's helpers take and return C's int and long, whose values are small"
+)]
 
 mod env;
 mod forward;

@@ -13,65 +13,65 @@ use netbridge_common::datapath::env::EventBudget;
 use netbridge_common::datapath::pipeline::Scratch;
 
 /// An IPv4 address.
-pub type Ip = [u8; 4];
+pub(crate) type Ip = [u8; 4];
 
 /// Written by the controller.
 #[btf_map]
-pub static CONFIG: Array<Config, 1> = Array::new();
+pub(crate) static CONFIG: Array<Config, 1> = Array::new();
 
 /// By ifindex. Written by the controller.
 #[btf_map]
-pub static LINKS: HashMap<u32, LinkV4, { SLOTS as usize }> = HashMap::new();
+pub(crate) static LINKS: HashMap<u32, LinkV4, { SLOTS as usize }> = HashMap::new();
 
 /// By network id. Written by the controller.
 #[btf_map]
-pub static NETWORKS: Array<NetworkV4, { MAX_NETWORKS as usize }> = Array::new();
+pub(crate) static NETWORKS: Array<NetworkV4, { MAX_NETWORKS as usize }> = Array::new();
 
 /// Whose address. Written by the controller.
 #[btf_map]
-pub static SUBNETS: LpmTrie<Ip, u32, 1024> = LpmTrie::new();
+pub(crate) static SUBNETS: LpmTrie<Ip, u32, 1024> = LpmTrie::new();
 
 /// Endpoints by address. Written by the controller.
 #[btf_map]
-pub static ADDRESSES: HashMap<AddrKey<Ip>, Station, 8192> = HashMap::new();
+pub(crate) static ADDRESSES: HashMap<AddrKey<Ip>, Station, 8192> = HashMap::new();
 
 /// Stations by MAC. Static entries written by the controller, learned ones by `from_container`; the
 /// controller deletes both.
 #[btf_map]
-pub static FDB: HashMap<MacKey, Station, 16384> = HashMap::new();
+pub(crate) static FDB: HashMap<MacKey, Station, 16384> = HashMap::new();
 
 /// Flow halves. Written by every program, never evicted; the controller deletes.
 #[btf_map]
-pub static FLOWS: HashMap<FlowKey<Ip>, FlowV4, 262_144> = HashMap::new();
+pub(crate) static FLOWS: HashMap<FlowKey<Ip>, FlowV4, 262_144> = HashMap::new();
 
 /// Published ports. Written by the controller.
 #[btf_map]
-pub static PUBLISHED: HashMap<PortKey<Ip>, PublishedV4, 16384> = HashMap::new();
+pub(crate) static PUBLISHED: HashMap<PortKey<Ip>, PublishedV4, 16384> = HashMap::new();
 
 /// Filter banks. The controller writes the one not in force.
 #[btf_map]
-pub static POLICY: Array<Policy, { BANKS as usize }> = Array::new();
+pub(crate) static POLICY: Array<Policy, { BANKS as usize }> = Array::new();
 
 /// Filter rules of both banks. The controller writes those of the bank not in force.
 #[btf_map]
-pub static RULES: Array<RuleV4, { (BANKS * MAX_RULES) as usize }> = Array::new();
+pub(crate) static RULES: Array<RuleV4, { (BANKS * MAX_RULES) as usize }> = Array::new();
 
 /// Drops by reason. Counted by the programs, read by the controller.
 #[btf_map]
-pub static DROPS: PerCpuArray<u64, { REASON_SLOTS as usize }> = PerCpuArray::new();
+pub(crate) static DROPS: PerCpuArray<u64, { REASON_SLOTS as usize }> = PerCpuArray::new();
 
 /// Traffic by slot. Counted by the programs; the controller zeroes a slot before it gives it away.
 #[btf_map]
-pub static TRAFFIC: PerCpuArray<Traffic, { SLOTS as usize }> = PerCpuArray::new();
+pub(crate) static TRAFFIC: PerCpuArray<Traffic, { SLOTS as usize }> = PerCpuArray::new();
 
 /// Drop events, consumed by the controller; a full buffer loses events, never packets.
 #[btf_map]
-pub static EVENTS: RingBuf<DropEvent, { EVENT_BYTES as usize }> = RingBuf::new();
+pub(crate) static EVENTS: RingBuf<DropEvent, { EVENT_BYTES as usize }> = RingBuf::new();
 
 /// How many events this CPU has sent in the current tick.
 #[btf_map]
-pub static EVENT_RATE: PerCpuArray<EventBudget, 1> = PerCpuArray::new();
+pub(crate) static EVENT_RATE: PerCpuArray<EventBudget, 1> = PerCpuArray::new();
 
 /// The packet in work. TC programs run with bottom halves off, so one CPU works on one packet.
 #[btf_map]
-pub static SCRATCH: PerCpuArray<Scratch<V4>, 1> = PerCpuArray::new();
+pub(crate) static SCRATCH: PerCpuArray<Scratch<V4>, 1> = PerCpuArray::new();

@@ -42,7 +42,7 @@ impl Skb<'_> {
 
     /// Carries out every edit.
     #[inline(always)]
-    pub fn rewrite(&self, verdict: &Verdict<Ip>) {
+    pub(crate) fn rewrite(&self, verdict: &Verdict<Ip>) {
         if verdict.edits & edits::MACS != 0 {
             let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (verdict.dmac, verdict.smac);
             self.store(0, [a, b, c, d, e, f, g, h, i, j, k, l]);
@@ -66,7 +66,11 @@ impl Skb<'_> {
         self.store_ports(verdict.proto, verdict.l4, verdict.ports);
         let checksum = verdict.l4 + checksum_offset(verdict.proto);
         // A UDP checksum of zero means "none" and stays; one that becomes zero is written as 0xffff.
-        let mangled = if verdict.proto == proto::UDP { BPF_F_MARK_MANGLED_0 } else { 0 };
+        let mangled = if verdict.proto == proto::UDP {
+            BPF_F_MARK_MANGLED_0
+        } else {
+            0
+        };
         if verdict.pseudo_diff != 0 {
             self.mend(checksum, verdict.pseudo_diff, BPF_F_PSEUDO_HDR | mangled);
         }

@@ -6,7 +6,7 @@ use aya_ebpf::programs::TcContext;
 
 /// The low 32 bits of `jiffies64`.
 #[classifier]
-pub fn ticks(_ctx: TcContext) -> i32 {
+fn ticks(_ctx: TcContext) -> i32 {
     // SAFETY: no preconditions.
     unsafe { helper::bpf_jiffies64() as i32 }
 }

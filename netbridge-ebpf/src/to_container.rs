@@ -8,6 +8,6 @@ use crate::env::Skb;
 
 /// Handed to a container by the host's stack or the kernel bridge: egress of its veth's host end.
 #[classifier]
-pub fn to_container(ctx: TcContext) -> i32 {
+fn to_container(ctx: TcContext) -> i32 {
     Skb { ctx: &ctx }.run(Hook::ToContainer)
 }

@@ -8,6 +8,6 @@ use crate::env::Skb;
 
 /// Sent to the outside by the host's stack: egress of an uplink.
 #[classifier]
-pub fn to_uplink(ctx: TcContext) -> i32 {
+fn to_uplink(ctx: TcContext) -> i32 {
     Skb { ctx: &ctx }.run(Hook::ToUplink)
 }

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 
-use crate::{command, privilege};
+use crate::command;
+use crate::privilege::Root;
 
 const WHY: &str = "to install Debian packages";
 
@@ -33,7 +34,7 @@ pub(crate) fn offers(package: &str) -> Result<bool> {
 /// Installs packages, and never at the price of another one: what would have to be removed for them is left in peace.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
     update()?;
-    let mut apt = privilege::program("env", WHY)?;
+    let mut apt = Root::acquire(WHY)?.program("env");
     apt.args([
         "DEBIAN_FRONTEND=noninteractive",
         "apt-get",
@@ -56,7 +57,7 @@ fn update() -> Result<()> {
     if UPDATED.load(Ordering::Relaxed) {
         return Ok(());
     }
-    let mut apt = privilege::program("apt-get", WHY)?;
+    let mut apt = Root::acquire(WHY)?.program("apt-get");
     apt.args(["-o", "DPkg::Lock::Timeout=120", "-q", "update"]);
     command::step("fetching Debian's package lists", "apt-update", &mut apt)?;
     UPDATED.store(true, Ordering::Relaxed);

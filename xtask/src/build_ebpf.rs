@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
+use crate::choice::{self, Missing};
 use crate::command;
 use crate::linker::Linker;
-use crate::toolchain::{self, Missing, Toolchain};
+use crate::toolchain::Toolchain;
 
 const TRIPLE: &str = "bpfel-unknown-none";
 /// Between the flags in `CARGO_ENCODED_RUSTFLAGS`, so that a path may contain spaces.
@@ -16,7 +17,7 @@ const FLAG_SEPARATOR: &str = "\x1f";
 
 /// Builds the object, installing what that takes, and returns its path.
 pub(crate) fn build() -> Result<PathBuf> {
-    let (toolchain, linker) = toolchain::choose(Missing::Install)?;
+    let (toolchain, linker) = choice::choose(Missing::Install)?;
     eprintln!("eBPF compiler: {}", toolchain.describe());
     eprintln!("eBPF linker:   {}", linker.describe());
     let start = Instant::now();

@@ -13,6 +13,8 @@ use anyhow::{Context as _, Result, bail};
 
 /// How many lines of a failed program's log are repeated in the error.
 const LOG_TAIL: usize = 20;
+/// How many lines of what a failed program says first are repeated: further down there is a backtrace at best.
+const COMPLAINT_LINES: usize = 3;
 
 /// The directory of the workspace.
 pub(crate) fn workspace() -> &'static Path {
@@ -69,11 +71,9 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         .output()
         .with_context(|| format!("cannot run `{shown}`"))?;
     if !output.status.success() {
-        bail!(
-            "`{shown}` failed ({}): {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        let complaint: Vec<&str> = complaint.lines().take(COMPLAINT_LINES).collect();
+        bail!("`{shown}` failed ({}): {}", output.status, complaint.join("; "));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -5,7 +5,7 @@ use std::{env, fs};
 
 use anyhow::{Result, bail};
 
-use crate::toolchain::{self, Missing};
+use crate::choice::{self, Missing};
 use crate::{command, privilege};
 
 /// Oldest kernels with clsact programs as used here, and with tcx links, as major and minor version.
@@ -72,7 +72,7 @@ fn cargo() -> Finding {
 }
 
 fn ebpf() -> Vec<(&'static str, Finding)> {
-    match toolchain::choose(Missing::Report) {
+    match choice::choose(Missing::Report) {
         Ok((toolchain, linker)) => {
             vec![
                 ("BPF compiler", Good(toolchain.describe())),

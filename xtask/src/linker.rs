@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::toolchain::Missing;
+use crate::choice::Missing;
+use crate::toolchain::minor;
 use crate::{apt, command};
 
 /// Names the linker to take, by path.
@@ -28,50 +29,71 @@ pub(crate) struct Linker {
 }
 
 impl Linker {
+    /// The linker the user names, if any: one that does not even run is an error before anything is installed for it.
+    pub(crate) fn named() -> Result<Option<Self>> {
+        let Some(path) = env::var_os(VARIABLE) else {
+            return Ok(None);
+        };
+        let linker = Self::at(path.clone().into(), format!("{VARIABLE} names it"));
+        linker
+            .map(Some)
+            .with_context(|| format!("{VARIABLE}={} is of no use", path.display()))
+    }
+
     /// A linker that reads the bitcode of LLVM `llvm`: the one the user names, else the one on PATH, else one of our
     /// own in `target/tools`, which is installed if need be and allowed.
     pub(crate) fn choose(llvm: u32, missing: Missing) -> Result<Self> {
-        if let Some(path) = env::var_os(VARIABLE) {
-            let named = Self::at(path.clone().into(), format!("{VARIABLE} names it"), llvm);
-            return named.with_context(|| format!("{VARIABLE}={} is of no use", path.display()));
+        if let Some(named) = Self::named()? {
+            return named.reading(llvm);
         }
         let own = command::tools().join("bin/bpf-linker");
         let on_path = command::which("bpf-linker").map(|path| (path, "it is on PATH"));
         let ours = own.exists().then(|| (own.clone(), "installed here by an earlier run"));
-        let mut reasons = Vec::new();
+        let mut reasons = String::new();
         for (path, why) in on_path.into_iter().chain(ours) {
-            match Self::at(path, why.to_owned(), llvm) {
+            match Self::at(path, why.to_owned()).and_then(|linker| linker.reading(llvm)) {
                 Ok(linker) => return Ok(linker),
-                Err(reason) => reasons.push(format!("; {reason:#}")),
+                Err(reason) => reasons = format!("{reasons}; {reason:#}"),
             }
         }
-        let reasons = reasons.concat();
         if missing == Missing::Report {
             bail!("no bpf-linker for LLVM {llvm}{reasons}; `cargo xtask build-ebpf` installs one");
         }
         install(llvm).with_context(|| format!("no bpf-linker for LLVM {llvm}{reasons}"))?;
-        Self::at(own, "installed, as there was none for this compiler".to_owned(), llvm)
+        Self::at(own, "installed, as there was none for this compiler".to_owned())?.reading(llvm)
     }
 
-    /// The linker at `path`, or why it does not serve a compiler with LLVM `wanted`.
-    fn at(path: PathBuf, why: String, wanted: u32) -> Result<Self> {
+    /// The linker at `path`, or why it is none.
+    fn at(path: PathBuf, why: String) -> Result<Self> {
         let output = command::output(command::program(&path).arg("--version").env_remove("LD_LIBRARY_PATH"))?;
-        let version = output.split_whitespace().last().unwrap_or_default().to_owned();
+        let Some(version) = output.trim().strip_prefix("bpf-linker ").map(str::to_owned) else {
+            bail!("{} is not a bpf-linker", path.display());
+        };
         let libraries = command::output(command::program("ldd").arg(&path).env_remove("LD_LIBRARY_PATH"));
         let llvm = match llvm_among(&libraries.unwrap_or_default()) {
             Some(llvm) => (llvm, ""),
             None if minor(&version) >= FIRST_STATIC => (NEWEST_LLVM, ", as its release says"),
             None => bail!("{} {version} does not tell which LLVM it reads", path.display()),
         };
-        if llvm.0 < wanted {
-            bail!("{} {version} reads bitcode up to LLVM {}", path.display(), llvm.0);
-        }
         Ok(Self {
             path,
             version,
             llvm,
             why,
         })
+    }
+
+    /// This linker, provided that it reads the bitcode of LLVM `wanted`.
+    fn reading(self, wanted: u32) -> Result<Self> {
+        if self.llvm.0 < wanted {
+            bail!(
+                "{} {} reads bitcode up to LLVM {}, not {wanted}",
+                self.path.display(),
+                self.version,
+                self.llvm.0
+            );
+        }
+        Ok(self)
     }
 
     /// Where it is.
@@ -169,15 +191,6 @@ fn build(llvm: &Path, major: u32) -> Result<()> {
     cargo.env("LLVM_PREFIX", llvm).env("PATH", env::join_paths(search)?);
     eprintln!("building bpf-linker {VERSION} with LLVM {major} into target/tools (about a minute)");
     command::run(&mut cargo)
-}
-
-/// The minor version of a release such as `0.13.0`.
-fn minor(version: &str) -> u32 {
-    version
-        .split('.')
-        .nth(1)
-        .and_then(|minor| minor.parse().ok())
-        .unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `cargo xtask`: everything one does to this repository, one file per command.
 //!
 //! A fresh clone needs nothing but cargo: the commands that need the eBPF object find or install its compiler and linker
-//! themselves (see [`toolchain`] and [`linker`]) and say what they chose.
+//! themselves (see [`choice`]) and say what they chose.
 
 use std::process::ExitCode;
 
@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod apt;
 mod build_ebpf;
+mod choice;
 mod ci;
 mod command;
 mod doctor;

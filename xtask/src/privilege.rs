@@ -9,34 +9,48 @@ use anyhow::{Result, bail};
 
 use crate::command;
 
+/// The leave to run programs as root.
+pub(crate) struct Root {
+    /// What goes before such a program: nothing for root, else sudo.
+    prefix: &'static [&'static str],
+}
+
+impl Root {
+    /// Asks sudo unless this is root, and says so; `why` completes "root is needed …". To be called before any long
+    /// work, so that nobody comes back to a prompt.
+    pub(crate) fn acquire(why: &str) -> Result<Self> {
+        if is_root() {
+            return Ok(Self { prefix: &[] });
+        }
+        if command::which("sudo").is_none() {
+            bail!("root is needed {why}, and there is no sudo here: run this command as root");
+        }
+        eprintln!("root is needed {why}: asking sudo");
+        command::run(command::program("sudo").arg("-v"))?;
+        Ok(Self {
+            prefix: &["sudo", "-E"],
+        })
+    }
+
+    /// The words that go before a program to run it as root; none if this is root.
+    pub(crate) fn prefix(&self) -> &'static [&'static str] {
+        self.prefix
+    }
+
+    /// A program to be run as root.
+    pub(crate) fn program(&self, name: impl AsRef<OsStr>) -> Command {
+        match self.prefix {
+            [sudo, options @ ..] => {
+                let mut command = command::program(sudo);
+                command.args(options).arg(name);
+                command
+            }
+            [] => command::program(name),
+        }
+    }
+}
+
 /// Whether this process acts as root: /proc/self belongs to its effective user.
 pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
-}
-
-/// The words to put before a program that needs root: none for root, else `sudo -E`, announced with the reason.
-///
-/// The password is asked for here, once and before any long work, so that nobody comes back to a prompt.
-pub(crate) fn prefix(why: &str) -> Result<&'static [&'static str]> {
-    if is_root() {
-        return Ok(&[]);
-    }
-    if command::which("sudo").is_none() {
-        bail!("root is needed {why}, and there is no sudo here: run this command as root");
-    }
-    eprintln!("root is needed {why}: asking sudo");
-    command::run(command::program("sudo").arg("-v"))?;
-    Ok(&["sudo", "-E"])
-}
-
-/// A program to be run as root. `why` completes "root is needed …".
-pub(crate) fn program(name: impl AsRef<OsStr>, why: &str) -> Result<Command> {
-    Ok(match prefix(why)? {
-        [first, rest @ ..] => {
-            let mut command = command::program(first);
-            command.args(rest).arg(name);
-            command
-        }
-        [] => command::program(name),
-    })
 }

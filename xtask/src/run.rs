@@ -5,7 +5,8 @@ use std::os::unix::process::CommandExt as _;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::{build_ebpf, command, privilege};
+use crate::privilege::Root;
+use crate::{build_ebpf, command};
 
 const CHECKER: &str = "netbridge-proof";
 
@@ -18,6 +19,7 @@ pub(crate) struct Arguments {
 
 /// Builds everything, then becomes the checker: its output, its signals and its exit code are the command's own.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let root = Root::acquire("for namespaces and bpf(2)")?;
     build_ebpf::build()?;
     let mut cargo = command::cargo();
     cargo.args([
@@ -31,7 +33,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     cargo.args(["--bin", "netbridge", "--bin", CHECKER]);
     command::run(&mut cargo)?;
     let checker = command::host_target().join("release").join(CHECKER);
-    let mut checker = privilege::program(checker, "for namespaces and bpf(2)")?;
+    let mut checker = root.program(checker);
     let failure = checker.args(&arguments.checker).exec();
     Err(failure).with_context(|| format!("cannot run `{}`", command::show(&checker)))
 }

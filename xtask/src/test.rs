@@ -3,7 +3,8 @@
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
-use crate::{build_ebpf, command, privilege};
+use crate::privilege::Root;
+use crate::{build_ebpf, command};
 
 #[derive(Args, Default)]
 pub(crate) struct Arguments {
@@ -76,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         .filter(|suite| arguments.tier == Tier::All || arguments.tier == suite.tier);
     let suites: Vec<&Suite> = suites.collect();
     let sudo = if suites.iter().any(|suite| suite.root) {
-        privilege::prefix("for tests with namespaces and bpf(2)")?
+        Root::acquire("for tests with namespaces and bpf(2)")?.prefix()
     } else {
         &[]
     };

@@ -5,19 +5,11 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::linker::Linker;
-use crate::{apt, command};
+use crate::command;
 
-/// Names the toolchain to take: the directory of one, or the name rustup knows it by.
-pub(crate) const VARIABLE: &str = "NETBRIDGE_BPF_TOOLCHAIN";
-/// The nightly to install where there is none: of the LLVM generation that Debian's packages and bpf-linker have too.
-const NIGHTLY: &str = "nightly-2026-05-20";
-/// Debian's newest compiler, kept for browsers, and the source of its library.
-const DEBIAN: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 /// The oldest compiler that builds this workspace.
 const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
 
@@ -32,18 +24,9 @@ pub(crate) struct Toolchain {
     why: String,
 }
 
-/// Whether a search may change the machine.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Missing {
-    /// What is missing is installed: compilers and linkers into `target/tools`, Debian packages into the system.
-    Install,
-    /// What is missing is reported.
-    Report,
-}
-
 impl Toolchain {
     /// The toolchain in `prefix`, or what it lacks.
-    fn at(prefix: PathBuf, why: String) -> Result<Self> {
+    pub(crate) fn at(prefix: PathBuf, why: String) -> Result<Self> {
         let rustc = prefix.join("bin/rustc");
         if !rustc.exists() || !prefix.join("bin/cargo").exists() {
             bail!("{} has no bin/rustc and bin/cargo", prefix.display());
@@ -86,6 +69,11 @@ impl Toolchain {
         cargo
     }
 
+    /// Major version of its LLVM.
+    pub(crate) fn llvm(&self) -> u32 {
+        self.llvm
+    }
+
     /// What it is and why it was chosen, for people.
     pub(crate) fn describe(&self) -> String {
         format!(
@@ -98,122 +86,8 @@ impl Toolchain {
     }
 }
 
-/// Chooses a compiler and a linker that fit together, in the order: what the user names, a rustup nightly with its
-/// library source, the system's Rust with the same, and last what can be installed. Says what it passed over.
-pub(crate) fn choose(missing: Missing) -> Result<(Toolchain, Linker)> {
-    let with_linker = |toolchain: Toolchain| {
-        let linker = Linker::choose(toolchain.llvm, missing);
-        linker.map(|linker| (toolchain, linker))
-    };
-    if let Some(name) = env::var_os(VARIABLE) {
-        let name = name.to_string_lossy().into_owned();
-        let prefix = if name.contains('/') {
-            Ok(name.clone().into())
-        } else {
-            rustup_prefix(&name)
-        };
-        let toolchain = prefix.and_then(|prefix| Toolchain::at(prefix, format!("{VARIABLE} names it")));
-        return toolchain
-            .and_then(with_linker)
-            .with_context(|| format!("{VARIABLE}={name} is of no use"));
-    }
-    let mut passed_over = Vec::new();
-    for (prefix, why) in candidates() {
-        match Toolchain::at(prefix, why).and_then(with_linker) {
-            Ok(chosen) => {
-                for reason in passed_over {
-                    eprintln!("passed over: {reason:#}");
-                }
-                return Ok(chosen);
-            }
-            Err(reason) => passed_over.push(reason),
-        }
-    }
-    if missing == Missing::Install {
-        for install in [install_with_rustup, install_with_apt] {
-            match install().and_then(with_linker) {
-                Ok(chosen) => return Ok(chosen),
-                Err(reason) => passed_over.push(reason),
-            }
-        }
-    }
-    let reasons: Vec<String> = passed_over.iter().map(|reason| format!("\n  - {reason:#}")).collect();
-    bail!(
-        "found no Rust toolchain for eBPF:{}\nInstall one of these and run this again:\n  \
-         rustup toolchain install nightly --component rust-src\n  apt-get install {}\n\
-         or name one in {VARIABLE} (a directory or rustup's name for it), and its linker in {}",
-        reasons.concat(),
-        DEBIAN.join(" "),
-        crate::linker::VARIABLE
-    )
-}
-
-/// The toolchains that may serve, best first: each with the reason that would speak for it.
-fn candidates() -> Vec<(PathBuf, String)> {
-    let mut found = Vec::new();
-    let list = command::output(command::program("rustup").args(["toolchain", "list"])).unwrap_or_default();
-    for name in list
-        .lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|name| name.starts_with("nightly"))
-    {
-        if let Ok(prefix) = rustup_prefix(name) {
-            found.push((prefix, format!("rustup's {name} has the library source")));
-        }
-    }
-    for entry in fs::read_dir(own_rustup().join("toolchains"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        found.push((entry.path(), "installed here by an earlier run".to_owned()));
-    }
-    found.push(("/usr".into(), "the system's Rust has the library source".to_owned()));
-    found
-}
-
-fn rustup_prefix(name: &str) -> Result<PathBuf> {
-    let mut rustup = command::program("rustup");
-    rustup
-        .args(["run", name, "rustc", "--print", "sysroot"])
-        .env("RUSTUP_AUTO_INSTALL", "0");
-    Ok(command::output(&mut rustup)?.trim().into())
-}
-
-/// rustup's directory for the toolchain installed by us: the user's toolchains and settings are theirs.
-fn own_rustup() -> PathBuf {
-    command::tools().join("rustup")
-}
-
-fn install_with_rustup() -> Result<Toolchain> {
-    if command::which("rustup").is_none() {
-        bail!("rustup is not installed");
-    }
-    let mut rustup = command::program("rustup");
-    rustup.args(["toolchain", "install", NIGHTLY, "--no-self-update"]);
-    rustup.args(["--profile", "minimal", "--component", "rust-src"]);
-    isolate(&mut rustup).env("RUSTUP_HOME", own_rustup());
-    command::step(
-        &format!("installing Rust {NIGHTLY} into target/tools"),
-        "rustup",
-        &mut rustup,
-    )?;
-    let installed = fs::read_dir(own_rustup().join("toolchains")).context("rustup installed nothing")?;
-    let prefix = installed
-        .flatten()
-        .map(|entry| entry.path())
-        .next()
-        .context("rustup installed nothing")?;
-    Toolchain::at(prefix, "installed with rustup, as there was none".to_owned())
-}
-
-fn install_with_apt() -> Result<Toolchain> {
-    apt::install(&DEBIAN)?;
-    Toolchain::at("/usr".into(), "installed with apt, as there was none".to_owned())
-}
-
 /// Takes away what `cargo xtask`, run by another toolchain, has set for its own compiler and libraries.
-fn isolate(command: &mut Command) -> &mut Command {
+pub(crate) fn isolate(command: &mut Command) -> &mut Command {
     for variable in [
         "CARGO",
         "RUSTC",
@@ -236,8 +110,8 @@ fn isolate(command: &mut Command) -> &mut Command {
     command
 }
 
-/// The minor version of a release such as `1.96.0-nightly`.
-fn minor(release: &str) -> u32 {
+/// The minor version of a release such as `1.96.0-nightly`; 0 if it has none.
+pub(crate) fn minor(release: &str) -> u32 {
     release
         .split('.')
         .nth(1)

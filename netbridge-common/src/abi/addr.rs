@@ -23,7 +23,7 @@ pub trait Addr: Pod + Eq + Hash + Debug {
     /// Zero if `self` and `other` agree on every bit set in `mask`.
     fn differs(self, other: Self, mask: Self) -> u32;
 
-    /// True for 224.0.0.0/4 and the limited broadcast address, or ff00::/8.
+    /// True for 224.0.0.0/4 and the limited broadcast address, or `ff00::/8`.
     fn is_multicast(self) -> bool;
 
     /// `diff`, and what it adds to a checksum that `old` becomes this address.

@@ -6,6 +6,11 @@
 //!
 //! A change of any layout or map must raise [`VERSION`]: pinned maps of another version are refused.
 
+#![expect(
+    clippy::multiple_bound_locations,
+    reason = "bytemuck's derive repeats the bound of a generic layout"
+)]
+
 mod addr;
 mod config;
 mod counters;
@@ -23,7 +28,9 @@ pub use counters::{DropEvent, EVENT_BYTES, Hook, REASON_SLOTS, SLOTS, Traffic};
 pub use filter::{
     BANKS, CtState, MAX_RULES, NO_INTERFACE, Policy, RuleAddrs, RuleHead, RuleV4, RuleV6, rule_flags, verdict,
 };
-pub use flow::{FlowHead, FlowKey, FlowV4, FlowV6, Nat, NO_SLOT, TcpState, ZONE_UPLINK, flow_action, flow_flags, proto};
+pub use flow::{
+    FlowHead, FlowKey, FlowV4, FlowV6, NO_SLOT, Nat, TcpState, ZONE_UPLINK, flow_action, flow_flags, proto,
+};
 pub use link::{LINK_ADDRS, LinkAddrs, LinkHead, LinkV4, LinkV6, link_kind};
 pub use network::{MAX_NETWORKS, NetworkAddrs, NetworkHead, NetworkV4, NetworkV6, SUBNET_LOCAL, network_flags};
 pub use port::{PortKey, PortTarget, PublishedHead, PublishedV4, PublishedV6};

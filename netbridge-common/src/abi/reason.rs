@@ -77,7 +77,10 @@ mod tests {
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(Reason::from_u8(*reason as u8), Some(*reason));
             assert_eq!(index, *reason as usize, "numbers have no gap");
-            assert_eq!(Reason::ALL.iter().filter(|other| other.name() == reason.name()).count(), 1);
+            assert_eq!(
+                Reason::ALL.iter().filter(|other| other.name() == reason.name()).count(),
+                1
+            );
         }
         assert_eq!(Reason::from_u8(255), None);
     }

@@ -11,7 +11,13 @@ use super::parse::Kind;
 use super::verdict::Action;
 
 /// Nobody.
-pub(super) const NO_STATION: Station = Station { ifindex: 0, slot: NO_SLOT, seen: 0, mac: [0; 6], flags: 0 };
+pub(super) const NO_STATION: Station = Station {
+    ifindex: 0,
+    slot: NO_SLOT,
+    seen: 0,
+    mac: [0; 6],
+    flags: 0,
+};
 
 /// Where a frame that is not for the gateway goes.
 #[inline(always)]
@@ -26,7 +32,11 @@ where
     {
         return Action::Drop;
     }
-    if station.ifindex == 0 { Action::Pass } else { work.verdict.deliver(station.ifindex, station.slot) }
+    if station.ifindex == 0 {
+        Action::Pass
+    } else {
+        work.verdict.deliver(station.ifindex, station.slot)
+    }
 }
 
 /// The station the frame is for; nobody if it is a group, unknown, aged, or where it came from: those
@@ -36,10 +46,20 @@ fn destination<E: Env>(cx: &Cx<'_, E>) -> Station {
     if ethernet::is_group(cx.packet.dmac) {
         return NO_STATION;
     }
-    let found = cx.env.station(&MacKey { mac: cx.packet.dmac, net: cx.arrival.zone }).unwrap_or(NO_STATION);
-    let aged = found.flags & station_flags::STATIC == 0
-        && cx.arrival.now.wrapping_sub(found.seen) > cx.config.fdb_ageing;
-    if aged || found.ifindex == cx.arrival.ifindex { NO_STATION } else { found }
+    let found = cx
+        .env
+        .station(&MacKey {
+            mac: cx.packet.dmac,
+            net: cx.arrival.zone,
+        })
+        .unwrap_or(NO_STATION);
+    let aged =
+        found.flags & station_flags::STATIC == 0 && cx.arrival.now.wrapping_sub(found.seen) > cx.config.fdb_ageing;
+    if aged || found.ifindex == cx.arrival.ifindex {
+        NO_STATION
+    } else {
+        found
+    }
 }
 
 /// The filter's word on a bridged IP packet. Only unicast between known stations is tracked: what
@@ -68,8 +88,15 @@ pub(super) fn untracked<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Wo
 where
     AddrOf<E>: Quote,
 {
-    let state = if cx.packet.is_icmp_error() { icmp::state(cx, work) } else { CtState::NEW };
-    work.verdict.refuse(filter::evaluate(cx, &Subject::of(cx, state).to(station.ifindex, cx.arrival.zone)))
+    let state = if cx.packet.is_icmp_error() {
+        icmp::state(cx, work)
+    } else {
+        CtState::NEW
+    };
+    work.verdict.refuse(filter::evaluate(
+        cx,
+        &Subject::of(cx, state).to(station.ifindex, cx.arrival.zone),
+    ))
 }
 
 /// Opens a flow between two stations. A function of its own in the object: its stack is not the fast

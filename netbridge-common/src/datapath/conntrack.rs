@@ -5,8 +5,8 @@
 //! reaper and an operator ever removes one half alone, and a half that lost its other one goes too.
 
 use crate::abi::{
-    Addr, Config, CtState, Family, FlowHead, FlowKey, Hook, MacKey, NO_SLOT, Nat, Reason, Record, TcpState, flow_action,
-    flow_flags, proto,
+    Addr, Config, CtState, Family, FlowHead, FlowKey, Hook, MacKey, NO_SLOT, Nat, Reason, Record, TcpState,
+    flow_action, flow_flags, proto,
 };
 use crate::wire::{icmp, tcp};
 
@@ -87,7 +87,11 @@ pub const fn is_opening<A: Addr>(packet: &Packet<A>) -> bool {
 
 /// The ICMP type of the other direction: requests answer replies; 0 for other protocols.
 pub const fn reply_type(protocol: u8, icmp_type: u8) -> u8 {
-    if protocol == proto::ICMP { icmp::ECHO_REQUEST - icmp_type } else { 0 }
+    if protocol == proto::ICMP {
+        icmp::ECHO_REQUEST - icmp_type
+    } else {
+        0
+    }
 }
 
 /// The key of the other half: the tuple as it leaves, reversed.
@@ -105,12 +109,22 @@ pub fn other_half<A: Addr>(key: &FlowKey<A>, head: &FlowHead, to: &Nat<A>) -> Fl
 
 /// The tuple of a key, unchanged.
 pub fn untranslated<A: Addr>(key: &FlowKey<A>) -> Nat<A> {
-    Nat { src: key.src, dst: key.dst, sport: key.sport, dport: key.dport }
+    Nat {
+        src: key.src,
+        dst: key.dst,
+        sport: key.sport,
+        dport: key.dport,
+    }
 }
 
 /// The tuple of the packets that answer a key's, unchanged.
 pub fn answer<A: Addr>(key: &FlowKey<A>) -> Nat<A> {
-    Nat { src: key.dst, dst: key.src, sport: key.dport, dport: key.sport }
+    Nat {
+        src: key.dst,
+        dst: key.src,
+        sport: key.dport,
+        dport: key.sport,
+    }
 }
 
 /// A half's head before anything is known but when.
@@ -148,7 +162,11 @@ pub fn create<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &Work<E::F>) -> 
         return inserted;
     }
     cx.env.flow_remove(&other_key);
-    if inserted as u8 == Inserted::Full as u8 { Inserted::Full } else { Inserted::Yes }
+    if inserted as u8 == Inserted::Full as u8 {
+        Inserted::Full
+    } else {
+        Inserted::Yes
+    }
 }
 
 /// Inserts a half; an expired one in its place counts as absent.
@@ -262,12 +280,18 @@ fn renew_other_half<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<
 fn resolve<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, head: &mut FlowHead) {
     head.resolved = cx.arrival.now;
     if head.action == flow_action::UPLINK {
-        let bridge = cx.env.network(cx.arrival.zone).map_or(0, |network| network.head().bridge);
+        let bridge = cx
+            .env
+            .network(cx.arrival.zone)
+            .map_or(0, |network| network.head().bridge);
         let hop = cx.env.next_hop(key.src, key.dst, bridge);
         let usable = hop.kind as u8 == HopKind::Resolved as u8 && hop.ifindex == head.ifindex;
         head.dmac = if usable { hop.dmac } else { [0; 6] };
         head.smac = if usable { hop.smac } else { [0; 6] };
-    } else if let Some(station) = cx.env.station(&MacKey { mac: head.dmac, net: head.peer_zone }) {
+    } else if let Some(station) = cx.env.station(&MacKey {
+        mac: head.dmac,
+        net: head.peer_zone,
+    }) {
         head.ifindex = station.ifindex;
         head.slot = station.slot;
     }
@@ -284,7 +308,11 @@ pub fn follow<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
     if routed && cx.packet.ttl <= 1 {
         // The stack answers a container; it would take a packet from outside for its own.
         let inside = cx.arrival.hook as u8 == Hook::FromContainer as u8;
-        return if inside { Action::Pass } else { verdict.refuse(Reason::TtlExpired) };
+        return if inside {
+            Action::Pass
+        } else {
+            verdict.refuse(Reason::TtlExpired)
+        };
     }
     if routed && head.mtu != 0 && !cx.env.fits(u32::from(head.mtu)) {
         return Action::Pass;

@@ -1,8 +1,6 @@
 //! The FORWARD filter: an ordered list, the first match decides, else the policy.
 
-use crate::abi::{
-    Addr, BANKS, Family, MAX_RULES, Policy, Reason, Record, RuleAddrs, RuleHead, rule_flags, verdict,
-};
+use crate::abi::{Addr, BANKS, Family, MAX_RULES, Policy, Reason, Record, RuleAddrs, RuleHead, rule_flags, verdict};
 
 use super::conntrack::Cx;
 use super::env::{AddrOf, Env};
@@ -71,8 +69,16 @@ impl<A: Addr> Subject<A> {
 /// filter fails closed.
 #[inline(always)]
 pub fn policy<E: Env>(cx: &Cx<'_, E>) -> Policy {
-    let closed = Policy { rules: 0, policy: verdict::DROP, active: 1, pad: 0 };
-    cx.env.policy(cx.config.generation & (BANKS - 1)).copied().unwrap_or(closed)
+    let closed = Policy {
+        rules: 0,
+        policy: verdict::DROP,
+        active: 1,
+        pad: 0,
+    };
+    cx.env
+        .policy(cx.config.generation & (BANKS - 1))
+        .copied()
+        .unwrap_or(closed)
 }
 
 /// [`Reason::None`] to let pass.
@@ -92,7 +98,11 @@ pub fn evaluate<E: Env>(cx: &Cx<'_, E>, subject: &Subject<AddrOf<E>>) -> Reason 
             !matches
         });
     }
-    if decision == verdict::ACCEPT { Reason::None } else { Reason::Filtered }
+    if decision == verdict::ACCEPT {
+        Reason::None
+    } else {
+        Reason::Filtered
+    }
 }
 
 /// True if the rule matches.

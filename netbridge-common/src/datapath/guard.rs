@@ -63,7 +63,11 @@ where
         Kind::Malformed => return Reason::Malformed,
         Kind::Other => return Reason::None,
     };
-    let owned = if trunk { owns_behind_trunk(env, head, network, sender) } else { is_assigned(addrs, sender) };
+    let owned = if trunk {
+        owns_behind_trunk(env, head, network, sender)
+    } else {
+        is_assigned(addrs, sender)
+    };
     if owned { Reason::None } else { wrong }
 }
 
@@ -79,23 +83,27 @@ fn is_assigned<A: Addr>(addrs: &LinkAddrs<A>, addr: A) -> bool {
 
 /// True if the MAC belongs to the network's gateway or to an endpoint elsewhere.
 fn is_taken<E: Env>(env: &E, head: &LinkHead, packet: &Packet<AddrOf<E>>) -> bool {
-    let gateway = env.network(head.net).is_some_and(|network| network.head().mac == packet.smac);
-    let key = MacKey { mac: packet.smac, net: head.net };
+    let gateway = env
+        .network(head.net)
+        .is_some_and(|network| network.head().mac == packet.smac);
+    let key = MacKey {
+        mac: packet.smac,
+        net: head.net,
+    };
     gateway
-        || env.station(&key).is_some_and(|station| {
-            station.flags & station_flags::STATIC != 0 && station.ifindex != env.ifindex()
-        })
+        || env
+            .station(&key)
+            .is_some_and(|station| station.flags & station_flags::STATIC != 0 && station.ifindex != env.ifindex())
 }
 
 /// True if a station behind the trunk may use the address: it is in the network's subnet, and
 /// neither the gateway's nor an endpoint's elsewhere.
-fn owns_behind_trunk<E: Env>(
-    env: &E,
-    head: &LinkHead,
-    network: &NetworkAddrs<AddrOf<E>>,
-    addr: AddrOf<E>,
-) -> bool {
-    let key = AddrKey { addr, net: head.net.to_ne_bytes(), pad: [0; 2] };
+fn owns_behind_trunk<E: Env>(env: &E, head: &LinkHead, network: &NetworkAddrs<AddrOf<E>>, addr: AddrOf<E>) -> bool {
+    let key = AddrKey {
+        addr,
+        net: head.net.to_ne_bytes(),
+        pad: [0; 2],
+    };
     let gateway = network.gateway;
     addr != gateway
         && env.subnet(addr) == Some(u32::from(head.net))
@@ -106,13 +114,25 @@ fn owns_behind_trunk<E: Env>(
 #[inline(never)]
 pub fn learn<E: Env>(cx: &Cx<'_, E>, head: &LinkHead) {
     let (env, packet, now) = (cx.env, cx.packet, cx.arrival.now);
-    let key = MacKey { mac: packet.smac, net: head.net };
+    let key = MacKey {
+        mac: packet.smac,
+        net: head.net,
+    };
     let known = env.station(&key);
     let current = known.is_some_and(|station| {
         station.flags & station_flags::STATIC != 0
             || (station.ifindex == env.ifindex() && now.wrapping_sub(station.seen) < cx.config.refresh)
     });
     if !current {
-        env.learn(&key, &Station { ifindex: env.ifindex(), slot: head.slot, seen: now, mac: packet.smac, flags: 0 });
+        env.learn(
+            &key,
+            &Station {
+                ifindex: env.ifindex(),
+                slot: head.slot,
+                seen: now,
+                mac: packet.smac,
+                flags: 0,
+            },
+        );
     }
 }

@@ -3,9 +3,7 @@
 //! An error travels in the direction of the answers to the packet it quotes, so the half that the
 //! answers would hit says where it goes. It neither refreshes nor changes the flow (REQ-6).
 
-use crate::abi::{
-    Addr, CtState, Family, FlowKey, Hook, Nat, Reason, Record, V4, flow_action, flow_flags, proto,
-};
+use crate::abi::{Addr, CtState, Family, FlowKey, Hook, Nat, Reason, Record, V4, flow_action, flow_flags, proto};
 use crate::wire::checksum::Diff;
 use crate::wire::{icmp, ipv4};
 
@@ -179,9 +177,15 @@ fn translate_quote<A: Addr>(verdict: &mut Verdict<A>, quoted: &Quoted<A>, flags:
     let dport = if destination { to.sport } else { quoted.dport };
 
     let addrs = dst.replacing(quoted.dst, src.replacing(quoted.src, Diff::default()));
-    let ports = Diff::default().replace2(quoted.sport, sport).replace2(quoted.dport, dport);
+    let ports = Diff::default()
+        .replace2(quoted.sport, sport)
+        .replace2(quoted.dport, dport);
     let ip_sum = addrs.apply(quoted.ip_sum);
-    let covered = if quoted.proto == proto::ICMP { ports } else { addrs.plus(ports) };
+    let covered = if quoted.proto == proto::ICMP {
+        ports
+    } else {
+        addrs.plus(ports)
+    };
     let l4_sum = covered.apply(quoted.l4_sum);
 
     verdict.edits |= edits::INNER;

@@ -13,12 +13,7 @@ use super::verdict::Action;
 
 /// Where a packet from the outside goes.
 #[inline(always)]
-pub fn inbound<E: Env>(
-    cx: &Cx<'_, E>,
-    head: &LinkHead,
-    addrs: &LinkAddrs<AddrOf<E>>,
-    work: &mut Work<E::F>,
-) -> Action
+pub fn inbound<E: Env>(cx: &Cx<'_, E>, head: &LinkHead, addrs: &LinkAddrs<AddrOf<E>>, work: &mut Work<E::F>) -> Action
 where
     AddrOf<E>: Quote,
 {
@@ -36,12 +31,7 @@ where
 
 /// A packet without a flow. A function of its own in the object: its stack is not the fast path's.
 #[inline(never)]
-fn first_packet<E: Env>(
-    cx: &Cx<'_, E>,
-    head: &LinkHead,
-    addrs: &LinkAddrs<AddrOf<E>>,
-    work: &mut Work<E::F>,
-) -> Action
+fn first_packet<E: Env>(cx: &Cx<'_, E>, head: &LinkHead, addrs: &LinkAddrs<AddrOf<E>>, work: &mut Work<E::F>) -> Action
 where
     AddrOf<E>: Quote,
 {
@@ -79,8 +69,16 @@ fn is_local<A: Addr>(addrs: &LinkAddrs<A>, addr: A) -> bool {
 /// The target of the port at this very address, else at any.
 #[inline(always)]
 fn published<'a, E: Env>(cx: &Cx<'a, E>) -> Option<&'a <E::F as Family>::Published> {
-    let exact = PortKey { addr: cx.packet.dst, port: cx.packet.dport, proto: cx.packet.proto, pad: 0 };
-    let any = PortKey { addr: Addr::UNSPECIFIED, ..exact };
+    let exact = PortKey {
+        addr: cx.packet.dst,
+        port: cx.packet.dport,
+        proto: cx.packet.proto,
+        pad: 0,
+    };
+    let any = PortKey {
+        addr: Addr::UNSPECIFIED,
+        ..exact
+    };
     cx.env.published(&exact).or_else(|| cx.env.published(&any))
 }
 
@@ -103,8 +101,12 @@ fn open<E: Env>(
         return work.verdict.refuse(Reason::UnknownLink);
     };
     let key = cx.packet.key(cx.arrival.zone);
-    *work.half.tail_mut() =
-        Nat { src: cx.packet.src, dst: target.addr, sport: cx.packet.sport, dport: target.port };
+    *work.half.tail_mut() = Nat {
+        src: cx.packet.src,
+        dst: target.addr,
+        sport: cx.packet.sport,
+        dport: target.port,
+    };
     let forward = work.half.head_mut();
     *forward = conntrack::new_head(cx.arrival.now);
     forward.epoch = cx.config.generation;

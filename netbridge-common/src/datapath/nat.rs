@@ -14,12 +14,7 @@ const TRIES: u32 = 32;
 /// range disjoint from the host's ephemeral ports, starting at a place only this instance can
 /// compute (RFC 6056, section 3.3.3). Inserting the reply half decides whether a port is free: the
 /// mapping is per destination, as Linux's masquerade is.
-pub fn masquerade<E: Env>(
-    cx: &Cx<'_, E>,
-    key: &FlowKeyOf<E>,
-    snat: AddrOf<E>,
-    work: &mut Work<E::F>,
-) -> Reason {
+pub fn masquerade<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, work: &mut Work<E::F>) -> Reason {
     let seed = hash(key, cx.config.secret);
     let mut reason = Reason::NatExhausted;
     cx.env.repeat(TRIES, |attempt| {
@@ -27,12 +22,21 @@ pub fn masquerade<E: Env>(
         if is_published(cx.env, key, snat, port) {
             return true;
         }
-        *work.half.tail_mut() = Nat { src: snat, dst: key.dst, sport: port, dport: key.dport };
+        *work.half.tail_mut() = Nat {
+            src: snat,
+            dst: key.dst,
+            sport: port,
+            dport: key.dport,
+        };
         let inserted = conntrack::create(cx, key, work);
         if inserted as u8 == Inserted::Exists as u8 {
             return true;
         }
-        reason = if inserted as u8 == Inserted::Yes as u8 { Reason::None } else { Reason::FlowTableFull };
+        reason = if inserted as u8 == Inserted::Yes as u8 {
+            Reason::None
+        } else {
+            Reason::FlowTableFull
+        };
         false
     });
     reason
@@ -58,15 +62,28 @@ fn is_published<E: Env>(env: &E, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8;
     if key.proto == proto::ICMP {
         return false;
     }
-    let exact = PortKey { addr: snat, port, proto: key.proto, pad: 0 };
-    let any = PortKey { addr: Addr::UNSPECIFIED, ..exact };
+    let exact = PortKey {
+        addr: snat,
+        port,
+        proto: key.proto,
+        pad: 0,
+    };
+    let any = PortKey {
+        addr: Addr::UNSPECIFIED,
+        ..exact
+    };
     env.published(&exact).is_some() || env.published(&any).is_some()
 }
 
 /// A keyed hash of the tuple (the finaliser of `MurmurHash3` over its words).
 fn hash<A: Addr>(key: &FlowKey<A>, secret: u32) -> u32 {
     let ([a, b], [c, d]) = (key.sport, key.dport);
-    let words = [key.src.fold(), key.dst.fold(), u32::from_ne_bytes([a, b, c, d]), u32::from(key.proto)];
+    let words = [
+        key.src.fold(),
+        key.dst.fold(),
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from(key.proto),
+    ];
     let mut state = secret;
     for word in words {
         state ^= word;

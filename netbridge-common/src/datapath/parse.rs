@@ -191,7 +191,11 @@ impl Parse for <V4 as crate::abi::Family>::Addr {
             (false, false) => Fragment::Whole,
         };
         // A GSO frame beyond 64 KiB (BIG TCP) has a total length of 0; its payload is surely there.
-        let payload = if header.total_len == 0 { u16::MAX } else { header.total_len.wrapping_sub(header.header_len) };
+        let payload = if header.total_len == 0 {
+            u16::MAX
+        } else {
+            header.total_len.wrapping_sub(header.header_len)
+        };
         let frame = env.frame_len();
         if header.total_len != 0
             && (header.total_len < header.header_len || u32::from(ethernet::LEN + header.total_len.min(0xfff1)) > frame)

@@ -35,7 +35,11 @@ impl<F: Family> Scratch<F> {
     pub fn new() -> Self {
         Self {
             packet: Packet::EMPTY,
-            work: Work { verdict: Verdict::pass(), half: F::Flow::zeroed(), other: F::Flow::zeroed() },
+            work: Work {
+                verdict: Verdict::pass(),
+                half: F::Flow::zeroed(),
+                other: F::Flow::zeroed(),
+            },
         }
     }
 }
@@ -54,7 +58,13 @@ where
 {
     let Scratch { packet, work } = scratch;
     work.verdict = Verdict::pass();
-    let arrival = Arrival { hook, zone: ZONE_UPLINK, ifindex: env.ifindex(), slot: NO_SLOT, now: env.now() };
+    let arrival = Arrival {
+        hook,
+        zone: ZONE_UPLINK,
+        ifindex: env.ifindex(),
+        slot: NO_SLOT,
+        now: env.now(),
+    };
     let action = match (env.config(), hook) {
         (Some(config), Hook::FromContainer) => from_container(env, config, arrival, packet, work),
         (Some(config), Hook::ToContainer) => to_container(env, config, arrival, packet, work),
@@ -81,14 +91,31 @@ where
 {
     parse(env, packet);
     let Some(link) = env.link(arrival.ifindex) else {
-        return settle(&Cx { env, config, packet, arrival }, Action::Drop, Reason::UnknownLink, work);
+        return settle(
+            &Cx {
+                env,
+                config,
+                packet,
+                arrival,
+            },
+            Action::Drop,
+            Reason::UnknownLink,
+            work,
+        );
     };
     let head = link.head();
     arrival.zone = head.net;
     arrival.slot = head.slot;
     env.count_tx(head.slot, env.frame_len());
-    let cx = Cx { env, config, packet, arrival };
-    let known = env.network(head.net).filter(|network| network.head().bridge != 0 && head.kind != link_kind::UPLINK);
+    let cx = Cx {
+        env,
+        config,
+        packet,
+        arrival,
+    };
+    let known = env
+        .network(head.net)
+        .filter(|network| network.head().bridge != 0 && head.kind != link_kind::UPLINK);
     let Some(network) = known else {
         return settle(&cx, Action::Drop, Reason::UnknownLink, work);
     };
@@ -123,7 +150,17 @@ where
 {
     parse(env, packet);
     let Some(link) = env.link(arrival.ifindex) else {
-        return settle(&Cx { env, config, packet, arrival }, Action::Drop, Reason::UnknownLink, work);
+        return settle(
+            &Cx {
+                env,
+                config,
+                packet,
+                arrival,
+            },
+            Action::Drop,
+            Reason::UnknownLink,
+            work,
+        );
     };
     arrival.zone = link.head().net;
     let foreign = packet.kind as u8 == Kind::Ip as u8
@@ -133,7 +170,17 @@ where
             None => true,
         };
     if foreign {
-        return settle(&Cx { env, config, packet, arrival }, Action::Drop, Reason::DirectAccess, work);
+        return settle(
+            &Cx {
+                env,
+                config,
+                packet,
+                arrival,
+            },
+            Action::Drop,
+            Reason::DirectAccess,
+            work,
+        );
     }
     env.count_rx(link.head().slot, env.frame_len());
     Action::Pass
@@ -159,7 +206,12 @@ where
         return Action::Pass;
     }
     arrival.slot = link.head().slot;
-    let cx = Cx { env, config, packet, arrival };
+    let cx = Cx {
+        env,
+        config,
+        packet,
+        arrival,
+    };
     let action = inbound(&cx, link.head(), link.tail(), work);
     if action as u8 == Action::Pass as u8 {
         return action;
@@ -185,7 +237,11 @@ where
     // What `from_container` redirected comes by here once more; its ingress interface is a
     // container's, that of a packet routed by the stack is the bridge.
     let ingress = env.ingress_ifindex();
-    if ingress == 0 || env.link(ingress).is_some_and(|link| link.head().kind != link_kind::UPLINK) {
+    if ingress == 0
+        || env
+            .link(ingress)
+            .is_some_and(|link| link.head().kind != link_kind::UPLINK)
+    {
         return Action::Pass;
     }
     parse(env, packet);
@@ -197,11 +253,20 @@ where
         return Action::Pass;
     }
     arrival.zone = (net & 0xffff) as u16;
-    let key = AddrKey { addr: packet.src, net: arrival.zone.to_ne_bytes(), pad: [0; 2] };
+    let key = AddrKey {
+        addr: packet.src,
+        net: arrival.zone.to_ne_bytes(),
+        pad: [0; 2],
+    };
     let sender = env.address(&key).unwrap_or(NO_STATION);
     arrival.ifindex = sender.ifindex;
     arrival.slot = sender.slot;
-    let cx = Cx { env, config, packet, arrival };
+    let cx = Cx {
+        env,
+        config,
+        packet,
+        arrival,
+    };
     let action = match env.network(arrival.zone) {
         Some(network) if network.head().bridge != 0 => routed(&cx, network.head(), network.tail(), work),
         _ => work.verdict.refuse(Reason::UnknownLink),
@@ -209,7 +274,11 @@ where
     let reason = work.verdict.reason;
     let action = settle(&cx, action, reason, work);
     // The frame is on its way out already.
-    if action as u8 == Action::Drop as u8 { action } else { Action::Pass }
+    if action as u8 == Action::Drop as u8 {
+        action
+    } else {
+        Action::Pass
+    }
 }
 
 /// Counts what became of the packet, and reports a drop.

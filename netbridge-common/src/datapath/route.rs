@@ -37,7 +37,11 @@ where
     match classify(cx, head, work) {
         Class::Settled => return work.verdict.action,
         Class::Neighbour => {
-            let key = AddrKey { addr: cx.packet.dst, net: cx.arrival.zone.to_ne_bytes(), pad: [0; 2] };
+            let key = AddrKey {
+                addr: cx.packet.dst,
+                net: cx.arrival.zone.to_ne_bytes(),
+                pad: [0; 2],
+            };
             let station = cx.env.address(&key).unwrap_or(NO_STATION);
             let trackable = cx.packet.is_whole() && cx.packet.is_tracked() && cx.packet.ttl > 1;
             return if !trackable || station.ifindex == 0 || station.ifindex == cx.arrival.ifindex {
@@ -99,7 +103,11 @@ where
     } else if cx.packet.is_icmp_error() {
         icmp::outgoing_error(cx, work)
     } else if head.flags & network_flags::MASQUERADE != 0 && !trackable {
-        work.verdict.refuse(if cx.packet.is_whole() { Reason::UnsupportedProtocol } else { Reason::Fragment })
+        work.verdict.refuse(if cx.packet.is_whole() {
+            Reason::UnsupportedProtocol
+        } else {
+            Reason::Fragment
+        })
     } else {
         let reason = filter::evaluate(cx, &Subject::of(cx, CtState::NEW).to(head.uplink, 0));
         if reason as u8 == Reason::None as u8 && trackable {
@@ -146,12 +154,7 @@ fn way_out<E: Env>(cx: &Cx<'_, E>, head: &NetworkHead, work: &mut Work<E::F>) ->
 
 /// Creates the flow whose halves [`way_out`] began.
 #[inline(never)]
-fn open<E: Env>(
-    cx: &Cx<'_, E>,
-    head: &NetworkHead,
-    addrs: &NetworkAddrs<AddrOf<E>>,
-    work: &mut Work<E::F>,
-) -> Reason {
+fn open<E: Env>(cx: &Cx<'_, E>, head: &NetworkHead, addrs: &NetworkAddrs<AddrOf<E>>, work: &mut Work<E::F>) -> Reason {
     let key = cx.packet.key(cx.arrival.zone);
     *work.other.tail_mut() = conntrack::answer(&key);
     if head.flags & network_flags::MASQUERADE != 0 {
@@ -179,7 +182,11 @@ fn returning<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, reply: &mut FlowHead
     reply.smac = network.mac;
     if cx.arrival.hook as u8 == Hook::ToUplink as u8 {
         // The frame's MACs are the uplink's by now.
-        let key = AddrKey { addr: cx.packet.src, net: cx.arrival.zone.to_ne_bytes(), pad: [0; 2] };
+        let key = AddrKey {
+            addr: cx.packet.src,
+            net: cx.arrival.zone.to_ne_bytes(),
+            pad: [0; 2],
+        };
         reply.dmac = cx.env.address(&key).unwrap_or(NO_STATION).mac;
     }
 }

@@ -124,7 +124,11 @@ impl<A: Addr> Verdict<A> {
     /// Dropped for `reason`; passed on if that is [`Reason::None`].
     pub const fn refuse(&mut self, reason: Reason) -> Action {
         self.reason = reason;
-        if reason as u8 == Reason::None as u8 { Action::Pass } else { Action::Drop }
+        if reason as u8 == Reason::None as u8 {
+            Action::Pass
+        } else {
+            Action::Drop
+        }
     }
 
     /// Into the container behind `ifindex`.
@@ -169,7 +173,9 @@ impl<A: Addr> Verdict<A> {
         if flags & flow_flags::DST != 0 {
             self.dst = to.dst;
         }
-        let addrs = self.dst.replacing(packet.dst, self.src.replacing(packet.src, Diff::default()));
+        let addrs = self
+            .dst
+            .replacing(packet.dst, self.src.replacing(packet.src, Diff::default()));
         let ttl = Diff::default().replace2([packet.ttl, packet.proto], [self.ttl, packet.proto]);
         self.ip_sum = addrs.plus(ttl).apply(packet.ip_sum);
         if self.ttl != packet.ttl || flags & (flow_flags::SRC | flow_flags::DST) != 0 {
@@ -187,18 +193,37 @@ impl<A: Addr> Verdict<A> {
         self.edits |= edits::L4;
         if packet.proto == proto::ICMP {
             // The identifier is the request's source port and the reply's destination port.
-            let old = if packet.icmp == icmp::ECHO_REQUEST { packet.sport } else { packet.dport };
-            let new = if packet.icmp == icmp::ECHO_REQUEST { to.sport } else { to.dport };
+            let old = if packet.icmp == icmp::ECHO_REQUEST {
+                packet.sport
+            } else {
+                packet.dport
+            };
+            let new = if packet.icmp == icmp::ECHO_REQUEST {
+                to.sport
+            } else {
+                to.dport
+            };
             let [a, b] = new;
             self.ports = [a, b, 0, 0];
             self.l4_diff = Diff::default().replace2(old, new).word();
         } else {
-            let sport = if flags & flow_flags::SRC != 0 { to.sport } else { packet.sport };
-            let dport = if flags & flow_flags::DST != 0 { to.dport } else { packet.dport };
+            let sport = if flags & flow_flags::SRC != 0 {
+                to.sport
+            } else {
+                packet.sport
+            };
+            let dport = if flags & flow_flags::DST != 0 {
+                to.dport
+            } else {
+                packet.dport
+            };
             let ([a, b], [c, d]) = (sport, dport);
             self.ports = [a, b, c, d];
             self.pseudo_diff = addrs.word();
-            self.l4_diff = Diff::default().replace2(packet.sport, sport).replace2(packet.dport, dport).word();
+            self.l4_diff = Diff::default()
+                .replace2(packet.sport, sport)
+                .replace2(packet.dport, dport)
+                .word();
         }
     }
 }

@@ -20,6 +20,9 @@ impl Sender {
         let [0, 1, 8, 0, 6, 4, _, _, a, b, c, d, e, f, i, j, k, l, ..] = bytes else {
             return None;
         };
-        Some(Self { mac: [a, b, c, d, e, f], addr: [i, j, k, l] })
+        Some(Self {
+            mac: [a, b, c, d, e, f],
+            addr: [i, j, k, l],
+        })
     }
 }

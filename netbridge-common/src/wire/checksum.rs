@@ -27,12 +27,14 @@ impl Diff {
     }
 
     /// The difference in 32 bits, the form the kernel's checksum helpers take.
+    #[expect(clippy::cast_possible_truncation, reason = "two folds leave at most 32 bits")]
     pub const fn word(self) -> u32 {
         let once = (self.0 & 0xffff_ffff) + (self.0 >> 32);
         ((once & 0xffff_ffff) + (once >> 32)) as u32
     }
 
     /// `checksum` after the rewrite.
+    #[expect(clippy::cast_possible_truncation, reason = "the folds leave at most 16 bits")]
     pub const fn apply(self, checksum: [u8; 2]) -> [u8; 2] {
         let sum = self.word() as u64 + !u16::from_ne_bytes(checksum) as u64;
         let once = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
@@ -45,6 +47,7 @@ impl Diff {
 mod tests {
     use super::Diff;
 
+    #[expect(clippy::cast_possible_truncation, reason = "the fold leaves 16 bits")]
     /// The definition: the complement of the one's complement sum of all words (RFC 1071).
     fn full(words: &[[u8; 2]]) -> [u8; 2] {
         let mut sum: u32 = words.iter().map(|word| u32::from(u16::from_be_bytes(*word))).sum();
@@ -74,7 +77,10 @@ mod tests {
             let after = full(&[[new[0], new[1]], [new[2], new[3]], [rest[0], rest[1]]]);
             assert!(same(Diff::default().replace4(old, new).apply(before), after));
             let halves = Diff::default().replace2([old[0], old[1]], [new[0], new[1]]);
-            assert!(same(halves.replace2([old[2], old[3]], [new[2], new[3]]).apply(before), after));
+            assert!(same(
+                halves.replace2([old[2], old[3]], [new[2], new[3]]).apply(before),
+                after
+            ));
         }
     }
 
@@ -85,6 +91,9 @@ mod tests {
         // RFC 1624, section 4: m = 0x5555, m' = 0x3285, checksum 0xdd2f becomes 0x0000.
         let diff = zero.replace2([0x55, 0x55], [0x32, 0x85]);
         assert!(same(diff.apply([0xdd, 0x2f]), [0, 0]));
-        assert_eq!(zero.replace4([0xff; 4], [0xff; 4]).plus(zero).apply([0xab, 0xcd]), [0xab, 0xcd]);
+        assert_eq!(
+            zero.replace4([0xff; 4], [0xff; 4]).plus(zero).apply([0xab, 0xcd]),
+            [0xab, 0xcd]
+        );
     }
 }

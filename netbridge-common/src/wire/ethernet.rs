@@ -25,7 +25,11 @@ impl Header {
     /// Reads the header.
     pub const fn new(bytes: [u8; 14]) -> Self {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n] = bytes;
-        Self { dst: [a, b, c, d, e, f], src: [g, h, i, j, k, l], ethertype: [m, n] }
+        Self {
+            dst: [a, b, c, d, e, f],
+            src: [g, h, i, j, k, l],
+            ethertype: [m, n],
+        }
     }
 }
 

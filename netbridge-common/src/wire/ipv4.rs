@@ -38,8 +38,28 @@ pub struct Header {
 impl Header {
     /// Reads the header; `None` if the version is not 4 or the header length is below 20.
     pub const fn new(bytes: [u8; 20]) -> Option<Self> {
-        let [version_ihl, _, len_hi, len_lo, _, _, frag_hi, frag_lo, ttl, proto, ck0, ck1, s0, s1, s2, s3, d0, d1, d2, d3] =
-            bytes;
+        let [
+            version_ihl,
+            _,
+            len_hi,
+            len_lo,
+            _,
+            _,
+            frag_hi,
+            frag_lo,
+            ttl,
+            proto,
+            ck0,
+            ck1,
+            s0,
+            s1,
+            s2,
+            s3,
+            d0,
+            d1,
+            d2,
+            d3,
+        ] = bytes;
         let header_len = ((version_ihl & 0x0f) << 2) as u16;
         if version_ihl >> 4 != 4 || header_len < MIN_LEN {
             return None;
