@@ -7,6 +7,7 @@
 
 mod bulk;
 mod command;
+mod errors;
 mod examples;
 mod hand;
 mod killed;
