@@ -45,10 +45,10 @@ impl HostFacts {
                 || state.endpoints.iter().any(|endpoint| endpoint.ifindex == index)
         };
         let (litter, links): (Vec<_>, _) = netlink.links().await?.into_iter().partition(|link| {
-            let ours = link
-                .alias
-                .as_ref()
-                .is_some_and(|alias| names::is_alias(alias, instance));
+            let ours = match &link.alias {
+                Some(alias) => names::is_alias(alias, instance),
+                None => link.group == names::group(instance),
+            };
             ours && !known(link.index)
         });
         let stays = |index: &u32| litter.iter().all(|link| link.index != *index);

@@ -45,6 +45,15 @@ pub fn is_alias(alias: &str, instance: &str) -> bool {
     object.is_some_and(|object| object.starts_with(':'))
 }
 
+/// The group of interfaces that an instance makes. Unlike the alias it is there from the first moment, and so
+/// tells whose an interface is whose maker was killed before it could attach one.
+pub fn group(instance: &str) -> u32 {
+    let hash = hash(&[instance, "group"]);
+    let [.., a, b, c, d] = (hash ^ (hash >> 32)).to_be_bytes();
+    // 0 is the group of everybody's interfaces.
+    u32::from_be_bytes([a, b, c, d]).max(1)
+}
+
 /// Whether `text` can be an interface's name.
 pub fn is_ifname(text: &str) -> bool {
     let forbidden = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();

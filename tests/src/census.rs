@@ -1,6 +1,6 @@
 //! What netbridge makes on a machine, counted: to see that nothing of it is left behind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{MapInfo, loaded_maps};
 use aya::programs::{ProgramInfo, loaded_programs};
+use netbridge::datapath::HOOKS;
 use netbridge::netlink::in_namespace;
 use netbridge::netns::Netns;
+use netbridge_common::abi::Hook;
+use serde::{Deserialize, Serialize};
 
 use crate::sandbox::Sandbox;
 use crate::wait::wait_until;
@@ -99,6 +102,57 @@ impl KernelObjects {
         alive.programs.retain(|id| self.programs.contains(id));
         alive.maps.retain(|id| self.maps.contains(id));
         Ok(alive)
+    }
+}
+
+/// What of netbridge is on the machine: in the mount and network namespace of the caller, and in the kernel.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Named network namespaces.
+    pub namespaces: BTreeSet<PathBuf>,
+    /// Pins and their directories.
+    pub pins: BTreeSet<PathBuf>,
+    /// Interfaces.
+    pub links: BTreeSet<String>,
+    /// Programs with a name of ours, by id.
+    pub programs: BTreeMap<u32, String>,
+    /// Maps that those programs use.
+    pub maps: BTreeSet<u32>,
+}
+
+impl Machine {
+    /// Counts now.
+    pub fn take() -> Result<Self> {
+        let names: Vec<&str> = HOOKS.into_iter().map(Hook::name).chain(["ticks"]).collect();
+        let mut machine = Self {
+            namespaces: tree(Path::new("/run/netns"))?,
+            pins: tree(Path::new("/sys/fs/bpf/netbridge"))?,
+            links: links(&Netns::current()?)?,
+            ..Self::default()
+        };
+        // One that goes away between being listed and being asked is not there.
+        for program in loaded_programs().flatten() {
+            if let Some(name) = program.name_as_str()
+                && names.contains(&name)
+            {
+                machine.programs.insert(program.id(), name.to_owned());
+                machine
+                    .maps
+                    .extend(program.map_ids().ok().flatten().into_iter().flatten());
+            }
+        }
+        Ok(machine)
+    }
+
+    /// What is here and was not there `before`.
+    #[must_use]
+    pub fn since(mut self, before: &Self) -> Self {
+        self.namespaces.retain(|name| !before.namespaces.contains(name));
+        self.pins.retain(|pin| !before.pins.contains(pin));
+        self.links.retain(|link| !before.links.contains(link));
+        self.programs.retain(|id, _| !before.programs.contains_key(id));
+        self.maps.retain(|id| !before.maps.contains(id));
+        self
     }
 }
 

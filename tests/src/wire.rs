@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use netbridge::netns::Netns;
+use netbridge_common::abi::Traffic;
 use nix::ifaddrs::getifaddrs;
 use nix::libc;
 use nix::net::if_::if_nametoindex;
@@ -101,7 +102,7 @@ impl Capture {
     /// compared with the kernel's own count.
     pub fn start(namespace: Netns, interface: &str) -> Result<Self> {
         let wire = Wire::open(&namespace, interface)?;
-        let before = received_packets(&namespace, interface)?;
+        let before = counters(&namespace, interface)?.rx_packets;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || watch(&wire, &stopped));
@@ -116,7 +117,7 @@ impl Capture {
 
     /// Reads what is left and ends. Fails if the capture missed a frame that the interface counted until now.
     pub fn finish(self) -> Result<Captured> {
-        let counted = received_packets(&self.namespace, &self.interface)? - self.before;
+        let counted = counters(&self.namespace, &self.interface)?.rx_packets - self.before;
         self.stop.store(true, Ordering::Relaxed);
         let captured = self
             .thread
@@ -202,17 +203,29 @@ pub fn finish_checksums(namespace: &Netns, interface: &str) -> Result<()> {
     })?
 }
 
-/// Packets that `interface` received so far, as the kernel counts them.
-pub fn received_packets(namespace: &Netns, interface: &str) -> Result<u64> {
+/// What the kernel counts on `interface`; drops are not asked for.
+pub fn counters(namespace: &Netns, interface: &str) -> Result<Traffic> {
     let table = namespace.run(|| std::fs::read_to_string("/proc/thread-self/net/dev"))??;
-    table
+    let (_, counters) = table
         .lines()
         .filter_map(|line| line.split_once(':'))
         .find(|(name, _)| name.trim() == interface)
-        .and_then(|(_, counters)| counters.split_whitespace().nth(1))
-        .with_context(|| format!("the kernel lists no interface {interface}"))?
-        .parse()
-        .with_context(|| format!("the kernel's counter of {interface} is no number"))
+        .with_context(|| format!("the kernel lists no interface {interface}"))?;
+    let counters: Vec<u64> = counters
+        .split_whitespace()
+        .map_while(|number| number.parse().ok())
+        .collect();
+    ensure!(
+        counters.len() >= 16,
+        "the kernel's counters of {interface} have another form"
+    );
+    Ok(Traffic {
+        rx_bytes: counters[0],
+        rx_packets: counters[1],
+        tx_bytes: counters[8],
+        tx_packets: counters[9],
+        drops: 0,
+    })
 }
 
 fn link_address(index: u32, protocol: u16) -> Result<SockAddr> {

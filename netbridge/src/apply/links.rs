@@ -19,6 +19,7 @@ impl Run<'_> {
             mac: network.mac.0,
             mtu: network.mtu,
             alias: Some(names::alias(self.with.instance, &network.name)),
+            group: names::group(self.with.instance),
         };
         let bridge = netlink.create_bridge(&spec).await?;
         self.indices.insert(bridge.name, bridge.index);
@@ -37,6 +38,7 @@ impl Run<'_> {
         let veth = VethSpec {
             name: &endpoint.host_if,
             alias: Some(&names::alias(self.with.instance, &endpoint.name)),
+            group: names::group(self.with.instance),
             mtu: network.mtu,
             peer_name: &endpoint.ifname,
             peer_mac: endpoint.mac.0,

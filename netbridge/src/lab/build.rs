@@ -97,6 +97,7 @@ fn uplink(host: &Netns, outside: &Netns, wanted: &Outside) -> anyhow::Result<()>
         let spec = VethSpec {
             name: &wanted.uplink,
             alias: None,
+            group: 0,
             mtu: wanted.mtu,
             peer_name: OUTSIDE_IFNAME,
             peer_mac: MacAddr::from_ipv4(wanted.address.addr()).0,
@@ -122,6 +123,7 @@ fn link(topology: &Topology, wanted: &Link) -> anyhow::Result<()> {
         let spec = VethSpec {
             name: &wanted.a.ifname,
             alias: None,
+            group: 0,
             mtu: 1500,
             peer_name: &wanted.b.ifname,
             peer_mac: MacAddr::from_ipv4(wanted.b.address.addr()).0,

@@ -21,10 +21,12 @@ use anyhow::anyhow;
 pub use record::{Record, find};
 pub use topology::{Link, LinkEnd, Outside, Topology};
 
+use crate::datapath::{Datapath, Pins};
 use crate::model::{Fault, Faults, Name};
 use crate::netlink::in_namespace;
-use crate::netns::{Netns, NetnsError};
+use crate::netns::{Netns, NetnsError, NetnsSpec};
 use crate::ops::{self, Failure, Host, Options};
+use crate::state::State;
 use crate::store::Store;
 
 /// A lab that was brought up.
@@ -158,19 +160,22 @@ fn remove_instance(options: &Options, record: &Record) -> anyhow::Result<()> {
     let Some(instance) = &record.instance else {
         return Ok(());
     };
-    let host = build::open(&record.host())?;
+    let host = match Netns::open(&NetnsSpec::Name(record.host())) {
+        Ok(host) => host,
+        // Gone with a restart, or removed by hand, and every interface with it.
+        Err(NetnsError::NotFound { .. } | NetnsError::NotANamespace { .. }) => {
+            Datapath::unload(&Pins::new(&options.bpffs, instance))?;
+            return Ok(Store::new(instance).save(&State::default())?);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let options = Options {
         instance: Some(instance.clone()),
         ..options.clone()
     };
     in_namespace(&host, async |_| {
         let host = Host::open(&options)?;
-        let networks: Vec<String> = host
-            .state()?
-            .networks
-            .iter()
-            .map(|network| network.name.to_string())
-            .collect();
+        let networks: Vec<String> = host.state()?.networks.iter().map(|net| net.name.to_string()).collect();
         ops::net_remove(&host, &networks, true).await?;
         Ok(())
     })

@@ -89,6 +89,7 @@ fn host_on_paper(topology: &Topology) -> HostFacts {
         up: true,
         master: None,
         alias: None,
+        group: 0,
     };
     HostFacts {
         instance: topology.name.to_string(),

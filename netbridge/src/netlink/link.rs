@@ -36,6 +36,8 @@ pub struct LinkInfo {
     pub master: Option<u32>,
     /// The text attached to it.
     pub alias: Option<String>,
+    /// The group it is in; 0 is that of interfaces nobody put into one.
+    pub group: u32,
 }
 
 /// A bridge to create.
@@ -47,8 +49,10 @@ pub struct BridgeSpec {
     pub mac: [u8; 6],
     /// The largest packet it carries, in bytes.
     pub mtu: u32,
-    /// The text to attach.
+    /// The text to attach, once it exists.
     pub alias: Option<String>,
+    /// The group it is made in.
+    pub group: u32,
 }
 
 /// A veth pair to create: one end here, the peer in another namespace.
@@ -56,8 +60,10 @@ pub struct BridgeSpec {
 pub struct VethSpec<'a> {
     /// The name of the end here.
     pub name: &'a str,
-    /// The text to attach to the end here.
+    /// The text to attach to the end here, once it exists.
     pub alias: Option<&'a str>,
+    /// The group the end here is made in.
+    pub group: u32,
     /// The largest packet both ends carry, in bytes.
     pub mtu: u32,
     /// The name of the peer.
@@ -111,6 +117,7 @@ impl Netlink {
         let operation = format!("create bridge {}", spec.name);
         let bridge = LinkMessageBuilder::<LinkBridge>::new(&spec.name)
             .address(spec.mac.to_vec())
+            .append_extra_attribute(LinkAttribute::Group(spec.group))
             .build();
         self.change(
             &operation,
@@ -137,6 +144,7 @@ impl Netlink {
             .build();
         let veth = LinkMessageBuilder::<LinkVeth>::new(spec.name, spec.peer_name)
             .mtu(spec.mtu)
+            .append_extra_attribute(LinkAttribute::Group(spec.group))
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
             .build();
         match self
@@ -235,6 +243,7 @@ fn describe(message: RouteNetlinkMessage) -> Option<LinkInfo> {
         up: header.flags.contains(LinkFlags::Up),
         master: None,
         alias: None,
+        group: 0,
     };
     for attribute in attributes {
         match attribute {
@@ -243,6 +252,7 @@ fn describe(message: RouteNetlinkMessage) -> Option<LinkInfo> {
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Controller(master) => link.master = Some(master),
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+            LinkAttribute::Group(group) => link.group = group,
             LinkAttribute::LinkInfo(infos) => {
                 link.kind = infos.into_iter().find_map(|info| match info {
                     KindInfo::Kind(kind) => Some(kind.to_string()),

@@ -115,5 +115,6 @@ pub(crate) fn link(index: u32, name: &str) -> LinkInfo {
         up: true,
         master: None,
         alias: None,
+        group: 0,
     }
 }

@@ -1,12 +1,12 @@
 //! The datapath's counters against what was sent, and against what the kernel counts in the containers.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use netbridge::netns::Netns;
-use netbridge_common::abi::Traffic;
 
 use super::report::Report;
 use crate::frame;
 use crate::lab::Lab;
+use crate::wire::counters;
 
 /// Frames of the counted burst.
 const FRAMES: u64 = 1000;
@@ -67,7 +67,7 @@ fn against_kernel(lab: &Lab<'_>, endpoint: &str, namespace: &Netns) -> Result<St
     let mut result = Ok(String::new());
     for _ in 0..TRIES {
         let counted = lab.traffic(endpoint)?;
-        let kernel = device(namespace, &ifname)?;
+        let kernel = counters(namespace, &ifname)?;
         let told = format!(
             "sent {} packets and {} bytes, received {} and {}",
             counted.tx_packets, counted.tx_bytes, counted.rx_packets, counted.rx_bytes
@@ -95,30 +95,4 @@ fn against_kernel(lab: &Lab<'_>, endpoint: &str, namespace: &Netns) -> Result<St
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     result
-}
-
-/// What the kernel counts on an interface inside a namespace.
-fn device(namespace: &Netns, ifname: &str) -> Result<Traffic> {
-    let table = namespace.run(|| std::fs::read_to_string("/proc/thread-self/net/dev"))??;
-    let counters = table
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.trim() == ifname)
-        .with_context(|| format!("the kernel lists no interface {ifname}"))?
-        .1;
-    let counters: Vec<u64> = counters
-        .split_whitespace()
-        .map_while(|number| number.parse().ok())
-        .collect();
-    ensure!(
-        counters.len() >= 16,
-        "the kernel's counters of {ifname} have another form"
-    );
-    Ok(Traffic {
-        rx_bytes: counters[0],
-        rx_packets: counters[1],
-        tx_bytes: counters[8],
-        tx_packets: counters[9],
-        drops: 0,
-    })
 }

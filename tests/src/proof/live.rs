@@ -93,11 +93,13 @@ fn picture(state: &State, datapath: &Datapath) -> Result<String> {
         )?;
     }
     let flows = tables.flows()?;
-    let firsts: Vec<_> = flows
+    let mut firsts: Vec<_> = flows
         .iter()
         .filter(|(_, flow)| flow.head.flags & flow_flags::REPLY == 0)
         .collect();
-    writeln!(text, "\n{} flows", firsts.len())?;
+    let now = datapath.clock().now_ticks()?;
+    firsts.sort_by_key(|(_, flow)| now.wrapping_sub(flow.head.seen));
+    writeln!(text, "\n{} flows, the latest first", firsts.len())?;
     for (key, flow) in firsts.iter().take(FLOWS) {
         let nat = flow.tail;
         let leaves = format!("{} → {}", socket(nat.src, nat.sport), socket(nat.dst, nat.dport));
@@ -109,7 +111,7 @@ fn picture(state: &State, datapath: &Datapath) -> Result<String> {
         };
         writeln!(
             text,
-            "{name:<5} {} → {:<22} leaves as {leaves}",
+            "{name:<5} {:>21} → {:<21} leaves as {leaves}",
             socket(key.src, key.sport),
             socket(key.dst, key.dport)
         )?;

@@ -50,14 +50,12 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<u8> {
     let stop = stop_on_signals()?;
     let sandbox = Sandbox::enter()?;
-    let mut report = Report::new(arguments.json);
+    let mut report = Report::new(arguments.json, Arc::clone(&stop));
     let lab = Lab::up(&sandbox, TOPOLOGY, Some(FILTER)).context("cannot bring the lab up")?;
     describe(&mut report, &lab)?;
     let services = Services::start(&lab)?;
     for section in [reach::check, refuse::check, counters::check, host::check] {
-        if !stop.load(Ordering::Relaxed) {
-            section(&mut report, &lab);
-        }
+        section(&mut report, &lab);
     }
     if stop.load(Ordering::Relaxed) {
         drop(services);

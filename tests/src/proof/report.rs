@@ -1,6 +1,8 @@
 //! The report: a line per check as it happens, or one JSON document at the end.
 
 use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -19,6 +21,8 @@ pub(super) struct Report {
     json: bool,
     #[serde(skip)]
     start: Instant,
+    #[serde(skip)]
+    stop: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -36,14 +40,15 @@ struct Check {
 }
 
 impl Report {
-    /// An empty report.
-    pub(super) fn new(json: bool) -> Self {
+    /// An empty report; once `stop` is raised, no further check is made.
+    pub(super) fn new(json: bool, stop: Arc<AtomicBool>) -> Self {
         Self {
             ok: true,
             notes: Vec::new(),
             checks: Vec::new(),
             json,
             start: Instant::now(),
+            stop,
         }
     }
 
@@ -58,6 +63,9 @@ impl Report {
 
     /// Makes a check; it returns what it measured.
     pub(super) fn check(&mut self, name: &str, check: impl FnOnce() -> Result<String>) {
+        if self.stop.load(Ordering::Relaxed) {
+            return;
+        }
         let (ok, result) = match check() {
             Ok(measured) => (true, measured),
             Err(error) => (false, format!("{error:#}")),

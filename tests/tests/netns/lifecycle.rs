@@ -69,3 +69,20 @@ fn a_namespace_that_went_away_can_be_detached() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn a_lab_whose_host_went_away_is_taken_down() -> Result<()> {
+    within(|sandbox| {
+        let before = Census::take(sandbox)?;
+        std::fs::write("/run/pair.toml", PAIR)?;
+        says("lab up /run/pair.toml")?;
+        tool("ip netns del pair-host")?;
+        says("lab down")?;
+        ensure!(
+            Census::take(sandbox)? == before,
+            "left behind: {:#?}",
+            Census::take(sandbox)?
+        );
+        Ok(())
+    })
+}

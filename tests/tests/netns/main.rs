@@ -7,12 +7,14 @@
 
 mod bulk;
 mod command;
+mod errors;
 mod examples;
 mod hand;
 mod killed;
 mod lifecycle;
 mod netlink;
 mod policy;
+mod proof;
 mod refused;
 mod trunk;
 

@@ -95,6 +95,7 @@ fn bridge_spec(name: &str) -> BridgeSpec {
         mac: MAC,
         mtu: 1400,
         alias: Some("network web".to_owned()),
+        group: 77,
     }
 }
 
@@ -102,6 +103,7 @@ fn veth_spec<'a>(name: &'a str, peer_netns: &'a Netns) -> VethSpec<'a> {
     VethSpec {
         name,
         alias: Some("endpoint a"),
+        group: 77,
         mtu: 1400,
         peer_name: "eth0",
         peer_mac: MAC,
@@ -274,6 +276,7 @@ fn a_bridge_is_as_specified() -> Result<()> {
             up: false,
             master: None,
             alias: Some("network web".to_owned()),
+            group: 77,
         };
         assert_eq!(made, expected);
 

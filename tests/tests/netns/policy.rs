@@ -12,6 +12,7 @@ use netbridge_tests::tcp::{self, TcpServer};
 use netbridge_tests::udp::{UdpClient, UdpServer, ask};
 use netbridge_tests::wait::wait_until;
 
+use super::command::says;
 use super::{PAIR, pair};
 
 const LIMIT: Duration = Duration::from_secs(3);
@@ -168,6 +169,53 @@ fn a_forged_source_is_dropped_before_anything_else() -> Result<()> {
             receiver.receive(LIMIT, |frame| frame.starts_with(&unknown))?.is_some(),
             "the bridge did not carry it"
         );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_new_filter_holds_for_flows_that_exist() -> Result<()> {
+    with_lab(Text::plain(PAIR), |lab| {
+        let _server = UdpServer::start(&lab.node("web")?, 53)?;
+        let client = UdpClient::open(&lab.node("app")?, SocketAddrV4::new(pair::WEB, 53), SILENCE)?;
+        client.ask(b"before")?;
+        std::fs::write("/run/none.rules", "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n")?;
+        says("-n lab-host filter load /run/none.rules")?;
+        let before = lab.drops(Reason::Filtered)?;
+        for _ in 0..3 {
+            ensure!(client.ask(b"while").is_err(), "the old verdict still holds");
+        }
+        dropped(lab, Reason::Filtered, before, 3)?;
+        says("-n lab-host filter flush")?;
+        client.ask(b"after")?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_port_that_is_unpublished_is_shut_for_flows_that_exist() -> Result<()> {
+    with_lab(Text::plain(PAIR), |lab| {
+        let _server = UdpServer::start(&lab.node("web")?, 53)?;
+        let client = UdpClient::open(&lab.node("outside")?, SocketAddrV4::new(pair::HOST, 5353), SILENCE)?;
+        client.ask(b"before")?;
+        says("-n lab-host port rm web 5353:53/udp")?;
+        ensure!(client.ask(b"after").is_err(), "the port is still open");
+        Ok(())
+    })
+}
+
+#[test]
+fn fragments_pass_within_a_network_and_not_through_translation() -> Result<()> {
+    with_lab(Text::plain(PAIR), |lab| {
+        let _servers = (
+            UdpServer::start(&lab.node("web")?, 53)?,
+            UdpServer::start(&lab.node("outside")?, 53)?,
+        );
+        let large = vec![0x5a; 8000];
+        ask(&lab.node("app")?, SocketAddrV4::new(pair::WEB, 53), &large, LIMIT)?;
+        let before = lab.drops(Reason::Fragment)?;
+        ensure!(ask(&lab.node("app")?, SocketAddrV4::new(pair::OUTSIDE, 53), &large, SILENCE).is_err());
+        ensure!(lab.drops(Reason::Fragment)? > before, "no fragment was counted");
         Ok(())
     })
 }
