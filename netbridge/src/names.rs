@@ -56,7 +56,8 @@ pub fn group(instance: &str) -> u32 {
 
 /// Whether `text` can be an interface's name.
 pub fn is_ifname(text: &str) -> bool {
-    let forbidden = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
+    // The kernel takes `%` and puts a number in its place.
+    let forbidden = |c: char| matches!(c, '/' | ':' | '%') || c.is_whitespace() || c.is_control();
     !text.is_empty() && text.len() <= MAX_IFNAME && text != "." && text != ".." && !text.contains(forbidden)
 }
 
@@ -110,7 +111,7 @@ mod tests {
         for good in ["eth0", "a+b", "eth0.100"] {
             assert!(is_ifname(good), "{good}");
         }
-        for bad in ["", ".", "..", "a/b", "a b", "a:b", "1234567890123456", "a\n"] {
+        for bad in ["", ".", "..", "a/b", "a b", "a:b", "1234567890123456", "a\n", "eth%d"] {
             assert!(!is_ifname(bad), "{bad}");
         }
     }

@@ -58,13 +58,19 @@ impl Netns {
 
     /// The kernel's cookie of the namespace: unique as long as the machine runs, and never used again.
     ///
-    /// Enters the namespace on a thread of its own, which takes `CAP_SYS_ADMIN`; kernel 5.14 or newer.
+    /// A namespace that is not the calling thread's is entered on a thread of its own, which takes `CAP_SYS_ADMIN`;
+    /// kernel 5.14 or newer.
     pub fn cookie(&self) -> Result<u64, NetnsError> {
-        self.run(|| {
-            let probe = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
-            getsockopt(&probe, NetnsCookie)
-        })?
-        .map_err(|e| NetnsError::new("read the cookie of network namespace", &self.label, e))
+        let probe = || {
+            let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+            getsockopt(&socket, NetnsCookie)
+        };
+        let answer = if self.is_same(&Self::current()?) {
+            probe()
+        } else {
+            self.run(probe)?
+        };
+        answer.map_err(|e| NetnsError::new("read the cookie of network namespace", &self.label, e))
     }
 
     /// Whether both are the same namespace, by whatever names they were opened.
