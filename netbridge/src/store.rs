@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -47,7 +47,8 @@ pub enum StoreError {
     },
     /// The state file is not what this program writes.
     #[error(
-        "{}: the state is damaged ({source}); restore the file, or move it away and remove what it described by hand",
+        "{}: the state is damaged ({source}); restore the file, or move it away: the next `netbridge net create` then \
+         removes all that it described",
         path.display()
     )]
     Corrupt {
@@ -105,10 +106,21 @@ struct Document<S> {
     state: S,
 }
 
-/// Holds the lock of an instance until dropped.
+/// Holds the lock of an instance until dropped; an instance without a state keeps no lock file.
 #[derive(Debug)]
 pub struct Lock {
     _file: Flock<File>,
+    path: PathBuf,
+    state: PathBuf,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if matches!(self.state.try_exists(), Ok(false)) {
+            // A file that stays is in nobody's way. Whoever waits for it notices that it is gone.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 impl Store {
@@ -144,36 +156,42 @@ impl Store {
         let path = self.run_dir.join(format!("{}.lock", self.instance));
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.open(&path).map_err(failed("open", &path))?;
         let deadline = Instant::now() + PATIENCE;
         loop {
+            let file = options.open(&path).map_err(failed("open", &path))?;
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(mut lock) => {
-                    note_holder(&mut lock).map_err(failed("write", &path))?;
-                    return Ok(Lock { _file: lock });
+                Ok(mut file) if is_at(&file, &path) => {
+                    note_holder(&mut file).map_err(failed("write", &path))?;
+                    let state = self.path();
+                    return Ok(Lock {
+                        _file: file,
+                        path,
+                        state,
+                    });
                 }
+                // The holder before removed it, and another may hold the one that took its place.
+                Ok(_) => {}
                 Err((mut held, Errno::EWOULDBLOCK)) if Instant::now() >= deadline => {
                     let holder = read_holder(&mut held).unwrap_or_else(|_| "another process".to_owned());
                     return Err(StoreError::Locked { path, holder });
                 }
-                Err((held, Errno::EWOULDBLOCK | Errno::EINTR)) => file = held,
+                Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => sleep(RETRY).await,
                 Err((_, errno)) => return Err(failed("lock", &path)(errno.into())),
             }
-            sleep(RETRY).await;
         }
     }
 
     /// Reads the state; an instance that has none is empty.
     pub fn load(&self) -> Result<State, StoreError> {
         let path = self.path();
-        let text = match fs::read_to_string(&path) {
+        let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
             Err(error) => return Err(failed("read", &path)(error)),
         };
-        let parsed = serde_json::from_str::<Header>(&text).and_then(|header| {
+        let parsed = serde_json::from_slice::<Header>(&text).and_then(|header| {
             if header.version == VERSION {
-                serde_json::from_str::<Document<State>>(&text).map(|document| Ok(document.state))
+                serde_json::from_slice::<Document<State>>(&text).map(|document| Ok(document.state))
             } else {
                 Ok(Err(header.version))
             }
@@ -242,6 +260,12 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
         .map_err(failed("create directory", path))
 }
 
+/// Whether the open file is the one that is now at `path`.
+fn is_at(file: &File, path: &Path) -> bool {
+    let inode = |metadata: io::Result<fs::Metadata>| metadata.map(|metadata| (metadata.dev(), metadata.ino())).ok();
+    inode(file.metadata()) == inode(fs::metadata(path))
+}
+
 /// Writes who holds the lock into its file.
 fn note_holder(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
@@ -307,10 +331,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let store = Store::under(root.path(), root.path(), "default");
         store.save(&sample()).unwrap();
-        for damaged in ["", "{", "[]", "{\"version\":1}", "{\"version\":1,\"networks\":3}"] {
+        let texts = ["", "{", "[]", "{\"version\":1}", "{\"version\":1,\"networks\":3}"];
+        for damaged in texts.map(str::as_bytes).into_iter().chain([&b"\xff\xfe"[..]]) {
             fs::write(store.path(), damaged).unwrap();
             let error = store.load().unwrap_err();
-            assert!(matches!(error, StoreError::Corrupt { .. }), "{damaged}: {error}");
+            assert!(matches!(error, StoreError::Corrupt { .. }), "{damaged:?}: {error}");
             assert!(error.to_string().contains("state.json"), "{error}");
         }
     }
@@ -336,5 +361,19 @@ mod tests {
         );
         drop(held);
         store.lock().await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_an_instance_with_a_state_keeps_its_lock_file() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::under(root.path(), root.path(), "default");
+        let file = root.path().join("default.lock");
+        let held = store.lock().await.unwrap();
+        assert!(file.exists());
+        drop(held);
+        assert!(!file.exists());
+        store.save(&sample()).unwrap();
+        drop(store.lock().await.unwrap());
+        assert!(file.exists());
     }
 }
