@@ -140,6 +140,8 @@ pub struct FilterSource {
 /// All that an instance consists of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
+    /// The cookie of the network namespace that plays the host.
+    pub host: u64,
     /// The networks, in the order of their creation.
     pub networks: Vec<Network>,
     /// The uplinks in use.

@@ -1,8 +1,9 @@
 //! Carries out the steps of a plan, and undoes them if one fails.
 //!
-//! A process that is killed half-way leaves interfaces that no state knows; [`sweep`] removes them
-//! before the next change.
+//! A process that is killed half-way leaves interfaces that no state knows, and maps that do not say what the state
+//! says; before the next change [`sweep`] removes the former and [`converge`] corrects the latter.
 
+mod converge;
 mod links;
 mod tables;
 
@@ -18,7 +19,11 @@ use crate::netlink::{LinkInfo, Netlink};
 use crate::plan::{Plan, Step};
 use crate::state::{Endpoint, State};
 
+pub use converge::converge;
 pub use tables::concerns;
+
+/// The programs of an uplink.
+const UPLINK_HOOKS: [Hook; 2] = [Hook::FromUplink, Hook::ToUplink];
 
 /// What steps are carried out with.
 pub struct Apply<'a> {
@@ -157,7 +162,7 @@ impl<'a> Run<'a> {
             Step::RemoveLocal(addresses) => self.remove_local(addresses),
             Step::AddUplink(uplink) => {
                 self.add_uplink(uplink)?;
-                self.attach([Hook::FromUplink, Hook::ToUplink], &uplink.name, uplink.ifindex)
+                self.attach(UPLINK_HOOKS, &uplink.name, uplink.ifindex)
             }
             Step::RemoveUplink(uplink) => {
                 self.detach(uplink.ifindex)?;

@@ -3,14 +3,15 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
-use netbridge_common::abi::{FlowKey, FlowV4, SUBNET_LOCAL, flow_flags};
+use netbridge_common::abi::{FlowKey, FlowV4, Policy, RuleV4, SUBNET_LOCAL, flow_flags};
 
 use super::Run;
 use crate::datapath::Datapath;
 use crate::encode;
 use crate::filter;
+use crate::netlink::LinkInfo;
 use crate::plan::interface_names;
-use crate::state::{Endpoint, Network, Published, Uplink};
+use crate::state::{Endpoint, Network, Published, State, Uplink};
 
 /// The filter that is in force when none is.
 const EMPTY_FILTER: &str = "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n";
@@ -135,23 +136,44 @@ impl Run<'_> {
             return Ok(());
         };
         let state = if new { &self.new } else { self.old };
-        let (file, text) = state
-            .filter
-            .as_ref()
-            .map_or(("", EMPTY_FILTER), |source| (&source.file, &source.text));
-        let ruleset = filter::parse(file, text)?;
-        let links = self.with.netlink.links().await?;
-        let names = interface_names(state, &links);
-        for gone in filter::unresolved(&ruleset, &names) {
-            let warning = format!(
-                "{file}:{}: `{}` is gone; the rule matches it no more",
-                gone.line, gone.name
-            );
-            self.warnings.push(warning);
-        }
-        let (policy, rules) = filter::compile(&ruleset, &names);
-        Ok(datapath.tables().swap_filter(&policy, &rules)?)
+        let filter = compile_filter(state, &self.with.netlink.links().await?)?;
+        filter.put_in_force(datapath)?;
+        self.warnings.extend(filter.warnings);
+        Ok(())
     }
+}
+
+/// A compiled filter.
+pub(super) struct Compiled {
+    /// Its head and its rules, as the datapath has them.
+    pub(super) bank: (Policy, Vec<RuleV4>),
+    /// The rules that name what is gone.
+    warnings: Vec<String>,
+}
+
+impl Compiled {
+    pub(super) fn put_in_force(&self, datapath: &Datapath) -> Result<()> {
+        let (policy, rules) = &self.bank;
+        Ok(datapath.tables().swap_filter(policy, rules)?)
+    }
+}
+
+/// Compiles the filter of a state on a host with the interfaces `links`.
+pub(super) fn compile_filter(state: &State, links: &[LinkInfo]) -> Result<Compiled> {
+    let (file, text) = state
+        .filter
+        .as_ref()
+        .map_or(("", EMPTY_FILTER), |source| (&source.file, &source.text));
+    let ruleset = filter::parse(file, text)?;
+    let names = interface_names(state, links);
+    let warning = |gone: filter::Unresolved<'_>| {
+        let (line, name) = (gone.line, gone.name);
+        format!("{file}:{line}: `{name}` is gone; the rule matches it no more")
+    };
+    Ok(Compiled {
+        bank: filter::compile(&ruleset, &names),
+        warnings: filter::unresolved(&ruleset, &names).into_iter().map(warning).collect(),
+    })
 }
 
 /// Removes whatever the maps say of an interface: the entry itself, and the addresses and stations

@@ -35,7 +35,7 @@ impl Default for LoadOptions {
 /// Loads and pins a complete instance, or leaves nothing.
 pub(super) fn load(pins: &Pins, options: &LoadOptions) -> Result<(), DatapathError> {
     pins.verify()?;
-    if pins.exists() {
+    if pins.complete() {
         return Err(DatapathError::AlreadyLoaded { path: pins.root() });
     }
     let range = SnatRange::of_host()?;

@@ -221,6 +221,17 @@ impl<V: Pod> Trie<V> {
             })
     }
 
+    /// Every network, in no order.
+    pub(super) fn entries(&self) -> Result<Vec<(Ipv4Net, V)>, DatapathError> {
+        let map = lock(&self.map);
+        let read = |entry: Result<(Key<[u8; 4]>, MapPod<V>), MapError>| {
+            let (key, MapPod(value)) = entry.map_err(|source| failed("walk", self.name, String::new(), source))?;
+            let prefix = u8::try_from(key.prefix_len()).unwrap_or(u8::MAX);
+            Ok(Ipv4Net::new(key.data().into(), prefix).ok().map(|net| (net, value)))
+        };
+        map.iter().filter_map(|entry| read(entry).transpose()).collect()
+    }
+
     /// Removes exactly this network; false if it is not there.
     pub(super) fn remove(&self, net: Ipv4Net) -> Result<bool, DatapathError> {
         found(lock(&self.map).remove(&trie_key(net)))

@@ -55,12 +55,13 @@ impl Datapath {
 
     /// Opens what [`load`](Self::load) pinned.
     ///
-    /// [`DatapathError::NotLoaded`] if there is nothing, [`DatapathError::Version`] if it was pinned by a version with
-    /// other maps.
+    /// [`DatapathError::NotLoaded`] if there is nothing, or if pins are missing, [`DatapathError::Version`] if it was
+    /// pinned by a version with other maps.
     pub fn open(pins: &Pins) -> Result<Self, DatapathError> {
         pins.verify()?;
+        let not_loaded = || DatapathError::NotLoaded { path: pins.root() };
         if !pins.exists() {
-            return Err(DatapathError::NotLoaded { path: pins.root() });
+            return Err(not_loaded());
         }
         let found = Tables::version(pins)?;
         if found != Some(VERSION) {
@@ -68,6 +69,9 @@ impl Datapath {
                 path: pins.root(),
                 found,
             });
+        }
+        if !pins.complete() {
+            return Err(not_loaded());
         }
         let tables = Tables::open(pins)?;
         let clock = Clock::calibrate(&object::pinned_program(pins, object::TICKS)?)?;

@@ -25,6 +25,11 @@ pub(super) mod maps {
     pub(crate) const DROPS: &str = "DROPS";
     pub(crate) const TRAFFIC: &str = "TRAFFIC";
     pub(crate) const EVENTS: &str = "EVENTS";
+
+    /// All of them.
+    pub(crate) const ALL: [&str; 13] = [
+        CONFIG, LINKS, NETWORKS, SUBNETS, ADDRESSES, FDB, FLOWS, PUBLISHED, POLICY, RULES, DROPS, TRAFFIC, EVENTS,
+    ];
 }
 
 /// Opens a program by its pin.

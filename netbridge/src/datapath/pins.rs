@@ -13,8 +13,9 @@ use netbridge_common::abi::Hook;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::unistd::geteuid;
 
-use super::DatapathError;
-use super::object::maps::CONFIG;
+use super::object::TICKS;
+use super::object::maps::{ALL, CONFIG};
+use super::{DatapathError, HOOKS};
 
 /// Where the BPF file system is, by custom.
 pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf";
@@ -51,9 +52,20 @@ impl Pins {
         self.parent().join(&self.instance)
     }
 
-    /// True if a complete instance is pinned, of whatever version.
+    /// True if a load finished here, of whatever version.
     pub fn exists(&self) -> bool {
         self.map(CONFIG).exists()
+    }
+
+    /// True if nothing of an instance of this version was removed since its load finished.
+    pub(super) fn complete(&self) -> bool {
+        let maps = ALL.iter().map(|name| self.map(name));
+        let programs = HOOKS
+            .map(Hook::name)
+            .into_iter()
+            .chain([TICKS])
+            .map(|name| self.program(name));
+        maps.chain(programs).all(|pin| pin.exists())
     }
 
     /// Checks that `bpffs` is a BPF file system and that the instance's directories, as far as they exist, are ours alone.

@@ -7,8 +7,8 @@ use aya::maps::MapError;
 use bytemuck::Zeroable;
 use ipnet::Ipv4Net;
 use netbridge_common::abi::{
-    AddrKey, BANKS, Config, FlowKey, FlowV4, LinkV4, MAX_RULES, MacKey, NetworkV4, Policy, PortKey, PublishedV4,
-    Reason, RuleV4, Station, Traffic,
+    AddrKey, BANKS, Config, FlowKey, FlowV4, LinkV4, MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4, Policy, PortKey,
+    PublishedV4, Reason, RuleV4, Station, Traffic,
 };
 
 use super::map::{Array, Hash, PerCpu, Trie};
@@ -96,6 +96,13 @@ impl Tables {
         self.networks.get(id.into())
     }
 
+    /// Every network, by id.
+    pub fn networks(&self) -> Result<Vec<(u16, NetworkV4)>, DatapathError> {
+        let all = (0..u16::try_from(MAX_NETWORKS).unwrap_or(u16::MAX)).map(|id| Ok((id, self.network(id)?)));
+        all.filter(|entry| !matches!(entry, Ok((_, network)) if *network == NetworkV4::zeroed()))
+            .collect()
+    }
+
     /// Zeroes a network.
     pub fn remove_network(&self, id: u16) -> Result<(), DatapathError> {
         self.networks.set(id.into(), &NetworkV4::zeroed())
@@ -104,6 +111,11 @@ impl Tables {
     /// Says which network a subnet is, [`netbridge_common::abi::SUBNET_LOCAL`] for addresses of the host itself.
     pub fn put_subnet(&self, subnet: Ipv4Net, network: u32) -> Result<(), DatapathError> {
         self.subnets.put(subnet, &network)
+    }
+
+    /// Every subnet and which network it is.
+    pub fn subnets(&self) -> Result<Vec<(Ipv4Net, u32)>, DatapathError> {
+        self.subnets.entries()
     }
 
     /// Forgets exactly this subnet.

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow};
 
 use super::Failure;
-use crate::apply::{Apply, apply, sweep};
+use crate::apply::{Apply, apply, converge, sweep};
 use crate::datapath::{AttachMode, DEFAULT_BPFFS, Datapath, DatapathError, Pins};
 use crate::facts::HostFacts;
 use crate::model::{Fault, Name};
 use crate::netlink::Netlink;
 use crate::netns::Netns;
-use crate::plan::Plan;
+use crate::plan::{self, Plan};
 use crate::state::State;
 use crate::store::Store;
 
@@ -126,8 +126,8 @@ impl Host {
         }
     }
 
-    /// One change: locks, reads the state, removes what an interrupted call left, plans, applies,
-    /// and keeps the new state. `value` picks the outcome from the old state and the new.
+    /// One change: locks, reads the state, corrects what an interrupted call or a change of the host left wrong, plans,
+    /// applies, and keeps the new state. `value` picks the outcome from the old state and the new.
     pub(super) async fn change<T>(
         &self,
         plan: impl FnOnce(&State, &HostFacts) -> Result<Plan, Failure>,
@@ -139,8 +139,8 @@ impl Host {
         } else {
             Some(self.store.lock().await.map_err(anyhow::Error::from)?)
         };
-        let old = self.state()?;
-        let with = Apply {
+        let kept = self.state()?;
+        let mut with = Apply {
             instance: &self.instance,
             netlink: &self.netlink,
             pins: &self.pins,
@@ -148,23 +148,47 @@ impl Host {
             attach_mode: self.options.attach_mode,
         };
         let loaded = with.datapath.is_some();
-        let (facts, litter) = HostFacts::read(&self.netlink, &self.netns, &self.instance, loaded, &old).await?;
+        let host = self.netns.cookie().map_err(anyhow::Error::from)?;
+        self.check_host(&kept, host, loaded)?;
+        let (facts, litter) = HostFacts::read(&self.netlink, &self.netns, &self.instance, loaded, &kept).await?;
+        let (old, mut warnings) = plan::refresh(&kept, &facts);
+        let old = State { host, ..old };
         if !dry_run {
             sweep(&with, &litter).await?;
+            converge(&mut with, &old, &facts.links)?;
+            if !kept.is_empty() && old != kept {
+                self.store.save(&old).map_err(anyhow::Error::from)?;
+            }
         }
         let plan = plan(&old, &facts)?;
         let swept = litter
             .iter()
             .map(|link| format!("remove interface {}, left by an interrupted call", link.name));
         let steps = swept.chain(plan.steps.iter().map(ToString::to_string)).collect();
-        let (new, warnings) = if dry_run {
+        let (new, told) = if dry_run {
             (plan.state, plan.warnings)
         } else {
             apply(with, &old, plan, |state| Ok(self.store.save(state)?)).await?
         };
         drop(lock);
+        warnings.extend(told);
         let value = value(&old, &new).ok_or_else(|| anyhow!("the plan does not make what was asked for"))?;
         Ok(Done { value, steps, warnings })
+    }
+
+    /// Interfaces are known by indices, which mean others in another namespace.
+    fn check_host(&self, state: &State, host: u64, loaded: bool) -> Result<(), Fault> {
+        // After a restart every namespace is another, and nothing is loaded.
+        if state.is_empty() || !loaded || state.host == host {
+            return Ok(());
+        }
+        let remedy = format!(
+            "name that one (-n) or another --instance; if it is gone for good: `rm -r {}`, and `netbridge net rm --force` \
+             clears the rest",
+            self.pins.root().display()
+        );
+        let why = "belongs to another network namespace than the one that is the host of this call";
+        Err(Fault::conflict(format!("instance {}", self.instance), why, remedy))
     }
 }
 

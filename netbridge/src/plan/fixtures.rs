@@ -9,6 +9,7 @@ use crate::state::{Endpoint, Network, Published, State, Uplink};
 /// A network `front` (10.88.0.0/29, uplink `up0`) with endpoint `web`, whose port 8080 is published as 80.
 pub(crate) fn state() -> State {
     State {
+        host: 1,
         networks: vec![Network {
             name: "front".parse().unwrap(),
             id: 1,
@@ -26,7 +27,7 @@ pub(crate) fn state() -> State {
             name: "up0".to_owned(),
             ifindex: 2,
             slot: 0,
-            mac: MacAddr([2, 0, 0, 0, 0, 2]),
+            mac: MacAddr([2, 0, 0, 0, 1, 1]),
             mtu: 1500,
             addresses: vec!["192.0.2.1".parse().unwrap()],
         }],

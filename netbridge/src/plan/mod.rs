@@ -9,6 +9,7 @@ mod filter;
 pub(crate) mod fixtures;
 mod net;
 mod port;
+mod refresh;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ pub use endpoint::{attach, detach, resolve_target};
 pub use filter::{filter_faults, filter_flush, filter_load, interface_names};
 pub use net::{net_create, net_remove};
 pub use port::{port_add, port_remove};
+pub use refresh::refresh;
 pub use step::Step;
 
 use std::collections::BTreeSet;

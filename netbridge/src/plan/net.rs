@@ -92,10 +92,6 @@ fn create_steps(state: &State, host: &HostFacts, network: Network, uplink: Optio
     let mut next = state.clone();
     let mut steps = Vec::new();
     if state.is_empty() {
-        if host.loaded {
-            // Of a call that was killed before it could note what it had done.
-            steps.push(Step::UnloadDatapath);
-        }
         steps.push(Step::LoadDatapath);
     }
     steps.push(Step::CreateBridge(Box::new(network.clone())));
@@ -105,21 +101,14 @@ fn create_steps(state: &State, host: &HostFacts, network: Network, uplink: Optio
         steps.push(Step::AddUplink(uplink.clone()));
         next.uplinks.push(uplink);
     }
-    let local = local_addresses(
-        host,
-        state.networks.iter().chain([&network]).map(|network| network.gateway),
-    );
-    let (gone, new) = (difference(&state.local, &local), difference(&local, &state.local));
-    if !gone.is_empty() {
-        steps.push(Step::RemoveLocal(gone));
-    }
+    next.networks.push(network.clone());
+    next.local = local_addresses(host, &next.networks);
+    let new: Vec<_> = next.local.difference(&state.local).copied().collect();
     if !new.is_empty() {
         steps.push(Step::AddLocal(new));
     }
-    next.local = local;
-    steps.push(Step::AddNetwork(Box::new(network.clone())));
     let bridge = network.bridge.clone();
-    next.networks.push(network);
+    steps.push(Step::AddNetwork(Box::new(network)));
     if next.filter.is_some() {
         steps.push(Step::SwapFilter);
     }
@@ -252,9 +241,6 @@ fn choose_uplink(state: &State, host: &HostFacts, request: &NetCreate, faults: &
             "leave one of them out",
         ));
     }
-    if let Some(uplink) = state.uplink(name) {
-        return Some(uplink.clone());
-    }
     let Some(link) = host.link(name) else {
         faults.push(Fault::not_found(
             what,
@@ -263,6 +249,9 @@ fn choose_uplink(state: &State, host: &HostFacts, request: &NetCreate, faults: &
         ));
         return None;
     };
+    if let Some(uplink) = state.uplink(name) {
+        return Some(uplink.clone());
+    }
     let ours = |alias: &String| alias.starts_with(names::ALIAS);
     if link.alias.as_ref().is_some_and(ours) {
         faults.push(Fault::conflict(
@@ -280,7 +269,7 @@ fn choose_uplink(state: &State, host: &HostFacts, request: &NetCreate, faults: &
         ));
         return None;
     };
-    let addresses: Vec<Ipv4Addr> = host.addresses_of(link.index).take(abi::LINK_ADDRS).collect();
+    let addresses = uplink_addresses(host, link.index);
     if addresses.is_empty() {
         faults.push(Fault::conflict(
             what,
@@ -300,6 +289,11 @@ fn choose_uplink(state: &State, host: &HostFacts, request: &NetCreate, faults: &
     })
 }
 
+/// The addresses that an uplink on an interface has.
+pub(super) fn uplink_addresses(host: &HostFacts, ifindex: u32) -> Vec<Ipv4Addr> {
+    host.addresses_of(ifindex).take(abi::LINK_ADDRS).collect()
+}
+
 /// A traffic slot for one more endpoint or uplink.
 pub(super) fn free_slot(state: &State) -> Result<u32, Fault> {
     state.free_slot().ok_or_else(|| {
@@ -309,15 +303,11 @@ pub(super) fn free_slot(state: &State) -> Result<u32, Fault> {
 }
 
 /// The addresses of the host itself: of its interfaces, and the gateways.
-fn local_addresses(host: &HostFacts, gateways: impl Iterator<Item = Ipv4Addr>) -> BTreeSet<Ipv4Addr> {
+pub(super) fn local_addresses(host: &HostFacts, networks: &[Network]) -> BTreeSet<Ipv4Addr> {
     let own = host
         .addresses
         .iter()
         .map(|(_, net)| net.addr())
         .filter(|address| !address.is_loopback());
-    own.chain(gateways).collect()
-}
-
-fn difference(a: &BTreeSet<Ipv4Addr>, b: &BTreeSet<Ipv4Addr>) -> Vec<Ipv4Addr> {
-    a.difference(b).copied().collect()
+    own.chain(networks.iter().map(|network| network.gateway)).collect()
 }

@@ -52,17 +52,29 @@ fn another_network_shares_the_uplink() {
 }
 
 #[test]
-fn programs_without_a_state_are_loaded_anew() {
-    let plan = net_create(
-        &State::default(),
-        &HostFacts {
-            loaded: true,
-            ..fresh_host()
-        },
-        &NetCreate::new("a"),
-    )
-    .unwrap();
-    assert_eq!(words(&plan)[..2], ["UnloadDatapath", "LoadDatapath"]);
+fn what_the_host_changed_is_noticed() {
+    let mut host = host();
+    assert_eq!(refresh(&state(), &host), (state(), Vec::new()));
+    host.links[1] = link(7, "up0");
+    host.addresses = vec![
+        (7, "192.0.2.9/24".parse().unwrap()),
+        (7, "192.0.2.10/24".parse().unwrap()),
+    ];
+    let (fresh, warnings) = refresh(&state(), &host);
+    assert_eq!(
+        (
+            fresh.uplinks[0].ifindex,
+            fresh.uplinks[0].addresses.len(),
+            warnings.len()
+        ),
+        (7, 2, 0)
+    );
+    let local = ["192.0.2.9", "192.0.2.10", "10.88.0.1"].map(|address| address.parse().unwrap());
+    assert_eq!(fresh.local, local.into(), "the gateway stays");
+    host.addresses.clear();
+    let (fresh, warnings) = refresh(&state(), &host);
+    assert_eq!(fresh.uplinks, state().uplinks, "remembered as it was");
+    assert!(warnings[0].contains("uplink up0 has no IPv4 address"), "{warnings:?}");
 }
 
 #[test]

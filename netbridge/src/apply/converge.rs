@@ -1,0 +1,208 @@
+//! Brings the maps and the uplinks' programs to what a state says, whatever an interrupted call or a change of the
+//! host's interfaces left there.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use anyhow::Result;
+use ipnet::Ipv4Net;
+use netbridge_common::abi::{
+    AddrKey, FlowKey, FlowV4, LinkV4, MacKey, NetworkV4, PortKey, PublishedV4, SUBNET_LOCAL, Station, ZONE_UPLINK,
+    flow_flags, station_flags,
+};
+
+use super::{Apply, UPLINK_HOOKS, tables};
+use crate::datapath::{Datapath, DatapathError, Ipv4};
+use crate::encode;
+use crate::netlink::LinkInfo;
+use crate::state::State;
+
+/// Makes what is loaded agree with `state`; `links` are the host's interfaces. Programs and maps without a state are
+/// removed.
+pub fn converge(with: &mut Apply<'_>, state: &State, links: &[LinkInfo]) -> Result<()> {
+    if state.is_empty() {
+        with.datapath = None;
+        if with.pins.root().exists() {
+            Datapath::unload(with.pins)?;
+        }
+        return Ok(());
+    }
+    let Some(datapath) = &with.datapath else {
+        return Ok(());
+    };
+    let wanted = Entries::of(state);
+    if wanted.settle(datapath)? {
+        datapath
+            .tables()
+            .flush_flows(|key, flow| wanted.outdate(state, key, flow))?;
+    }
+    for uplink in &state.uplinks {
+        if links
+            .iter()
+            .any(|link| (link.index, &link.name) == (uplink.ifindex, &uplink.name))
+        {
+            for hook in UPLINK_HOOKS {
+                datapath.attach(hook, &uplink.name, uplink.ifindex, with.attach_mode)?;
+            }
+        }
+    }
+    let filter = tables::compile_filter(state, links)?;
+    if datapath.tables().filter()? != filter.bank {
+        filter.put_in_force(datapath)?;
+    }
+    Ok(())
+}
+
+/// All that the controller keeps in the maps for a state, but for the filter.
+struct Entries {
+    links: HashMap<u32, LinkV4>,
+    networks: HashMap<u16, NetworkV4>,
+    subnets: HashMap<Ipv4Net, u32>,
+    addresses: HashMap<AddrKey<Ipv4>, Station>,
+    stations: HashMap<MacKey, Station>,
+    ports: HashMap<PortKey<Ipv4>, PublishedV4>,
+}
+
+impl Entries {
+    fn of(state: &State) -> Self {
+        let mut entries = Self {
+            links: state
+                .uplinks
+                .iter()
+                .map(|uplink| (uplink.ifindex, encode::uplink(uplink)))
+                .collect(),
+            networks: HashMap::new(),
+            subnets: state
+                .local
+                .iter()
+                .map(|address| ((*address).into(), SUBNET_LOCAL))
+                .collect(),
+            addresses: HashMap::new(),
+            stations: HashMap::new(),
+            ports: HashMap::new(),
+        };
+        for network in &state.networks {
+            let uplink = network.uplink.as_deref().and_then(|name| state.uplink(name));
+            entries
+                .networks
+                .insert(network.id, encode::network(network, network.ifindex, uplink));
+            entries.subnets.insert(network.subnet, network.id.into());
+            for endpoint in state.members(&network.name) {
+                let station = encode::station(endpoint, endpoint.ifindex);
+                entries
+                    .links
+                    .insert(endpoint.ifindex, encode::endpoint(endpoint, network.id));
+                entries.stations.insert(encode::mac_key(endpoint, network.id), station);
+                for address in &endpoint.addresses {
+                    let key = encode::address_key(address.addr(), network.id);
+                    entries.addresses.insert(key, station);
+                }
+                for port in state.ports.iter().filter(|port| port.endpoint == endpoint.name) {
+                    let target = encode::port_target(port, endpoint, network.id);
+                    entries.ports.insert(encode::port_key(port), target);
+                }
+            }
+        }
+        entries
+    }
+
+    /// Writes and removes what differs; whether anything did.
+    fn settle(&self, datapath: &Datapath) -> Result<bool> {
+        let tables = datapath.tables();
+        let unknown = |ifindex: &u32| !self.links.contains_key(ifindex);
+        let gone: Vec<u32> = tables
+            .links()?
+            .into_iter()
+            .map(|(ifindex, _)| ifindex)
+            .filter(unknown)
+            .collect();
+        for ifindex in &gone {
+            datapath.detach(*ifindex)?;
+            tables::forget(datapath, *ifindex)?;
+        }
+        let fixed: Vec<_> = tables
+            .stations()?
+            .into_iter()
+            .filter(|(_, station)| station.flags & station_flags::STATIC != 0)
+            .collect();
+        let differed = [
+            settle(
+                tables.networks()?,
+                &self.networks,
+                |id, network| tables.put_network(*id, network),
+                |id| tables.remove_network(*id),
+            )?,
+            settle(
+                tables.subnets()?,
+                &self.subnets,
+                |net, id| tables.put_subnet(*net, *id),
+                |net| tables.remove_subnet(*net),
+            )?,
+            settle(
+                tables.links()?,
+                &self.links,
+                |ifindex, link| tables.put_link(*ifindex, link),
+                |ifindex| tables.remove_link(*ifindex),
+            )?,
+            settle(
+                tables.addresses()?,
+                &self.addresses,
+                |key, station| tables.put_address(key, station),
+                |key| tables.remove_address(key),
+            )?,
+            settle(
+                fixed,
+                &self.stations,
+                |key, station| tables.put_station(key, station),
+                |key| tables.remove_station(key),
+            )?,
+            settle(
+                tables.published()?,
+                &self.ports,
+                |key, port| tables.put_published(key, port),
+                |key| tables.remove_published(key),
+            )?,
+        ];
+        Ok(!gone.is_empty() || differed.contains(&true))
+    }
+
+    /// Whether half a flow leads to what is no more: an interface, a network, or an address that an uplink had.
+    fn outdate(&self, state: &State, key: &FlowKey<Ipv4>, flow: &FlowV4) -> bool {
+        let head = &flow.head;
+        let zone = u16::from_ne_bytes(key.zone);
+        let no_network = |zone: u16| zone != ZONE_UPLINK && !self.networks.contains_key(&zone);
+        let no_uplink = |address: Ipv4| {
+            state
+                .uplinks
+                .iter()
+                .all(|uplink| !uplink.addresses.contains(&address.into()))
+        };
+        let came_by = zone == ZONE_UPLINK && head.flags & flow_flags::DST != 0 && no_uplink(key.dst);
+        let leaves_by = head.peer_zone == ZONE_UPLINK && head.flags & flow_flags::SRC != 0 && no_uplink(flow.tail.src);
+        !self.links.contains_key(&head.ifindex)
+            || no_network(zone)
+            || no_network(head.peer_zone)
+            || came_by
+            || leaves_by
+    }
+}
+
+/// Makes a map hold what is wanted and nothing else; whether there was anything to do.
+fn settle<K: Eq + Hash, V: PartialEq>(
+    found: Vec<(K, V)>,
+    wanted: &HashMap<K, V>,
+    put: impl Fn(&K, &V) -> Result<(), DatapathError>,
+    remove: impl Fn(&K) -> Result<(), DatapathError>,
+) -> Result<bool, DatapathError> {
+    let found: HashMap<K, V> = found.into_iter().collect();
+    let mut differed = false;
+    for key in found.keys().filter(|key| !wanted.contains_key(key)) {
+        remove(key)?;
+        differed = true;
+    }
+    for (key, value) in wanted.iter().filter(|(key, value)| found.get(key) != Some(value)) {
+        put(key, value)?;
+        differed = true;
+    }
+    Ok(differed)
+}
