@@ -131,6 +131,13 @@ fn from_container() -> Vec<Case> {
             at(ifindex::A, to_world().frame(47, &[0; 8])),
         ),
         case("a fragment cannot be masqueraded", Reason::Fragment, Hook, lab(), at(ifindex::A, fragment)),
+        case(
+            "a tag would hide the addresses",
+            Reason::Tagged,
+            Hook,
+            lab(),
+            at(ifindex::A, tagged(to_neighbour().udp(1, 2, b"twelve bytes"))),
+        ),
         case("an ICMP error about nothing is untracked", Reason::UntrackedIcmp, Hook, lab(), at(ifindex::A, error)),
         case(
             "a route out of another interface is off the uplink",
@@ -178,6 +185,8 @@ fn other_hooks() -> Vec<Case> {
     let slow = Frame { ingress: ifindex::BRIDGES[0], ..at(ifindex::UPLINK, Vec::new()) };
     let leaving = |datagram: Datagram| Datagram { smac: HOST.0, dmac: ROUTER.0, ..datagram };
     let gre = leaving(out(A, GATEWAY, UNREACHABLE)).frame(47, &[0; 8]);
+    let malformed = Datagram::new((GATEWAY.0, REMOTE), A).frame(proto::UDP, &[0; 7]);
+    let astray = leaving(out(A, GATEWAY, REMOTE)).syn(1, 2);
     let internal = leaving(out(D, GATEWAYS[1], REMOTE)).syn(1, 2);
     vec![
         case(
@@ -186,6 +195,20 @@ fn other_hooks() -> Vec<Case> {
             Hook::ToContainer,
             lab(),
             Frame { ingress: ifindex::UPLINK, ..at(ifindex::A, routed_in) },
+        ),
+        case(
+            "what the host routes in must be well-formed",
+            Reason::Malformed,
+            Hook::ToContainer,
+            lab(),
+            Frame { ingress: ifindex::UPLINK, ..at(ifindex::A, malformed) },
+        ),
+        case(
+            "the slow path leads out of the network's uplink alone",
+            Reason::OffUplink,
+            Hook::ToUplink,
+            lab(),
+            Frame { ifindex: ifindex::OTHER, bytes: astray, ..slow.clone() },
         ),
         case(
             "the slow path masquerades no GRE",
@@ -202,6 +225,12 @@ fn other_hooks() -> Vec<Case> {
             Frame { bytes: internal, ..slow },
         ),
     ]
+}
+
+/// The frame behind a tag of VLAN 0, as it stands in the bytes where the kernel has not moved it out.
+fn tagged(mut frame: Vec<u8>) -> Vec<u8> {
+    frame.splice(12..12, [0x81, 0, 0, 0]);
+    frame
 }
 
 fn with_policy_drop() -> HostEnv {
@@ -238,3 +267,27 @@ fn with_full_table() -> HostEnv {
 
 /// Entries of a full flow table: a kernel that runs the cases must be given this very size.
 pub const FULL: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::{Reason, cases};
+
+    #[test]
+    fn each_case_is_dropped_and_counted_for_its_reason() {
+        for case in cases() {
+            let verdict = case.env.run(case.hook, &case.frame);
+            assert_eq!(verdict.reason, case.reason, "{}: {verdict:?}", case.name);
+            assert_eq!(case.env.dropped(case.reason), 1, "{}", case.name);
+            let events = case.env.events.borrow();
+            let event = events.last().expect(case.name);
+            assert_eq!((event.reason, event.hook), (case.reason as u8, case.hook as u8), "{}", case.name);
+        }
+    }
+
+    #[test]
+    fn every_reason_has_a_case() {
+        let missing = |reason: &Reason| !cases().iter().any(|case| case.reason == *reason);
+        let missing: Vec<_> = Reason::ALL.iter().skip(1).copied().filter(missing).collect();
+        assert!(missing.is_empty(), "no case produces {missing:?}");
+    }
+}
