@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::mem::offset_of;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use aya::maps::{Array, MapData, PerCpuArray};
 use aya::programs::SchedClassifier;
 use aya::{TestRun as _, TestRunOptions};
@@ -16,7 +16,6 @@ use netbridge_common::datapath::pipeline::Scratch;
 use netbridge_common::datapath::verdict::{Action, Verdict};
 use netbridge_common::host::{Frame, HostEnv, Ip};
 use netbridge_tests::sandbox::Sandbox;
-use nix::libc;
 
 use crate::maps::{Table, fill, open};
 
@@ -254,9 +253,3 @@ fn context(frame: &Frame) -> Vec<u8> {
     context
 }
 
-/// Fails unless the process may run programs at all.
-pub(crate) fn ensure_root() -> Result<()> {
-    // SAFETY: takes nothing and cannot fail.
-    ensure!(unsafe { libc::geteuid() } == 0, "these tests need root");
-    Ok(())
-}
