@@ -39,6 +39,9 @@ fn kernel_and_host_agree_on_every_packet() -> Result<()> {
         let seen = compare(kernel, &mut env, PACKETS, |_| ())?;
         let rate = PACKETS as f64 / start.elapsed().as_secs_f64();
         println!("{PACKETS} packets, {rate:.0}/s: {seen:?}");
+        for (reason, count) in kernel.datapath().tables().drops()? {
+            println!("{count:>7} {}", reason.name());
+        }
         for action in [
             Action::Pass,
             Action::Drop,
@@ -207,6 +210,11 @@ fn pass_time(kernel: &mut Kernel, env: &mut HostEnv, random: &mut Random) -> Res
     ]);
     kernel.age(ticks)?;
     env.now = env.now.wrapping_add(ticks);
+    if random.once_in(2) {
+        // Expired flows are only reused for the same tuple; somebody must collect them.
+        kernel.flush()?;
+        env.flows.borrow_mut().clear();
+    }
     if random.once_in(2) {
         let count = random.pick(&[0, 0, 1, 2, 7]);
         let rules: Vec<RuleV4> = (0..count).map(|_| any_rule(random)).collect();

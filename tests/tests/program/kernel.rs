@@ -164,6 +164,11 @@ impl Kernel {
             .replace(stations.into_iter().map(|(key, station)| (key, heard(&station, back))))
     }
 
+    /// Removes every flow.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        self.flows.replace([])
+    }
+
     /// Runs the hook's program on a frame.
     pub(crate) fn run(&mut self, hook: Hook, frame: &Frame) -> Result<Outcome> {
         let mut out = vec![0; ROOM];

@@ -328,6 +328,7 @@ impl Traffic {
             0 => bytes.truncate(14 + random.below(bytes.len())),
             1 => bytes.resize(bytes.len() + random.below(20), 0),
             2 if bytes.len() > 42 => bytes[40..42].fill(0),
+            4 => drop(bytes.splice(12..12, random.pick(&[[0x81, 0, 0, 0], [0x88, 0xa8, 0, 1]]))),
             3 => {
                 // A header field: where a decision is most likely to turn on it.
                 let place = random.below(bytes.len().min(54));
