@@ -37,7 +37,7 @@ enum Tier {
 struct Suite {
     tier: Tier,
     name: &'static str,
-    cargo: &'static [&'static str],
+    cargo: &'static str,
     root: bool,
 }
 
@@ -45,31 +45,25 @@ const SUITES: [Suite; 4] = [
     Suite {
         tier: Tier::Unit,
         name: "unit",
-        cargo: &[
-            "--workspace",
-            "--exclude",
-            "netbridge-ebpf",
-            "--exclude",
-            "netbridge-tests",
-        ],
+        cargo: "--workspace --exclude netbridge-ebpf --exclude netbridge-tests --all-features",
         root: false,
     },
     Suite {
         tier: Tier::Unit,
         name: "unit (fixtures)",
-        cargo: &["--package", "netbridge-tests", "--lib", "--bins"],
+        cargo: "--package netbridge-tests --lib --bins",
         root: false,
     },
     Suite {
         tier: Tier::Program,
         name: "program",
-        cargo: &["--package", "netbridge-tests", "--test", "program"],
+        cargo: "--package netbridge-tests --test program",
         root: true,
     },
     Suite {
         tier: Tier::Netns,
         name: "netns",
-        cargo: &["--package", "netbridge-tests", "--test", "netns"],
+        cargo: "--package netbridge-tests --test netns",
         root: true,
     },
 ];
@@ -97,7 +91,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let mut cargo = command::cargo();
         cargo
             .args(["test", "--no-fail-fast"])
-            .args(suite.cargo)
+            .args(suite.cargo.split(' '))
             .arg("--")
             .args(&arguments.harness);
         if suite.root && !sudo.is_empty() {
