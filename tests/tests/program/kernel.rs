@@ -80,6 +80,7 @@ pub(crate) struct Kernel {
     flows: Flows,
     fdb: Fdb,
     scratch: PerCpuArray<MapData, [u8; SCRATCH]>,
+    reclaimed: Array<MapData, u32>,
     /// Ticks of the kernel less those of the host environment.
     lead: u32,
 }
@@ -107,6 +108,7 @@ impl Kernel {
             flows: Table::open(&pins, "FLOWS")?,
             fdb: Table::open(&pins, "FDB")?,
             scratch: open(&pins, "SCRATCH")?,
+            reclaimed: open(&pins, "RECLAIMED")?,
             lead: 0,
             datapath,
         })
@@ -121,6 +123,8 @@ impl Kernel {
     pub(crate) fn install(&mut self, env: &HostEnv) -> Result<()> {
         self.lead = self.datapath.clock().now_ticks()?.wrapping_sub(env.now);
         self.install_filter(env)?;
+        let reclaimed = env.reclaimed.borrow().wrapping_add(self.lead);
+        self.reclaimed.set(0, reclaimed, 0)?;
         fill(&mut self.networks, &env.networks)?;
         self.links.replace(env.links.iter().map(|(key, link)| (*key, *link)))?;
         self.flows.replace(
@@ -156,6 +160,8 @@ impl Kernel {
     pub(crate) fn age(&mut self, ticks: u32) -> Result<()> {
         let back = ticks.wrapping_neg();
         self.lead = self.lead.wrapping_add(back);
+        let reclaimed = self.reclaimed.get(&0, 0)?.wrapping_add(back);
+        self.reclaimed.set(0, reclaimed, 0)?;
         let flows = self.flows.entries()?;
         self.flows
             .replace(flows.into_iter().map(|(key, flow)| (key, moved(&flow, back))))?;
