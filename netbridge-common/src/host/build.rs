@@ -52,7 +52,7 @@ impl Datagram {
     /// The IPv4 packet around any payload: what an ICMP error quotes.
     pub fn packet(&self, protocol: u8, payload: &[u8]) -> Vec<u8> {
         let length = 20 + self.options.len();
-        let words = u8::try_from(length / 4).unwrap_or(0);
+        let words = u8::try_from(length >> 2).unwrap_or(0);
         let total = u16::try_from(length + payload.len()).unwrap_or(u16::MAX).to_be_bytes();
         let [frag_high, frag_low] = self.fragment.to_be_bytes();
         let mut packet = vec![0x40 | words, 0];

@@ -27,7 +27,7 @@ pub struct Case {
 
 /// Every case; each [`Reason`] occurs.
 pub fn cases() -> Vec<Case> {
-    [from_container(), from_uplink(), other_hooks()]
+    [guard(), sent(), arriving(), slow_path()]
         .into_iter()
         .flatten()
         .collect()
@@ -43,17 +43,11 @@ fn case(name: &'static str, reason: Reason, hook: Hook, env: HostEnv, frame: Fra
     }
 }
 
-fn from_container() -> Vec<Case> {
+/// What a container may not claim to be.
+fn guard() -> Vec<Case> {
     use Hook::FromContainer as Hook;
-    let to_world = || out(A, GATEWAY, REMOTE);
     let to_neighbour = || Datagram::new(A, B);
     let short_udp = to_neighbour().frame(proto::UDP, &[0, 1, 0, 2, 0, 8, 0]);
-    let fragment = Datagram {
-        fragment: 0x2000,
-        ..to_world()
-    }
-    .udp(5000, 53, b"first");
-    let error = to_world().error(icmp::UNREACHABLE, &packet_of(&inward(REMOTE, A.1).udp(53, 5000, b"")));
     let multicast: Mac = [3, 0, 0, 0, 0, 1];
     let claimed = ((B.0, BEHIND_TRUNK.1), ([0xff; 6], [10, 1, 0, 255]));
     vec![
@@ -117,11 +111,32 @@ fn from_container() -> Vec<Case> {
             at(ifindex::OTHER, to_neighbour().udp(1, 2, b"")),
         ),
         case(
+            "a tag would hide the addresses",
+            Reason::Tagged,
+            Hook,
+            lab(),
+            at(ifindex::A, tagged(to_neighbour().udp(1, 2, b"twelve bytes"))),
+        ),
+    ]
+}
+
+/// What a container may not send.
+fn sent() -> Vec<Case> {
+    use Hook::FromContainer as Hook;
+    let to_world = || out(A, GATEWAY, REMOTE);
+    let fragment = Datagram {
+        fragment: 0x2000,
+        ..to_world()
+    }
+    .udp(5000, 53, b"first");
+    let error = to_world().error(icmp::UNREACHABLE, &packet_of(&inward(REMOTE, A.1).udp(53, 5000, b"")));
+    vec![
+        case(
             "a policy to drop filters",
             Reason::Filtered,
             Hook,
             with_policy_drop(),
-            at(ifindex::A, to_neighbour().udp(1, 2, b"")),
+            at(ifindex::A, Datagram::new(A, B).udp(1, 2, b"")),
         ),
         case(
             "another network is isolated",
@@ -166,13 +181,6 @@ fn from_container() -> Vec<Case> {
             at(ifindex::A, fragment),
         ),
         case(
-            "a tag would hide the addresses",
-            Reason::Tagged,
-            Hook,
-            lab(),
-            at(ifindex::A, tagged(to_neighbour().udp(1, 2, b"twelve bytes"))),
-        ),
-        case(
             "an ICMP error about nothing is untracked",
             Reason::UntrackedIcmp,
             Hook,
@@ -189,7 +197,8 @@ fn from_container() -> Vec<Case> {
     ]
 }
 
-fn from_uplink() -> Vec<Case> {
+/// What may not come in.
+fn arriving() -> Vec<Case> {
     use Hook::FromUplink as Hook;
     let fragment = Datagram {
         fragment: 0x2000,
@@ -240,7 +249,8 @@ fn from_uplink() -> Vec<Case> {
     ]
 }
 
-fn other_hooks() -> Vec<Case> {
+/// What the kernel's own path may not carry.
+fn slow_path() -> Vec<Case> {
     let routed_in = Datagram::new((GATEWAY.0, REMOTE), A).syn(5000, 80);
     let slow = Frame {
         ingress: ifindex::BRIDGES[0],

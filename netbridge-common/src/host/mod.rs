@@ -135,7 +135,7 @@ impl HostEnv {
     /// [`crate::abi::verdict`]. The generation rises, as when the controller swaps banks.
     pub fn set_filter(&mut self, policy: u8, rules: &[RuleV4]) {
         self.config.generation += 1;
-        let bank = (self.config.generation % BANKS) as usize;
+        let bank = (self.config.generation & (BANKS - 1)) as usize;
         let places = self
             .rules
             .iter_mut()
