@@ -4,78 +4,56 @@ use anyhow::{Result, bail};
 
 use crate::{build_ebpf, command};
 
-/// A check: its name, the arguments of cargo, the environment.
-type Check = (
-    &'static str,
-    &'static [&'static str],
-    &'static [(&'static str, &'static str)],
-);
+/// One call of cargo.
+struct Check {
+    name: &'static str,
+    cargo: &'static str,
+}
 
 const CHECKS: [Check; 4] = [
-    ("format", &["fmt", "--all", "--check"], &[]),
-    (
-        "lints",
-        &[
-            "clippy",
-            "--workspace",
-            "--exclude",
-            "netbridge-ebpf",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ],
-        &[],
-    ),
+    Check {
+        name: "format",
+        cargo: "fmt --all --check",
+    },
+    Check {
+        name: "lints",
+        cargo: "clippy --workspace --exclude netbridge-ebpf --all-features --all-targets --keep-going -- -D warnings",
+    },
     // The eBPF programs, looked at by the host's clippy: the profile has the `panic = "abort"` that a program without
     // std needs, and the directory of its own keeps the other builds warm.
-    (
-        "lints of the eBPF programs",
-        &[
-            "clippy",
-            "--package",
-            "netbridge-ebpf",
-            "--profile",
-            "bpf",
-            "--target-dir",
-            "target/bpf-lint",
-            "--",
-            "-D",
-            "warnings",
-        ],
-        &[],
-    ),
-    (
-        "documentation",
-        &[
-            "doc",
-            "--no-deps",
-            "--package",
-            "netbridge",
-            "--package",
-            "netbridge-common",
-        ],
-        &[("RUSTDOCFLAGS", "-D warnings")],
-    ),
+    Check {
+        name: "lints of the eBPF programs",
+        cargo: "clippy --package netbridge-ebpf --profile bpf --target-dir target/bpf-lint -- -D warnings",
+    },
+    Check {
+        name: "documentation",
+        cargo: "doc --no-deps --all-features --package netbridge --package netbridge-common",
+    },
 ];
+
+const DEPENDENCIES: Check = Check {
+    name: "dependencies",
+    cargo: "deny --all-features check",
+};
 
 /// Runs every check, also after a failure, and names those that failed.
 pub(crate) fn run() -> Result<()> {
     build_ebpf::build()?;
-    let mut checks = CHECKS.to_vec();
-    if command::which("cargo-deny").is_some() {
-        checks.push(("dependencies", &["deny", "check"], &[]));
-    } else {
-        eprintln!("== dependencies: not checked, cargo-deny is not installed (`cargo install cargo-deny`)");
+    let deny = command::which("cargo-deny").map(|_| &DEPENDENCIES);
+    if deny.is_none() {
+        eprintln!(
+            "== {}: not checked, cargo-deny is not installed (`cargo install cargo-deny`)",
+            DEPENDENCIES.name
+        );
     }
     let mut failed = Vec::new();
-    for (name, arguments, environment) in checks {
-        eprintln!("== {name}");
+    for check in CHECKS.iter().chain(deny) {
+        eprintln!("== {}", check.name);
         let mut cargo = command::cargo();
-        cargo.args(arguments).envs(environment.iter().copied());
+        cargo.args(check.cargo.split(' ')).env("RUSTDOCFLAGS", "-D warnings");
         if let Err(error) = command::run(&mut cargo) {
             eprintln!("{error:#}");
-            failed.push(name);
+            failed.push(check.name);
         }
     }
     if failed.is_empty() {

@@ -22,15 +22,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let root = Root::acquire("for namespaces and bpf(2)")?;
     build_ebpf::build()?;
     let mut cargo = command::cargo();
-    cargo.args([
-        "build",
-        "--release",
-        "--package",
-        "netbridge",
-        "--package",
-        "netbridge-tests",
-    ]);
-    cargo.args(["--bin", "netbridge", "--bin", CHECKER]);
+    cargo.args("build --release --package netbridge --package netbridge-tests --bin netbridge --bin".split(' '));
+    cargo.arg(CHECKER);
     command::run(&mut cargo)?;
     let checker = command::host_target().join("release").join(CHECKER);
     let mut checker = root.program(checker);

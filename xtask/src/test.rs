@@ -1,5 +1,9 @@
 //! `cargo xtask test`: the tiers of tests, from the cheapest to the one with real traffic.
 
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
@@ -33,7 +37,7 @@ enum Tier {
 struct Suite {
     tier: Tier,
     name: &'static str,
-    cargo: &'static [&'static str],
+    cargo: &'static str,
     root: bool,
 }
 
@@ -41,31 +45,25 @@ const SUITES: [Suite; 4] = [
     Suite {
         tier: Tier::Unit,
         name: "unit",
-        cargo: &[
-            "--workspace",
-            "--exclude",
-            "netbridge-ebpf",
-            "--exclude",
-            "netbridge-tests",
-        ],
+        cargo: "--workspace --exclude netbridge-ebpf --exclude netbridge-tests --all-features",
         root: false,
     },
     Suite {
         tier: Tier::Unit,
         name: "unit (fixtures)",
-        cargo: &["--package", "netbridge-tests", "--lib", "--bins"],
+        cargo: "--package netbridge-tests --lib --bins",
         root: false,
     },
     Suite {
         tier: Tier::Program,
         name: "program",
-        cargo: &["--package", "netbridge-tests", "--test", "program"],
+        cargo: "--package netbridge-tests --test program",
         root: true,
     },
     Suite {
         tier: Tier::Netns,
         name: "netns",
-        cargo: &["--package", "netbridge-tests", "--test", "netns"],
+        cargo: "--package netbridge-tests --test netns",
         root: true,
     },
 ];
@@ -82,13 +80,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         &[]
     };
     build_ebpf::build()?;
+    let census = if suites.iter().any(|suite| suite.root) {
+        Some(Census::before(sudo)?)
+    } else {
+        None
+    };
     let mut failed = Vec::new();
     for suite in suites {
         eprintln!("== tests: {}", suite.name);
         let mut cargo = command::cargo();
         cargo
             .args(["test", "--no-fail-fast"])
-            .args(suite.cargo)
+            .args(suite.cargo.split(' '))
             .arg("--")
             .args(&arguments.harness);
         if suite.root && !sudo.is_empty() {
@@ -99,10 +102,58 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             failed.push(suite.name);
         }
     }
+    if let Some(census) = census
+        && let Err(error) = census.after()
+    {
+        eprintln!("{error:#}");
+        failed.push("nothing left behind");
+    }
     if failed.is_empty() {
         Ok(())
     } else {
         bail!("tests failed: {}", failed.join(", "))
+    }
+}
+
+/// What of netbridge was on the machine before the tests: nothing may be added when they end.
+struct Census {
+    sudo: &'static [&'static str],
+    file: PathBuf,
+}
+
+impl Census {
+    /// Counts, into a file.
+    fn before(sudo: &'static [&'static str]) -> Result<Self> {
+        let file = command::host_target().join("census.json");
+        fs::create_dir_all(command::host_target()).context("cannot make the target directory")?;
+        let output = fs::File::create(&file).with_context(|| format!("cannot write {}", file.display()))?;
+        let census = Self { sudo, file };
+        command::run(census.command()?.stdout(output))?;
+        Ok(census)
+    }
+
+    /// Counts again, and fails if anything has come.
+    fn after(&self) -> Result<()> {
+        eprintln!("== what the tests left behind");
+        command::run(self.command()?.arg(&self.file))
+    }
+
+    /// The counting program, as root.
+    fn command(&self) -> Result<Command> {
+        let mut cargo = command::cargo();
+        cargo.args([
+            "run",
+            "--quiet",
+            "--package",
+            "netbridge-tests",
+            "--bin",
+            "netbridge-census",
+            "--",
+        ]);
+        if !self.sudo.is_empty() {
+            cargo.env(runner_variable()?, self.sudo.join(" "));
+        }
+        Ok(cargo)
     }
 }
 

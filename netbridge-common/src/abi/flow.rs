@@ -57,7 +57,7 @@ pub mod flow_flags {
     pub const SRC: u8 = 1;
     /// Replace the destination address and port.
     pub const DST: u8 = 2;
-    /// Routed: decrement the TTL and replace both MACs.
+    /// The MACs are known: a packet that came by way of the gateway leaves with them and a lower TTL.
     pub const ROUTED: u8 = 4;
     /// This half sees the packets that answer the flow's first.
     pub const REPLY: u8 = 8;
@@ -96,9 +96,9 @@ pub struct FlowHead {
     pub ifindex: u32,
     /// Traffic slot of the endpoint that receives, or [`NO_SLOT`].
     pub slot: u32,
-    /// Destination MAC of a routed packet; all zero while the next hop is not resolved.
+    /// MAC of the receiver or the next hop; all zero while that is not resolved.
     pub dmac: [u8; 6],
-    /// Source MAC of a routed packet.
+    /// Source MAC of a packet that is routed to it.
     pub smac: [u8; 6],
     /// One of [`flow_action`].
     pub action: u8,

@@ -66,6 +66,9 @@ reasons! {
     OffUplink = 15, "off-uplink";
     /// The TTL of a packet from the outside ran out.
     TtlExpired = 16, "ttl-expired";
+    /// An 802.1Q or 802.1ad tag: hides the addresses from the source guard and the filter, and a tag of
+    /// VLAN 0 is taken off by the receiver's stack.
+    Tagged = 17, "tagged";
 }
 
 #[cfg(test)]

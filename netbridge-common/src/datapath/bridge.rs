@@ -113,13 +113,23 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>
     let forward = work.half.head_mut();
     *forward = conntrack::new_head(cx.arrival.now);
     forward.epoch = cx.config.generation;
+    // Either end may send by way of the gateway, as one with a /32 address does.
+    let gateway = cx
+        .env
+        .network(cx.arrival.zone)
+        .map_or([0; 6], |network| network.head().mac);
+    forward.flags = flow_flags::ROUTED;
     forward.ifindex = station.ifindex;
     forward.slot = station.slot;
+    forward.dmac = cx.packet.dmac;
+    forward.smac = gateway;
     forward.peer_zone = cx.arrival.zone;
     *work.other.tail_mut() = conntrack::answer(&key);
     let reply = work.other.head_mut();
     *reply = conntrack::new_head(cx.arrival.now);
-    reply.flags = flow_flags::REPLY;
+    reply.flags = flow_flags::ROUTED | flow_flags::REPLY;
+    reply.dmac = cx.packet.smac;
+    reply.smac = gateway;
     reply.ifindex = cx.arrival.ifindex;
     reply.slot = cx.arrival.slot;
     reply.peer_zone = cx.arrival.zone;

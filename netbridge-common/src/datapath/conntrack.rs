@@ -43,6 +43,7 @@ pub struct Cx<'a, E: Env> {
 }
 
 /// Room for what a decision produces; a BPF stack is too small for it.
+#[repr(C)]
 pub struct Work<F: Family> {
     /// What becomes of the packet.
     pub verdict: Verdict<F::Addr>,
@@ -210,6 +211,10 @@ pub fn subject<E: Env>(cx: &Cx<'_, E>, flow: &FlowOf<E>, state: u8) -> Subject<A
 pub fn established<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) -> Action {
     let head = work.half.head();
     let now = cx.arrival.now;
+    if head.reason != Reason::None as u8 && head.epoch == cx.config.generation {
+        // Its record goes stale, and is not written for every packet.
+        return work.verdict.refuse(Reason::Filtered);
+    }
     let closing = cx.packet.tcp & (tcp::FIN | tcp::RST) != 0;
     let first_reply = head.flags & (flow_flags::REPLY | flow_flags::REPLIED) == flow_flags::REPLY;
     let due = first_reply
@@ -219,9 +224,6 @@ pub fn established<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E
         || (head.flags & flow_flags::ROUTED != 0 && now.wrapping_sub(head.resolved) >= cx.config.refresh);
     if due {
         return renewed(cx, key, work);
-    }
-    if head.reason != Reason::None as u8 {
-        return work.verdict.refuse(Reason::Filtered);
     }
     follow(cx, work)
 }
@@ -234,7 +236,9 @@ fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) ->
     let first_reply = head.flags & (flow_flags::REPLY | flow_flags::REPLIED) == flow_flags::REPLY;
     if first_reply {
         head.flags |= flow_flags::REPLIED;
-        head.state = TcpState::Established as u8;
+        if head.state == TcpState::Opening as u8 {
+            head.state = TcpState::Established as u8;
+        }
     }
     if cx.packet.tcp & (tcp::FIN | tcp::RST) != 0 {
         head.state = TcpState::Closing as u8;
@@ -305,14 +309,19 @@ fn resolve<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, head: &mut FlowHead) {
     }
 }
 
+/// True if the packet came by way of the gateway, and not straight to the receiver's MAC. What the
+/// stack has routed already has its MACs and TTL.
+#[inline(always)]
+pub fn is_routed<E: Env>(cx: &Cx<'_, E>, head: &FlowHead) -> bool {
+    head.flags & flow_flags::ROUTED != 0 && cx.arrival.hook as u8 != Hook::ToUplink as u8 && cx.packet.dmac != head.dmac
+}
+
 /// The action of `work.half` on the packet.
 #[inline(always)]
 pub fn follow<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
     let Work { verdict, half, .. } = work;
     let head = half.head();
-    // What the stack has routed already has its MACs and TTL.
-    let slow = cx.arrival.hook as u8 == Hook::ToUplink as u8;
-    let routed = head.flags & flow_flags::ROUTED != 0 && !slow;
+    let routed = is_routed(cx, head);
     if routed && cx.packet.ttl <= 1 {
         // The stack answers a container; it would take a packet from outside for its own.
         let inside = cx.arrival.hook as u8 == Hook::FromContainer as u8;

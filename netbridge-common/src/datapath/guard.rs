@@ -61,6 +61,7 @@ where
             (sender, Reason::SpoofedArp)
         }
         Kind::Malformed => return Reason::Malformed,
+        Kind::Tagged => return Reason::Tagged,
         Kind::Other => return Reason::None,
     };
     let owned = if trunk {

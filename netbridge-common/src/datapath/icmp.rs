@@ -3,7 +3,7 @@
 //! An error travels in the direction of the answers to the packet it quotes, so the half that the
 //! answers would hit says where it goes. It neither refreshes nor changes the flow (REQ-6).
 
-use crate::abi::{Addr, CtState, Family, FlowKey, Hook, Nat, Reason, Record, V4, flow_action, flow_flags, proto};
+use crate::abi::{Addr, CtState, Family, FlowKey, Nat, Reason, Record, V4, flow_action, flow_flags, proto};
 use crate::wire::checksum::Diff;
 use crate::wire::{icmp, ipv4};
 
@@ -42,7 +42,8 @@ pub struct Quoted<A> {
 
 /// A family whose errors the core can read.
 pub trait Quote: Addr {
-    /// What the error quotes; `None` if that is too short, a later fragment, or not tracked.
+    /// What the error quotes; `None` if that is too short, a later fragment, not tracked, or was not
+    /// sent by whom the error is for (Linux 5.6, commit 1025ce75212b: such an error is forged).
     fn quoted<E: Env>(env: &E, packet: &Packet<Self>) -> Option<Quoted<Self>>;
 }
 
@@ -60,11 +61,12 @@ impl Quote for <V4 as Family>::Addr {
             proto::ICMP if a == icmp::ECHO_REPLY => (a, [0; 2], [e, f]),
             _ => return None,
         };
-        if header.later_fragment {
+        if header.later_fragment || header.src != packet.dst || l4 + icmp::LEN > packet.end {
             return None;
         }
         let l4_sum_at = l4 + checksum_offset(header.proto);
         let (l4_sum_at, l4_sum) = match env.load::<2>(l4_sum_at) {
+            _ if l4_sum_at + 2 > packet.end => (0, [0; 2]),
             Some(sum) if header.proto != proto::UDP || sum != [0; 2] => (l4_sum_at, sum),
             _ => (0, [0; 2]),
         };
@@ -153,8 +155,7 @@ fn carry<E: Env>(cx: &Cx<'_, E>, quoted: &Quoted<AddrOf<E>>, work: &mut Work<E::
     if reason as u8 != Reason::None as u8 {
         return verdict.refuse(reason);
     }
-    let slow = cx.arrival.hook as u8 == Hook::ToUplink as u8;
-    let routed = head.flags & flow_flags::ROUTED != 0 && !slow;
+    let routed = conntrack::is_routed(cx, head);
     if routed && cx.packet.ttl <= 1 {
         // No error about an error (RFC 1122, section 3.2.2).
         return verdict.refuse(Reason::TtlExpired);
@@ -187,7 +188,11 @@ fn translate_quote<A: Addr>(verdict: &mut Verdict<A>, quoted: &Quoted<A>, flags:
     } else {
         addrs.plus(ports)
     };
-    let l4_sum = covered.apply(quoted.l4_sum);
+    let l4_sum = match covered.apply(quoted.l4_sum) {
+        // A UDP checksum of zero would mean "none".
+        [0, 0] if quoted.proto == proto::UDP => [0xff; 2],
+        sum => sum,
+    };
 
     verdict.edits |= edits::INNER;
     verdict.inner = quoted.at;

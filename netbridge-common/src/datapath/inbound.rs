@@ -99,7 +99,11 @@ fn open<E: Env>(
     if cx.packet.ttl <= 1 {
         return work.verdict.refuse(Reason::TtlExpired);
     }
-    let Some(network) = cx.env.network(target_head.net) else {
+    let Some(network) = cx
+        .env
+        .network(target_head.net)
+        .filter(|network| network.head().bridge != 0)
+    else {
         return work.verdict.refuse(Reason::UnknownLink);
     };
     let key = cx.packet.key(cx.arrival.zone);

@@ -16,3 +16,6 @@ pub mod parse;
 pub mod pipeline;
 pub mod route;
 pub mod verdict;
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use super::env::{AddrOf, Env};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// Nothing the core knows: other ethertypes, 802.1Q tags. Only the MACs are valid.
+    /// Nothing the core knows. Only the MACs are valid.
     Other = 0,
     /// ARP. Only the MACs are valid; the guard reads the rest.
     Arp = 1,
@@ -17,6 +17,8 @@ pub enum Kind {
     Ip = 2,
     /// Cut short or contradicting itself.
     Malformed = 3,
+    /// An 802.1Q or 802.1ad tag before everything else. Only the MACs are valid.
+    Tagged = 4,
 }
 
 /// Which part of a datagram.
@@ -33,6 +35,7 @@ pub enum Fragment {
 
 /// A parsed frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Packet<A> {
     /// What kind of frame.
     pub kind: Kind,
@@ -52,6 +55,8 @@ pub struct Packet<A> {
     pub l4: u16,
     /// Length of a TCP or UDP header, bytes; 0 for other protocols.
     pub l4_len: u16,
+    /// Offset of the datagram's end: padding may follow.
+    pub end: u16,
     /// `EtherType`.
     pub ethertype: [u8; 2],
     /// Source port; an echo request's identifier.
@@ -80,6 +85,7 @@ impl<A: Addr> Packet<A> {
         ip_sum: [0; 2],
         l4: 0,
         l4_len: 0,
+        end: 0,
         ethertype: [0; 2],
         sport: [0; 2],
         dport: [0; 2],
@@ -166,10 +172,9 @@ where
     packet.smac = header.src;
     packet.ethertype = header.ethertype;
     packet.kind = Kind::Other;
-    if env.tagged() {
-        return;
-    }
-    if header.ethertype == ethernet::ARP {
+    if env.tagged() || header.ethertype == ethernet::VLAN || header.ethertype == ethernet::SERVICE_VLAN {
+        packet.kind = Kind::Tagged;
+    } else if header.ethertype == ethernet::ARP {
         packet.kind = Kind::Arp;
     } else if header.ethertype == <AddrOf<E> as Parse>::ETHERTYPE {
         let sound = Parse::parse_ip(env, packet);
@@ -210,6 +215,11 @@ impl Parse for <V4 as crate::abi::Family>::Addr {
             u16::MAX
         } else {
             header.total_len.wrapping_sub(header.header_len)
+        };
+        packet.end = if header.total_len == 0 {
+            u16::MAX
+        } else {
+            ethernet::LEN.saturating_add(header.total_len)
         };
         let frame = env.frame_len();
         if header.total_len != 0

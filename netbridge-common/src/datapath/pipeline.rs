@@ -23,6 +23,7 @@ impl<A: Parse + Guard + Quote> Internet for A {}
 
 /// Room for one packet and the work on it: more than a BPF stack holds, so the programs keep it in a
 /// per-CPU map. What a run leaves there the next one overwrites.
+#[repr(C)]
 pub struct Scratch<F: Family> {
     /// The packet.
     pub packet: Packet<F::Addr>,
@@ -71,7 +72,10 @@ where
         (Some(config), Hook::FromUplink) => from_uplink(env, config, arrival, packet, work),
         (Some(config), Hook::ToUplink) => to_uplink(env, config, arrival, packet, work),
         // Nothing is known: a container's packets go nowhere, the host's are its own.
-        (None, Hook::FromContainer | Hook::ToContainer) => work.verdict.refuse(Reason::UnknownLink),
+        (None, Hook::FromContainer | Hook::ToContainer) => {
+            env.count_drop(NO_SLOT, Reason::UnknownLink);
+            work.verdict.refuse(Reason::UnknownLink)
+        }
         (None, Hook::FromUplink | Hook::ToUplink) => Action::Pass,
     };
     work.verdict.action = action;
@@ -163,6 +167,20 @@ where
         );
     };
     arrival.zone = link.head().net;
+    if packet.kind as u8 == Kind::Malformed as u8 {
+        // Whose it is cannot be told.
+        return settle(
+            &Cx {
+                env,
+                config,
+                packet,
+                arrival,
+            },
+            Action::Drop,
+            Reason::Malformed,
+            work,
+        );
+    }
     // What the host itself sends came in by no interface.
     let foreign = packet.kind as u8 == Kind::Ip as u8
         && env.ingress_ifindex() != 0
@@ -270,6 +288,9 @@ where
         arrival,
     };
     let action = match env.network(arrival.zone) {
+        Some(network) if network.head().uplink != 0 && network.head().uplink != env.ifindex() => {
+            work.verdict.refuse(Reason::OffUplink)
+        }
         Some(network) if network.head().bridge != 0 => routed(&cx, network.head(), network.tail(), work),
         _ => work.verdict.refuse(Reason::UnknownLink),
     };

@@ -34,8 +34,10 @@ pub mod edits {
     pub const INNER: u8 = 8;
 }
 
-/// Every field is always written: the verifier refuses an outcome with undefined bytes.
+/// Every field is always written: the verifier refuses an outcome with undefined bytes. Of one layout
+/// everywhere, so that a test can read what a program decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Verdict<A> {
     /// Where the packet goes.
     pub action: Action,

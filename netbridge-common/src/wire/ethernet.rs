@@ -7,6 +7,10 @@ pub const LEN: u16 = 14;
 
 /// `EtherType` of IPv4.
 pub const IPV4: [u8; 2] = [0x08, 0x00];
+/// `EtherType` of an 802.1Q tag.
+pub const VLAN: [u8; 2] = [0x81, 0x00];
+/// `EtherType` of an 802.1ad service tag.
+pub const SERVICE_VLAN: [u8; 2] = [0x88, 0xa8];
 /// `EtherType` of ARP.
 pub const ARP: [u8; 2] = [0x08, 0x06];
 

@@ -1,0 +1,117 @@
+//! Frames between stations of one network.
+
+use crate::abi::{Hook, MacKey, Station};
+use crate::datapath::verdict::Action;
+use crate::host::HostEnv;
+use crate::host::build::{Datagram, arp};
+use crate::host::lab::{A, B, BEHIND_TRUNK, GATEWAY, Node, SECOND, ifindex, lab, slot};
+
+use super::sends;
+
+fn udp(from: Node, to: Node) -> Vec<u8> {
+    Datagram::new(from, to).udp(5000, 53, b"hello")
+}
+
+fn where_is(env: &HostEnv, (mac, _): Node) -> Option<Station> {
+    env.fdb.borrow().get(&MacKey { mac, net: 1 }).copied()
+}
+
+/// The lab with a second trunk on the interface `OTHER`.
+fn with_two_trunks() -> HostEnv {
+    let mut env = lab();
+    let trunk = env.links[&ifindex::TRUNK];
+    env.links.insert(ifindex::OTHER, trunk);
+    env
+}
+
+#[test]
+fn a_known_station_gets_the_frame_as_it_is() {
+    let env = lab();
+    let result = sends(&env, ifindex::A, udp(A, B));
+    assert_eq!(result.to(), (Action::Peer, ifindex::B));
+    assert_eq!(result.bytes, udp(A, B));
+    let length = u64::try_from(result.bytes.len()).unwrap();
+    let traffic = env.traffic.borrow();
+    assert_eq!((traffic[&slot::A].tx_packets, traffic[&slot::A].tx_bytes), (1, length));
+    assert_eq!((traffic[&slot::B].rx_packets, traffic[&slot::B].rx_bytes), (1, length));
+}
+
+#[test]
+fn what_the_fdb_does_not_know_is_the_kernel_bridges() {
+    let env = lab();
+    let nobody = ([2, 9, 9, 9, 9, 9], B.1);
+    for to in [nobody, ([0xff; 6], B.1), ([1, 0, 0x5e, 0, 0, 1], B.1), (A.0, B.1)] {
+        assert_eq!(sends(&env, ifindex::A, udp(A, to)).action(), Action::Pass, "{to:x?}");
+    }
+    assert_eq!(sends(&env, ifindex::A, arp(A.0, A, B.1)).action(), Action::Pass);
+    let mut unknown = udp(A, B);
+    unknown[12..14].copy_from_slice(&[0x88, 0xb5]);
+    assert_eq!(
+        sends(&env, ifindex::A, unknown).to(),
+        (Action::Peer, ifindex::B),
+        "only the MACs matter"
+    );
+}
+
+#[test]
+fn a_station_is_learned_and_forgotten() {
+    let mut env = lab();
+    assert_eq!(sends(&env, ifindex::A, udp(A, BEHIND_TRUNK)).action(), Action::Pass);
+    sends(&env, ifindex::TRUNK, udp(BEHIND_TRUNK, A));
+    assert_eq!(
+        sends(&env, ifindex::A, udp(A, BEHIND_TRUNK)).to(),
+        (Action::Peer, ifindex::TRUNK)
+    );
+    env.now += 300 * SECOND;
+    assert_eq!(sends(&env, ifindex::A, udp(A, BEHIND_TRUNK)).action(), Action::Peer);
+    env.now += 1;
+    assert_eq!(sends(&env, ifindex::A, udp(A, BEHIND_TRUNK)).action(), Action::Pass);
+}
+
+#[test]
+fn a_station_that_moves_is_followed_at_its_first_frame() {
+    let env = with_two_trunks();
+    for port in [ifindex::TRUNK, ifindex::OTHER, ifindex::TRUNK] {
+        sends(&env, port, udp(BEHIND_TRUNK, A));
+        assert_eq!(sends(&env, ifindex::A, udp(A, BEHIND_TRUNK)).to(), (Action::Peer, port));
+    }
+}
+
+#[test]
+fn a_static_station_never_moves() {
+    let env = with_two_trunks();
+    let before = where_is(&env, A);
+    sends(&env, ifindex::TRUNK, udp((A.0, BEHIND_TRUNK.1), B));
+    assert_eq!(where_is(&env, A), before);
+    sends(&env, ifindex::TRUNK, udp((GATEWAY.0, BEHIND_TRUNK.1), B));
+    assert_eq!(where_is(&env, GATEWAY), None);
+}
+
+#[test]
+fn what_a_trunk_says_is_written_down_once_a_second() {
+    let mut env = lab();
+    let heard = |env: &HostEnv| {
+        sends(env, ifindex::TRUNK, udp(BEHIND_TRUNK, A));
+        *env.writes.borrow()
+    };
+    assert_eq!((heard(&env), heard(&env)), (1, 1));
+    env.now += SECOND;
+    assert_eq!((heard(&env), heard(&env)), (2, 2));
+}
+
+#[test]
+fn a_full_fdb_leaves_the_station_unknown() {
+    let mut env = lab();
+    env.fdb_capacity = env.fdb.borrow().len();
+    sends(&env, ifindex::TRUNK, udp(BEHIND_TRUNK, A));
+    assert_eq!(where_is(&env, BEHIND_TRUNK), None);
+}
+
+#[test]
+fn without_a_filter_nothing_is_tracked() {
+    let env = lab();
+    sends(&env, ifindex::A, udp(A, B));
+    assert!(env.flows.borrow().is_empty());
+    let frame = crate::host::lab::at(ifindex::B, udp(A, B));
+    assert_eq!(env.run(Hook::ToContainer, &frame).action, Action::Pass);
+}

@@ -1,0 +1,89 @@
+//! The decisions, on the lab of [`crate::host::lab`].
+
+mod bridge;
+mod conntrack;
+mod filter;
+mod guard;
+mod icmp;
+mod nat;
+mod published;
+mod route;
+mod soundness;
+
+use crate::abi::{FlowKey, FlowV4, Hook, Reason};
+use crate::datapath::verdict::{Action, Verdict};
+use crate::host::lab::{at, ifindex};
+use crate::host::rewrite::{apply, fault};
+use crate::host::{Frame, HostEnv, Ip};
+
+/// What became of a frame.
+struct Result {
+    verdict: Verdict<Ip>,
+    bytes: Vec<u8>,
+}
+
+impl Result {
+    fn action(&self) -> Action {
+        self.verdict.action
+    }
+
+    fn reason(&self) -> Reason {
+        self.verdict.reason
+    }
+
+    /// Where it goes, in one value.
+    fn to(&self) -> (Action, u32) {
+        (self.verdict.action, self.verdict.ifindex)
+    }
+}
+
+fn run(env: &HostEnv, hook: Hook, frame: &Frame) -> Result {
+    let verdict = env.run(hook, frame);
+    let mut bytes = frame.bytes.clone();
+    apply(&verdict, &mut bytes);
+    if fault(&frame.bytes).is_none() {
+        assert_eq!(fault(&bytes), None, "{verdict:x?}");
+    }
+    Result { verdict, bytes }
+}
+
+/// The container behind an interface sends a frame.
+fn sends(env: &HostEnv, ifindex: u32, bytes: Vec<u8>) -> Result {
+    run(env, Hook::FromContainer, &at(ifindex, bytes))
+}
+
+/// A frame arrives from the outside.
+fn arrives(env: &HostEnv, bytes: Vec<u8>) -> Result {
+    run(env, Hook::FromUplink, &at(ifindex::UPLINK, bytes))
+}
+
+/// The answer to a UDP or TCP frame, whose checksum does not mind the order; TCP flags may be replaced.
+fn answer_to(frame: &[u8], flags: Option<u8>) -> Vec<u8> {
+    let mut bytes = frame.to_vec();
+    let l4 = 14 + usize::from(bytes[14] & 0x0f) * 4;
+    for (a, b, length) in [(0, 6, 6), (26, 30, 4), (l4, l4 + 2, 2)] {
+        for place in 0..length {
+            bytes.swap(a + place, b + place);
+        }
+    }
+    if let Some(flags) = flags {
+        let sum = u16::from_be_bytes([bytes[l4 + 16], bytes[l4 + 17]]);
+        let word = |flags| u16::from_be_bytes([bytes[l4 + 12], flags]);
+        let changed = crate::host::rewrite::add(crate::host::rewrite::add(!sum, !word(bytes[l4 + 13])), word(flags));
+        bytes[l4 + 16..l4 + 18].copy_from_slice(&(!changed).to_be_bytes());
+        bytes[l4 + 13] = flags;
+    }
+    bytes
+}
+
+/// The flow halves of a zone, the smallest key first.
+fn halves(env: &HostEnv, zone: u16) -> Vec<(FlowKey<Ip>, FlowV4)> {
+    let flows = env.flows.borrow();
+    let mut halves: Vec<_> = flows
+        .iter()
+        .filter(|(key, _)| key.zone == zone.to_ne_bytes())
+        .map(|(key, flow)| (*key, *flow))
+        .collect();
+    halves.sort_by_key(|(key, _)| bytemuck::bytes_of(key).to_vec());
+    halves
+}

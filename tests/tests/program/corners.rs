@@ -1,0 +1,123 @@
+//! Rewrites whose checksum ends in a corner that random packets do not reach.
+
+use anyhow::{Context as _, Result, ensure};
+use netbridge_common::abi::Hook;
+use netbridge_common::host::build::packet_of;
+use netbridge_common::host::lab::{A, GATEWAY, HOST, REMOTE, at, ifindex, inward, lab, out};
+use netbridge_common::host::rewrite::{apply, fault};
+use netbridge_common::host::{Frame, HostEnv};
+
+use crate::kernel::{Kernel, Outcome};
+use crate::world::with_kernel;
+
+/// Offset of the UDP checksum in a frame without IP options.
+const UDP_SUM: usize = 40;
+
+/// Runs a frame on both sides and returns what came out, if they agree and no checksum is wrong.
+fn sound(kernel: &mut Kernel, env: &HostEnv, hook: Hook, frame: &Frame) -> Result<Vec<u8>> {
+    let actual = kernel.run(hook, frame)?;
+    let verdict = env.run(hook, frame);
+    let mut bytes = frame.bytes.clone();
+    apply(&verdict, &mut bytes);
+    let expected = Outcome::expected(&verdict, bytes);
+    ensure!(actual == expected, "kernel {actual:x?}\nhost {expected:x?}");
+    ensure!(actual.bytes != frame.bytes, "not rewritten: {actual:x?}");
+    if let Some(fault) = fault(&actual.bytes) {
+        anyhow::bail!("wrong {fault} in {actual:x?}");
+    }
+    Ok(actual.bytes)
+}
+
+/// A datagram whose checksum comes out as zero when A's packet is masqueraded.
+fn zero_when_masqueraded(env: &HostEnv) -> Frame {
+    let send = |word: [u8; 2]| at(ifindex::A, out(A, GATEWAY, REMOTE).udp(5000, 53, &word));
+    let frame = send([0; 2]);
+    let mut bytes = frame.bytes.clone();
+    apply(&env.clone().run(Hook::FromContainer, &frame), &mut bytes);
+    // What is missing to a sum of 0xffff is the checksum itself: put it into the payload.
+    send([bytes[UDP_SUM], bytes[UDP_SUM + 1]])
+}
+
+/// A datagram whose checksum is zero as A computes it, and so is sent as 0xffff.
+fn zero_as_sent() -> Frame {
+    let send = |word: [u8; 2]| at(ifindex::A, out(A, GATEWAY, REMOTE).udp(5000, 53, &word));
+    let bytes = send([0; 2]).bytes;
+    send([bytes[UDP_SUM], bytes[UDP_SUM + 1]])
+}
+
+#[test]
+fn a_udp_checksum_that_becomes_zero_is_sent_as_ffff() -> Result<()> {
+    with_kernel(64, |kernel| {
+        let env = lab();
+        kernel.install(&env)?;
+        let bytes = sound(kernel, &env, Hook::FromContainer, &zero_when_masqueraded(&env))?;
+        ensure!(bytes[UDP_SUM..UDP_SUM + 2] == [0xff; 2], "{bytes:02x?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_udp_checksum_of_zero_stays_zero_both_ways() -> Result<()> {
+    with_kernel(64, |kernel| {
+        let env = lab();
+        kernel.install(&env)?;
+        let mut frame = at(ifindex::A, out(A, GATEWAY, REMOTE).udp(5000, 53, b"no checksum"));
+        frame.bytes[UDP_SUM..UDP_SUM + 2].fill(0);
+        let bytes = sound(kernel, &env, Hook::FromContainer, &frame)?;
+        ensure!(bytes[UDP_SUM..UDP_SUM + 2] == [0; 2], "{bytes:02x?}");
+        let mut answer = at(ifindex::UPLINK, inward(REMOTE, HOST.1).udp(53, 5000, b"nor here"));
+        answer.bytes[UDP_SUM..UDP_SUM + 2].fill(0);
+        let bytes = sound(kernel, &env, Hook::FromUplink, &answer)?;
+        ensure!(bytes[UDP_SUM..UDP_SUM + 2] == [0; 2], "{bytes:02x?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn carries_of_the_extreme_ports_are_folded() -> Result<()> {
+    with_kernel(1024, |kernel| {
+        let mut env = lab();
+        (env.config.snat_min, env.config.snat_ports) = (u16::MAX, 1);
+        kernel.install(&env)?;
+        for port in [0, 1, 0x00ff, 0xff00, 0xfffe, u16::MAX] {
+            for payload in [&b""[..], b"x", &[0xff; 9], &[0; 4]] {
+                let datagram = out(A, GATEWAY, REMOTE);
+                for bytes in [
+                    datagram.udp(port, port, payload),
+                    datagram.tcp(port, port, 2, payload),
+                    datagram.echo(8, port, payload),
+                ] {
+                    let context = format!("port {port}, payload {payload:x?}");
+                    let frame = at(ifindex::A, bytes);
+                    sound(kernel, &env, Hook::FromContainer, &frame).context(context)?;
+                    kernel.flush()?;
+                    env.flows.borrow_mut().clear();
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_quote_is_untranslated_to_the_very_packet_that_was_sent() -> Result<()> {
+    with_kernel(64, |kernel| {
+        let env = lab();
+        kernel.install(&env)?;
+        for frame in [zero_when_masqueraded(&env), zero_as_sent()] {
+            let sent = sound(kernel, &env, Hook::FromContainer, &frame)?;
+            let error = at(
+                ifindex::UPLINK,
+                inward([198, 51, 100, 1], HOST.1).error(11, &packet_of(&sent)),
+            );
+            let bytes = sound(kernel, &env, Hook::FromUplink, &error)?;
+            let quoted = &bytes[42..];
+            let mut original = packet_of(&frame.bytes);
+            // The TTL was spent on the way, and the header's checksum with it.
+            original[8] = quoted[8];
+            original[10..12].copy_from_slice(&quoted[10..12]);
+            ensure!(quoted == original, "{quoted:02x?}\n{original:02x?}");
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,311 @@
+//! The same packets through the kernel and through the core on the host: every verdict, every byte,
+//! and the tables afterwards must agree. The host's rewriting knows nothing of incremental checksums.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::time::Instant;
+
+use anyhow::{Result, bail, ensure};
+use netbridge_common::abi::{CtState, Reason, RuleV4, SLOTS, rule_flags, verdict};
+use netbridge_common::datapath::verdict::Action;
+use netbridge_common::host::HostEnv;
+use netbridge_common::host::lab::{A, SECOND, ifindex, lab, rule};
+use netbridge_common::host::rewrite::apply;
+
+use crate::kernel::{Kernel, Outcome};
+use crate::traffic::{Random, Traffic};
+use crate::world::with_kernel;
+
+/// Packets compared.
+const PACKETS: usize = 240_000;
+
+/// Packets between two changes of the filter, the clock or both.
+const ROUND: usize = 1_000;
+
+/// Flow halves: few enough for the table to run full.
+const FLOWS: usize = 512;
+
+/// How far the real clock may move while the test runs, ticks.
+const DRIFT: u32 = SECOND / 10;
+
+const SEED: u64 = 0x6e65_7462_7269_6467;
+
+#[test]
+fn kernel_and_host_agree_on_every_packet() -> Result<()> {
+    with_kernel(FLOWS, |kernel| {
+        let mut env = world();
+        let start = Instant::now();
+        let seen = compare(kernel, &mut env, PACKETS, |_| ())?;
+        let rate = PACKETS as f64 / start.elapsed().as_secs_f64();
+        println!("{PACKETS} packets, {rate:.0}/s: {seen:?}");
+        for (reason, count) in kernel.datapath().tables().drops()? {
+            println!("{count:>7} {}", reason.name());
+        }
+        for action in [
+            Action::Pass,
+            Action::Drop,
+            Action::Peer,
+            Action::Redirect,
+            Action::Neigh,
+        ] {
+            ensure!(
+                seen.actions.contains_key(&(action as u8)),
+                "no packet came to {action:?}"
+            );
+        }
+        let unusual = [Reason::None, Reason::NatExhausted];
+        let mut reasons = Reason::ALL.iter().filter(|reason| !unusual.contains(reason));
+        if let Some(missing) = reasons.find(|reason| env.dropped(**reason) == 0) {
+            bail!("no packet was dropped for {missing:?}");
+        }
+        Ok(())
+    })
+}
+
+/// Proof that the comparison can fail: the host is told something slightly wrong.
+#[test]
+fn a_planted_fault_is_caught() -> Result<()> {
+    let faults: [(&str, fn(&mut HostEnv)); 6] = [
+        ("another secret", |env| env.config.secret ^= 1),
+        ("an MTU one byte off", |env| {
+            for network in &mut env.networks {
+                network.head.mtu = network.head.mtu.saturating_sub(1);
+            }
+        }),
+        ("a next hop's MAC one bit off", |env| {
+            env.hops.values_mut().for_each(|hop| hop.dmac[5] ^= 1)
+        }),
+        ("an address one bit off", |env| {
+            if let Some(link) = env.links.get_mut(&ifindex::A) {
+                link.tail.addrs[0][3] ^= 1;
+            }
+        }),
+        ("a published port one off", |env| {
+            for target in env.published.values_mut() {
+                target.tail.port[1] ^= 1;
+            }
+        }),
+        ("a flow table one smaller", |env| env.flow_capacity -= 1),
+    ];
+    with_kernel(FLOWS, |kernel| {
+        for (name, fault) in faults {
+            let caught = compare(kernel, &mut world(), PACKETS / 4, fault);
+            ensure!(caught.is_err(), "not caught: {name}");
+        }
+        Ok(())
+    })
+}
+
+/// What became of the packets.
+#[derive(Debug, Default)]
+struct Seen {
+    actions: HashMap<u8, usize>,
+    rewritten: usize,
+}
+
+/// Sends packets both ways; the host's side of the world has `fault`.
+fn compare(kernel: &mut Kernel, env: &mut HostEnv, packets: usize, fault: impl Fn(&mut HostEnv)) -> Result<Seen> {
+    kernel.install(env)?;
+    let drops_before = drops(kernel)?;
+    let traffic_before = traffic(kernel)?;
+    fault(env);
+    let mut source = Traffic::new(SEED);
+    let mut random = Random::new(SEED ^ 1);
+    let mut seen = Seen::default();
+    for number in 0..packets {
+        if number % ROUND == ROUND - 1 {
+            pass_time(kernel, env, &mut random)?;
+            tables_agree(kernel, env)?;
+        }
+        let (hook, mut frame) = source.next();
+        let actual = kernel.run(hook, &frame)?;
+        let verdict = env.run(hook, &frame);
+        let mut bytes = frame.bytes.clone();
+        apply(&verdict, &mut bytes);
+        let expected = Outcome::expected(&verdict, bytes);
+        if actual != expected {
+            bail!(
+                "packet {number} at {} of interface {} (ingress {}):\n{}kernel {actual:x?}\nhost {expected:x?}\n{verdict:x?}\nflows {:x?}",
+                hook.name(),
+                frame.ifindex,
+                frame.ingress,
+                dump(&frame.bytes),
+                env.flows.borrow(),
+            );
+        }
+        *seen.actions.entry(actual.action).or_default() += 1;
+        if actual.bytes != frame.bytes {
+            seen.rewritten += 1;
+        }
+        // What goes on is worth an answer; what the stack gets, now and then.
+        if actual.action > Action::Drop as u8 || actual.bytes != frame.bytes || (actual.code < 0 && number % 16 == 0) {
+            frame.bytes = actual.bytes;
+            source.remember(hook, frame);
+        }
+    }
+    tables_agree(kernel, env)?;
+    for (index, (before, after)) in drops_before.into_iter().zip(drops(kernel)?).enumerate() {
+        let expected = env.drops.borrow()[index + 1];
+        ensure!(
+            after - before == expected,
+            "drops for reason {}: {}, expected {expected}",
+            index + 1,
+            after - before
+        );
+    }
+    for (slot, (before, after)) in traffic_before.into_iter().zip(traffic(kernel)?).enumerate() {
+        let expected = env
+            .traffic
+            .borrow()
+            .get(&u32::try_from(slot)?)
+            .copied()
+            .unwrap_or_default();
+        let counted = [
+            after.tx_packets - before.tx_packets,
+            after.tx_bytes - before.tx_bytes,
+            after.rx_packets - before.rx_packets,
+            after.rx_bytes - before.rx_bytes,
+            after.drops - before.drops,
+        ];
+        let expected = [
+            expected.tx_packets,
+            expected.tx_bytes,
+            expected.rx_packets,
+            expected.rx_bytes,
+            expected.drops,
+        ];
+        ensure!(
+            counted == expected,
+            "traffic of slot {slot}: {counted:?}, expected {expected:?}"
+        );
+    }
+    Ok(seen)
+}
+
+/// The lab with a second trunk, between which stations move; no events, which nobody would read.
+fn world() -> HostEnv {
+    let mut env = lab();
+    env.flow_capacity = FLOWS;
+    env.config.events_per_tick = 0;
+    if let Some(mut trunk) = env.links.get(&ifindex::TRUNK).copied() {
+        trunk.head.slot = 7;
+        env.links.insert(ifindex::OTHER, trunk);
+    }
+    let stack = env.hops[&([192, 88, 99, 0], 24)];
+    env.hops.insert(([127, 0, 0, 0], 8), stack);
+    env
+}
+
+/// Some time goes by on both sides, or a new filter comes into force.
+fn pass_time(kernel: &mut Kernel, env: &mut HostEnv, random: &mut Random) -> Result<()> {
+    let ticks = random.pick(&[
+        0,
+        SECOND / 2,
+        2 * SECOND,
+        2 * SECOND,
+        70 * SECOND,
+        400 * SECOND,
+        8000 * SECOND,
+    ]);
+    kernel.age(ticks)?;
+    env.now = env.now.wrapping_add(ticks);
+    if random.once_in(2) {
+        // Expired flows are only reused for the same tuple; somebody must collect them.
+        kernel.flush()?;
+        env.flows.borrow_mut().clear();
+    }
+    if random.once_in(2) {
+        let count = random.pick(&[0, 0, 1, 2, 7]);
+        let rules: Vec<RuleV4> = (0..count).map(|_| any_rule(random)).collect();
+        let policy = if count > 2 { verdict::DROP } else { verdict::ACCEPT };
+        env.set_filter(policy, &rules);
+        kernel.install_filter(env)?;
+    }
+    Ok(())
+}
+
+fn any_rule(random: &mut Random) -> RuleV4 {
+    let mut rule = rule(random.pick(&[verdict::ACCEPT, verdict::ACCEPT, verdict::DROP]));
+    let head = &mut rule.head;
+    head.proto = random.pick(&[0, 0, 1, 6, 17]);
+    head.in_net = random.pick(&[0, 0, 1, 3]);
+    head.out_ifindex = random.pick(&[0, 0, ifindex::B, ifindex::UPLINK]);
+    head.states = random.pick(&[
+        CtState::ANY,
+        CtState::NEW,
+        CtState::ESTABLISHED | CtState::RELATED,
+        CtState::INVALID,
+    ]);
+    head.flags = random.byte()
+        & random.byte()
+        & (rule_flags::NOT_IN | rule_flags::NOT_OUT | rule_flags::NOT_SRC | rule_flags::NOT_DST);
+    if head.proto > 1 && random.once_in(2) {
+        head.flags |= rule_flags::PORTS;
+        (head.dport_min, head.dport_max) = (53, random.pick(&[53, 80, 8080]));
+    }
+    if random.once_in(2) {
+        (rule.tail.src, rule.tail.src_mask) = (A.1, random.pick(&[[255; 4], [255, 255, 255, 0], [255, 0, 0, 0]]));
+    }
+    rule
+}
+
+fn tables_agree(kernel: &Kernel, env: &HostEnv) -> Result<()> {
+    let mut flows = kernel.flows()?;
+    for (key, flow) in &mut flows {
+        if let Some(expected) = env.flows.borrow().get(key) {
+            settle(&mut flow.head.seen, expected.head.seen);
+            settle(&mut flow.head.resolved, expected.head.resolved);
+        }
+    }
+    same("flows", &flows, &env.flows.borrow())?;
+    let mut stations = kernel.stations()?;
+    for (key, station) in &mut stations {
+        if let Some(expected) = env.fdb.borrow().get(key) {
+            settle(&mut station.seen, expected.seen);
+        }
+    }
+    same("stations", &stations, &env.fdb.borrow())
+}
+
+/// Takes a time for the expected one if the real clock's progress explains the difference.
+fn settle(actual: &mut u32, expected: u32) {
+    if actual.wrapping_sub(expected) <= DRIFT {
+        *actual = expected;
+    }
+}
+
+fn same<K: Eq + Hash + Debug, V: PartialEq + Debug>(
+    what: &str,
+    kernel: &HashMap<K, V>,
+    host: &HashMap<K, V>,
+) -> Result<()> {
+    for (key, value) in kernel {
+        ensure!(
+            host.get(key) == Some(value),
+            "{what}: {key:x?}: {value:x?} in the kernel, {:x?} on the host",
+            host.get(key)
+        );
+    }
+    if let Some(key) = host.keys().find(|key| !kernel.contains_key(key)) {
+        bail!("{what}: {key:x?} is not in the kernel");
+    }
+    Ok(())
+}
+
+fn drops(kernel: &Kernel) -> Result<Vec<u64>> {
+    Reason::ALL
+        .iter()
+        .skip(1)
+        .map(|reason| kernel.dropped(*reason))
+        .collect()
+}
+
+fn traffic(kernel: &Kernel) -> Result<Vec<netbridge_common::abi::Traffic>> {
+    (0..SLOTS.min(16)).map(|slot| kernel.traffic(slot)).collect()
+}
+
+/// Sixteen bytes a line.
+fn dump(bytes: &[u8]) -> String {
+    bytes.chunks(16).map(|line| format!("  {line:02x?}\n")).collect()
+}
