@@ -216,6 +216,8 @@ impl Store {
             state,
         };
         let write = || -> io::Result<()> {
+            let mut text = serde_json::to_vec_pretty(&document)?;
+            text.push(b'\n');
             let mut options = OpenOptions::new();
             let mut file = options
                 .write(true)
@@ -223,8 +225,7 @@ impl Store {
                 .truncate(true)
                 .mode(0o600)
                 .open(&draft)?;
-            serde_json::to_writer_pretty(&mut file, &document)?;
-            file.write_all(b"\n")?;
+            file.write_all(&text)?;
             file.sync_all()?;
             fs::rename(&draft, &path)?;
             File::open(&self.dir)?.sync_all()
