@@ -7,11 +7,13 @@ mod monitor;
 mod reply;
 mod views;
 
+use std::env;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
 
+use crate::model::Fault;
 use crate::ops::Failure;
 use crate::plan::resolve_target;
 use args::Cli;
@@ -19,7 +21,14 @@ use reply::{Reply, print_failure};
 
 /// Runs the command that the process was given, and says how it ended.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && json_wanted() => {
+            print_failure(&misuse(&error).into(), true);
+            return ExitCode::from(2);
+        }
+        Err(error) => error.exit(),
+    };
     let json = cli.global.json;
     match execute(cli) {
         Ok(reply) => {
@@ -33,6 +42,19 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// Whether the arguments, which cannot be read, ask for JSON.
+fn json_wanted() -> bool {
+    env::args_os().any(|argument| argument == "-j" || argument == "--json")
+}
+
+/// What is wrong with the arguments.
+fn misuse(error: &clap::Error) -> Fault {
+    let text = error.to_string();
+    let (why, _) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let why = why.strip_prefix("error: ").unwrap_or(why);
+    Fault::usage("arguments", why.trim(), "`netbridge help` lists what there is")
+}
+
 /// The namespace is entered while the process has one thread: everything after it is inside.
 fn execute(cli: Cli) -> Result<Reply, Failure> {
     if let Some(host) = &cli.global.host {
@@ -41,4 +63,17 @@ fn execute(cli: Cli) -> Result<Reply, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("start the asynchronous runtime")?;
     runtime.block_on(commands::dispatch(cli.global, cli.command))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misuse_is_told_without_the_usage() {
+        let error = Cli::try_parse_from(["netbridge", "net", "bogus"]).unwrap_err();
+        assert_eq!(misuse(&error).why, "unrecognized subcommand 'bogus'");
+        let error = Cli::try_parse_from(["netbridge", "attach"]).unwrap_err();
+        assert!(misuse(&error).why.contains("--net <NAME>"), "{}", misuse(&error).why);
+    }
 }
