@@ -90,6 +90,11 @@ impl Endpoint {
     pub fn address(&self) -> Option<Ipv4Addr> {
         self.addresses.first().map(Ipv4Net::addr)
     }
+
+    /// Whether `address` is one of its own.
+    pub fn has_address(&self, address: Ipv4Addr) -> bool {
+        self.addresses.iter().any(|net| net.addr() == address)
+    }
 }
 
 /// One published port.
@@ -181,9 +186,7 @@ impl State {
 
     /// The endpoint that holds `address`.
     pub fn holder(&self, address: Ipv4Addr) -> Option<&Endpoint> {
-        self.endpoints
-            .iter()
-            .find(|endpoint| endpoint.addresses.iter().any(|net| net.addr() == address))
+        self.endpoints.iter().find(|endpoint| endpoint.has_address(address))
     }
 
     /// The lowest network id that is free.

@@ -44,6 +44,7 @@ pub fn attach(
 ) -> Result<Plan, Faults> {
     faults.keep(check_loaded(state, host.loaded, &host.instance));
     let network = faults.keep(find_network(state, &request.net));
+    network.and_then(|network| faults.keep(check_bridge(host, network)));
     let name = choose_name(state, request, &mut faults);
     if let Some(target) = target
         && target.inode == host.inode
@@ -286,7 +287,12 @@ fn choose_mac(
     if mac == network.mac {
         faults.push(Fault::conflict(format!("MAC {mac}"), "is the gateway's", remedy));
     }
-    if let Some(other) = state.members(&network.name).find(|endpoint| endpoint.mac == mac) {
+    // A MAC made of an address is taken when the address is, which has been said.
+    let said = |other: &Endpoint| request.mac.is_none() && first.is_some_and(|first| other.has_address(first.addr()));
+    if let Some(other) = state
+        .members(&network.name)
+        .find(|other| other.mac == mac && !said(other))
+    {
         faults.push(Fault::conflict(
             format!("MAC {mac}"),
             format!("is that of endpoint {}", other.name),
@@ -320,6 +326,17 @@ fn choose_ifname(target: &TargetFacts, request: &Attach, faults: &mut Faults) ->
         ));
     }
     Some(name.to_owned())
+}
+
+/// The network's bridge must be there still; one that is yet to be made has no index.
+fn check_bridge(host: &HostFacts, network: &Network) -> Result<(), Fault> {
+    if network.ifindex == 0 || host.links.iter().any(|link| link.index == network.ifindex) {
+        return Ok(());
+    }
+    let name = &network.name;
+    let why = format!("its bridge {} was removed", network.bridge);
+    let remedy = format!("`netbridge net rm --force {name}`, then create it again");
+    Err(Fault::conflict(format!("network {name}"), why, remedy))
 }
 
 /// The name of the endpoint's veth must be free.

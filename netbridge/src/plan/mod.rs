@@ -73,19 +73,22 @@ fn find_all<'a, T>(names: &[String], find: impl Fn(&str) -> Result<&'a T, Fault>
 
 /// A state that describes programs and maps which are not there: after a reboot, or because someone
 /// removed their pins.
-fn check_loaded(state: &State, loaded: bool, instance: &str) -> Result<(), Fault> {
+pub(crate) fn check_loaded(state: &State, loaded: bool, instance: &str) -> Result<(), Fault> {
     if state.is_empty() || loaded {
         return Ok(());
     }
-    let names = state
-        .networks
-        .iter()
-        .map(|network| network.name.as_str())
-        .collect::<Vec<_>>()
-        .join(" ");
     Err(Fault::conflict(
         format!("instance {instance}"),
         "its programs and maps are gone: the machine was restarted, or their pins were removed",
-        format!("`netbridge net rm --force {names}` clears what is left, then create the networks again"),
+        format!(
+            "{} clears what is left, then create the networks again",
+            remove_all(state)
+        ),
     ))
+}
+
+/// The command that removes everything.
+pub(crate) fn remove_all(state: &State) -> String {
+    let names: Vec<_> = state.networks.iter().map(|network| network.name.as_str()).collect();
+    format!("`netbridge net rm --force {}`", names.join(" "))
 }

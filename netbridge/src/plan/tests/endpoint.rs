@@ -137,6 +137,34 @@ fn every_fault_of_an_attachment_is_told_at_once() {
 }
 
 #[test]
+fn a_taken_address_is_not_told_again_as_a_taken_mac() {
+    let plan = |request| attach_app(&state(), &request);
+    assert!(!whys(plan(request("app", &["10.88.0.2"]))).contains("MAC"));
+    let mac = Some("02:42:0a:58:00:02".to_owned());
+    assert!(
+        whys(plan(Attach {
+            mac,
+            ..request("app", &[])
+        }))
+        .contains("is that of endpoint web")
+    );
+}
+
+#[test]
+fn a_network_without_its_bridge_takes_no_endpoint() {
+    let mut host = host();
+    host.links.retain(|link| link.name != "nb-front");
+    let plan = attach(
+        &state(),
+        &host,
+        Some(&target()),
+        &request("app", &[]),
+        Faults::default(),
+    );
+    assert!(whys(plan).contains("bridge nb-front was removed; `netbridge net rm --force front`"));
+}
+
+#[test]
 fn a_missing_namespace_does_not_hide_other_faults() {
     let faults: Faults = Fault::not_found("namespace app", "none", "make it").into();
     let mut request = request("app", &[]);
