@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::process;
 
 use anyhow::{Result, anyhow};
 
@@ -110,11 +111,13 @@ impl Host {
 
     /// The instance's programs and maps; refused if there are none.
     pub fn datapath(&self) -> Result<Datapath, Failure> {
-        self.loaded_datapath()?.ok_or_else(|| {
-            let what = format!("instance {}", self.instance);
-            let remedy = "create a network first, or name the instance (--instance) or its namespace (-n)";
-            Fault::not_found(what, "has no programs and maps loaded", remedy).into()
-        })
+        if let Some(datapath) = self.loaded_datapath()? {
+            return Ok(datapath);
+        }
+        plan::check_loaded(&self.state()?, false, &self.instance)?;
+        let what = format!("instance {}", self.instance);
+        let remedy = "create a network first, or name the instance (--instance) or its namespace (-n)";
+        Err(Fault::not_found(what, "has no programs and maps loaded", remedy).into())
     }
 
     /// The instance's programs and maps, if there are any.
@@ -183,9 +186,9 @@ impl Host {
             return Ok(());
         }
         let remedy = format!(
-            "name that one (-n) or another --instance; if it is gone for good: `rm -r {}`, and `netbridge net rm --force` \
-             clears the rest",
-            self.pins.root().display()
+            "name that one (-n) or another --instance; if it is gone for good: `rm -r {}`, and {} clears the rest",
+            self.pins.root().display(),
+            plan::remove_all(state),
         );
         let why = "belongs to another network namespace than the one that is the host of this call";
         Err(Fault::conflict(format!("instance {}", self.instance), why, remedy))
@@ -208,7 +211,9 @@ fn check_instance(name: &str) -> Result<String, Fault> {
 /// `default` in the namespace of the machine's first process, elsewhere, or where that cannot be
 /// seen, a name that no other namespace gets before the next boot.
 fn default_instance(netns: &Netns) -> Result<String> {
-    if fs::metadata("/proc/1/ns/net").is_ok_and(|init| init.ino() == netns.inode()) {
+    // The first process of a container's PID namespace sees itself there, and it may have entered any namespace.
+    let visible = process::id() != 1;
+    if visible && fs::metadata("/proc/1/ns/net").is_ok_and(|init| init.ino() == netns.inode()) {
         return Ok("default".to_owned());
     }
     Ok(format!("ns-{:x}", netns.cookie()?))
