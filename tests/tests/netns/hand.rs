@@ -52,12 +52,12 @@ impl Drop for Loner {
     }
 }
 
-fn named(name: &str) -> Result<Netns> {
+pub(crate) fn named(name: &str) -> Result<Netns> {
     Ok(Netns::open(&name.parse()?)?)
 }
 
 /// A host `H` with an uplink `up0` (192.0.2.1) to `out` (192.0.2.2), and namespaces `red` and `blue`.
-fn world() -> Result<()> {
+pub(crate) fn world() -> Result<()> {
     for name in ["H", "out", "red", "blue"] {
         tool(&format!("ip netns add {name}"))?;
     }

@@ -7,6 +7,7 @@
 
 mod bulk;
 mod command;
+mod controller;
 mod errors;
 mod examples;
 mod hand;

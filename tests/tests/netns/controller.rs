@@ -1,0 +1,301 @@
+//! The controller where something else went wrong before: what it puts right, and what it says.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use bytemuck::{Zeroable as _, bytes_of};
+use netbridge::datapath::{Datapath, Pins};
+use netbridge_common::abi::{LinkV4, Policy, PortKey};
+use netbridge_tests::census::{Census, links};
+use netbridge_tests::icmp::ping;
+use netbridge_tests::sandbox::{Sandbox, within};
+use netbridge_tests::tcp::{TcpServer, transfer};
+
+use super::command::{NETBRIDGE, complains, ends, json, says, tool};
+use super::hand::{named, world};
+
+const LIMIT: Duration = Duration::from_secs(3);
+const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+
+/// The name of the only instance there is.
+fn instance(sandbox: &Sandbox) -> Result<String> {
+    let entry = fs::read_dir(sandbox.state_dir())?.next().context("no instance")??;
+    entry.file_name().into_string().ok().context("its name is no text")
+}
+
+fn pins(sandbox: &Sandbox) -> Result<Pins> {
+    Ok(Pins::new(sandbox.bpffs(), &instance(sandbox)?))
+}
+
+/// What the controller keeps in the maps.
+fn entries(datapath: &Datapath) -> Result<BTreeSet<String>> {
+    let tables = datapath.tables();
+    let mut all = BTreeSet::new();
+    for (key, value) in tables.links()? {
+        all.insert(format!("link {key}: {:?}", bytes_of(&value)));
+    }
+    for (key, value) in tables.networks()? {
+        all.insert(format!("network {key}: {:?}", bytes_of(&value)));
+    }
+    for (key, value) in tables.subnets()? {
+        all.insert(format!("subnet {key}: {value}"));
+    }
+    for (key, value) in tables.addresses()? {
+        all.insert(format!("address {:?}: {:?}", bytes_of(&key), bytes_of(&value)));
+    }
+    for (key, value) in tables.stations()? {
+        all.insert(format!("station {:?}: {:?}", bytes_of(&key), bytes_of(&value)));
+    }
+    for (key, value) in tables.published()? {
+        all.insert(format!("port {:?}: {:?}", bytes_of(&key), bytes_of(&value)));
+    }
+    let (policy, rules) = tables.filter()?;
+    all.insert(format!("filter {:?} {}", bytes_of(&policy), rules.len()));
+    Ok(all)
+}
+
+#[test]
+fn every_change_first_makes_the_maps_say_what_the_state_says() -> Result<()> {
+    within(|sandbox| {
+        world()?;
+        says("-n H net create web --subnet 10.9.0.0/24 --uplink up0")?;
+        says("-n H attach red --net web --ip 10.9.0.10")?;
+        says("-n H port add red 8080:80")?;
+        fs::write(
+            "/run/rules",
+            "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -p udp -j DROP\nCOMMIT\n",
+        )?;
+        says("-n H filter load /run/rules")?;
+        let datapath = Datapath::open(&pins(sandbox)?)?;
+        let right = entries(&datapath)?;
+        let tables = datapath.tables();
+        let (address, _) = tables.addresses()?[0];
+        let (port, target) = tables.published()?[0];
+        let uplink = index_of("up0")?;
+
+        tables.put_link(4000, &LinkV4::zeroed())?;
+        tables.put_network(9, &tables.network(1)?)?;
+        tables.put_subnet("10.99.0.0/16".parse()?, 9)?;
+        tables.put_subnet("10.9.0.0/24".parse()?, 9)?;
+        tables.remove_address(&address)?;
+        tables.remove_published(&port)?;
+        tables.put_published(&PortKey { proto: 17, ..port }, &target)?;
+        let (policy, _) = tables.filter()?;
+        tables.swap_filter(&Policy { rules: 0, ..policy }, &[])?;
+        datapath.detach(uplink)?;
+        ensure!(entries(&datapath)? != right, "nothing was damaged");
+
+        complains(3, "-n H --dry-run detach nobody")?;
+        ensure!(entries(&datapath)? != right, "a dry run changed something");
+        // What is asked for is refused; what was wrong is put right all the same.
+        complains(3, "-n H detach nobody")?;
+        ensure!(
+            entries(&datapath)? == right,
+            "{:#?}\nis not\n{right:#?}",
+            entries(&datapath)?
+        );
+        ping(&named("red")?, OUTSIDE, 56, LIMIT)?;
+        let _server = TcpServer::start(&named("red")?, 80)?;
+        transfer(
+            &named("out")?,
+            SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 8080),
+            1000,
+        )?;
+        says("-n H net rm web --force")?;
+        Ok(())
+    })
+}
+
+/// The index of an interface of the host.
+fn index_of(name: &str) -> Result<u32> {
+    let line = tool(&format!("ip -n H -o link show dev {name}"))?;
+    let (index, _) = line.split_once(':').context("ip prints no index")?;
+    Ok(index.parse()?)
+}
+
+#[test]
+fn an_uplink_that_changed_is_followed() -> Result<()> {
+    within(|sandbox| {
+        world()?;
+        says("-n H net create web --subnet 10.9.0.0/24 --uplink up0")?;
+        says("-n H attach red --net web --ip 10.9.0.10")?;
+        let server = TcpServer::start(&named("out")?, 80)?;
+        let seen_as = |address: Ipv4Addr| {
+            let seen = transfer(&named("red")?, SocketAddrV4::new(OUTSIDE, 80), 1000)?.seen_as;
+            ensure!(*seen.ip() == address, "the server sees {seen}, not {address}");
+            anyhow::Ok(())
+        };
+        seen_as(Ipv4Addr::new(192, 0, 2, 1))?;
+
+        tool("ip -n H address del 192.0.2.1/24 dev up0")?;
+        tool("ip -n H address add 192.0.2.7/24 dev up0")?;
+        says("-n H attach blue --net web")?;
+        seen_as(Ipv4Addr::new(192, 0, 2, 7))?;
+        ensure!(json("-n H ct ls")?.to_string().contains("192.0.2.7"));
+        ensure!(
+            !json("-n H ct ls")?.to_string().contains("192.0.2.1\""),
+            "flows of the old address are kept"
+        );
+
+        drop(server);
+        let before = index_of("up0")?;
+        tool("ip -n H link del up0")?;
+        ensure!(warns("-n H detach blue")?.contains("uplink up0 does not exist"));
+        tool("ip -n H link add up0 type veth peer name eth0 netns out")?;
+        for (namespace, interface, address) in [("H", "up0", "192.0.2.8/24"), ("out", "eth0", "192.0.2.2/24")] {
+            tool(&format!("ip -n {namespace} address add {address} dev {interface}"))?;
+            tool(&format!("ip -n {namespace} link set {interface} up"))?;
+        }
+        ensure!(index_of("up0")? != before);
+        let _server = TcpServer::start(&named("out")?, 80)?;
+        says("-n H attach blue --net web")?;
+        seen_as(Ipv4Addr::new(192, 0, 2, 8))?;
+        let datapath = Datapath::open(&pins(sandbox)?)?;
+        ensure!(
+            datapath.tables().link(before)?.is_none(),
+            "the old uplink is still known"
+        );
+        says("-n H net rm web --force")?;
+        Ok(())
+    })
+}
+
+/// What a command that must succeed prints on standard error.
+fn warns(line: &str) -> Result<String> {
+    Ok(String::from_utf8(ends(0, line)?.stderr)?)
+}
+
+#[test]
+fn what_vanished_underneath_can_be_removed() -> Result<()> {
+    within(|sandbox| {
+        world()?;
+        let host = named("H")?;
+        let (before, in_host) = (Census::take(sandbox)?, links(&host)?);
+        says("-n H net create web --subnet 10.9.0.0/24 --uplink up0")?;
+        says("-n H attach red --net web")?;
+        says("-n H attach blue --net web")?;
+        let details = json("-n H ep inspect red")?;
+        let veth = details["host_if"].as_str().context("no host_if")?;
+        tool(&format!("ip -n H link del {veth}"))?;
+        says("-n H detach red")?;
+        tool("ip -n H link del nb-web")?;
+        let said = complains(1, "-n H attach red --net web")?;
+        ensure!(
+            said.contains("bridge nb-web was removed; `netbridge net rm --force web`"),
+            "{said}"
+        );
+        says("-n H net rm --force web")?;
+        ensure!(Census::take(sandbox)? == before && links(&host)? == in_host);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_damaged_state_is_named_and_what_it_described_is_removable() -> Result<()> {
+    within(|sandbox| {
+        world()?;
+        let host = named("H")?;
+        let (before, in_host) = (Census::take(sandbox)?, links(&host)?);
+        says("-n H net create web --subnet 10.9.0.0/24 --uplink up0")?;
+        says("-n H attach red --net web")?;
+        let file = sandbox.state_dir().join(instance(sandbox)?).join("state.json");
+        for damage in [&b"\xff\xfe"[..], b"", b"{"] {
+            fs::write(&file, damage)?;
+            for call in ["-n H net ls", "-n H net rm --force web", "-n H net create b"] {
+                let said = complains(1, call)?;
+                ensure!(said.contains("state.json") && said.contains("move it away"), "{said}");
+            }
+        }
+        fs::remove_file(&file)?;
+        says("-n H net create web --subnet 10.9.1.0/24")?;
+        ensure!(links(&host)?.len() == in_host.len() + 1, "{:?}", links(&host)?);
+        says("-n H net rm web")?;
+        ensure!(Census::take(sandbox)? == before && links(&host)? == in_host);
+        Ok(())
+    })
+}
+
+#[test]
+fn an_instance_whose_pins_are_not_all_there_counts_as_not_loaded() -> Result<()> {
+    within(|sandbox| {
+        world()?;
+        let (before, in_host) = (Census::take(sandbox)?, links(&named("H")?)?);
+        says("-n H net create web --subnet 10.9.0.0/24 --uplink up0")?;
+        says("-n H attach red --net web")?;
+        fs::remove_file(pins(sandbox)?.root().join("maps/FLOWS"))?;
+        for call in ["-n H stats", "-n H attach blue --net web"] {
+            let said = complains(1, call)?;
+            ensure!(said.contains("`netbridge net rm --force web`"), "{said}");
+        }
+        says("-n H net rm --force web")?;
+        ensure!(Census::take(sandbox)? == before && links(&named("H")?)? == in_host);
+        Ok(())
+    })
+}
+
+#[test]
+fn an_instance_is_changed_only_from_its_own_host() -> Result<()> {
+    within(|sandbox| {
+        world()?;
+        tool("ip netns add H2")?;
+        says("-n H --instance two net create web --subnet 10.9.0.0/24")?;
+        let before = (Census::take(sandbox)?, links(&named("H")?)?);
+        let said = complains(1, "-n H2 --instance two net rm web")?;
+        ensure!(
+            said.contains("another network namespace") && said.contains("-n"),
+            "{said}"
+        );
+        ensure!((Census::take(sandbox)?, links(&named("H")?)?) == before);
+        says("-n H --instance two net rm web")?;
+        Ok(())
+    })
+}
+
+#[test]
+fn the_first_process_of_a_container_finds_the_same_instance() -> Result<()> {
+    within(|_| {
+        tool("ip netns add H")?;
+        tool(&format!(
+            "unshare -m -p -f --mount-proc {NETBRIDGE} -n H net create web"
+        ))?;
+        ensure!(says("-n H net ls")?.contains("nb-web"));
+        says("-n H net rm web")?;
+        Ok(())
+    })
+}
+
+#[test]
+fn missing_privileges_are_named() -> Result<()> {
+    within(|sandbox| {
+        tool("ip netns add H")?;
+        let before = Census::take(sandbox)?;
+        for call in ["-n H net create web", "net create web"] {
+            let output = Command::new("setpriv")
+                .args(["--bounding-set=-all", "--inh-caps=-all", NETBRIDGE])
+                .args(call.split(' '))
+                .output()?;
+            let said = String::from_utf8(output.stderr)?;
+            ensure!(output.status.code() == Some(1), "`{call}` without privileges: {said}");
+            ensure!(said.contains("root") || said.contains("netbridge doctor"), "{said}");
+        }
+        ensure!(Census::take(sandbox)? == before, "{:#?}", Census::take(sandbox)?);
+        Ok(())
+    })
+}
+
+#[test]
+fn misuse_is_told_in_json_too() -> Result<()> {
+    within(|_| {
+        let output = ends(2, "-j net bogus")?;
+        let said: serde_json::Value = serde_json::from_slice(&output.stderr)?;
+        ensure!(
+            said["error"]["code"] == 2 && said["error"]["faults"][0]["why"].is_string(),
+            "{said}"
+        );
+        Ok(())
+    })
+}
