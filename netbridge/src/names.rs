@@ -4,7 +4,7 @@
 use crate::model::{MacAddr, Name};
 
 /// Longest interface name, bytes.
-pub const MAX_IFNAME: usize = 15;
+const MAX_IFNAME: usize = 15;
 
 /// Begins the alias of every interface that netbridge makes.
 pub const ALIAS: &str = "netbridge:";

@@ -202,11 +202,6 @@ impl Tables {
         self.flows.entries()
     }
 
-    /// Removes half a flow.
-    pub fn remove_flow(&self, key: &FlowKey<Ipv4>) -> Result<(), DatapathError> {
-        self.flows.remove(key).map(drop)
-    }
-
     /// Removes the halves of flows that `pred` names and returns how many there were.
     ///
     /// A half without the other is repaired or refused by the datapath, never misdelivered; still, name both.

@@ -17,7 +17,7 @@ pub fn refresh(state: &State, host: &HostFacts) -> (State, Vec<String>) {
         refresh_uplink(uplink, host).unwrap_or_else(|why| {
             let name = &uplink.name;
             warnings.push(format!(
-                "uplink {name} {why}: its networks do not reach the outside until it does"
+                "uplink {name} {why}: its networks go on with what it was, and may not reach the outside until it is back"
             ));
             uplink.clone()
         })
