@@ -53,8 +53,8 @@ fn destination<E: Env>(cx: &Cx<'_, E>) -> Station {
             net: cx.arrival.zone,
         })
         .unwrap_or(NO_STATION);
-    let aged =
-        found.flags & station_flags::STATIC == 0 && cx.arrival.now.wrapping_sub(found.seen) > cx.config.fdb_ageing;
+    let aged = found.flags & station_flags::STATIC == 0
+        && conntrack::outlived(cx.arrival.now, found.seen, cx.config.fdb_ageing);
     if aged || found.ifindex == cx.arrival.ifindex {
         NO_STATION
     } else {
