@@ -35,6 +35,8 @@ where
     if station.ifindex == 0 {
         Action::Pass
     } else {
+        // The flow may be one that goes another way: the address has moved to this MAC, or is routed.
+        work.verdict.edits = 0;
         work.verdict.deliver(station.ifindex, station.slot)
     }
 }
