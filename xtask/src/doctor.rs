@@ -1,27 +1,17 @@
 //! `cargo xtask doctor`: what this machine has of what netbridge needs to be built, run and tested, and what to do
 //! about the rest. Looks, and changes nothing.
 
-use std::{env, fs};
+use std::fs;
 
 use anyhow::{Result, bail};
 
 use crate::choice::{self, Missing};
+use crate::oracles::{ORACLES, Oracle};
 use crate::{command, privilege};
 
 /// Oldest kernels with clsact programs as used here, and with tcx links, as major and minor version.
 const CLSACT: (u32, u32) = (6, 1);
 const TCX: (u32, u32) = (6, 6);
-
-/// Programs that tests use as oracles, and the Debian packages they come in.
-const TOOLS: [(&str, &str); 7] = [
-    ("ip", "iproute2"),
-    ("tcpdump", "tcpdump"),
-    ("nft", "nftables"),
-    ("conntrack", "conntrack"),
-    ("ping", "iputils-ping"),
-    ("bpftool", "bpftool"),
-    ("sysctl", "procps"),
-];
 
 /// What was found out about one thing.
 enum Finding {
@@ -45,7 +35,7 @@ pub(crate) fn run() -> Result<()> {
         ("bpffs", bpffs()),
         ("BPF JIT", jit()),
     ]);
-    checks.extend(TOOLS.map(|(tool, package)| (tool, installed(tool, package))));
+    checks.extend(ORACLES.map(|oracle| (oracle.program, installed(&oracle))));
     let mut missing = 0;
     for (name, finding) in checks {
         match finding {
@@ -161,15 +151,10 @@ fn jit() -> Finding {
     }
 }
 
-fn installed(tool: &str, package: &str) -> Finding {
-    // Administrators' programs are not on the PATH of other users of Debian.
-    let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into()])
-        .map(|dir| dir.join(tool));
-    match found.into_iter().find(|file| file.is_file()) {
+fn installed(oracle: &Oracle) -> Finding {
+    match oracle.find() {
         Some(file) => Good(file.display().to_string()),
-        None => Lacking("tests need it".to_owned(), format!("apt-get install {package}")),
+        None => Note(format!("`test` will install it: apt-get install {}", oracle.package)),
     }
 }
 

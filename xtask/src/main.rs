@@ -15,6 +15,7 @@ mod command;
 mod doctor;
 mod linker;
 mod lint;
+mod oracles;
 mod privilege;
 mod run;
 mod test;

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::privilege::Root;
-use crate::{build_ebpf, command};
+use crate::{build_ebpf, command, oracles};
 
 #[derive(Args, Default)]
 pub(crate) struct Arguments {
@@ -75,7 +75,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         .filter(|suite| arguments.tier == Tier::All || arguments.tier == suite.tier);
     let suites: Vec<&Suite> = suites.collect();
     let sudo = if suites.iter().any(|suite| suite.root) {
-        Root::acquire("for tests with namespaces and bpf(2)")?.prefix()
+        let root = Root::acquire("for tests with namespaces and bpf(2)")?;
+        oracles::ensure()?;
+        root.prefix()
     } else {
         &[]
     };

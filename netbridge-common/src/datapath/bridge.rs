@@ -74,12 +74,8 @@ where
     if station.ifindex == 0 || !cx.packet.is_tracked() {
         return untracked(cx, station, work);
     }
-    let key = cx.packet.key(cx.arrival.zone);
-    if conntrack::find(cx, &key, &mut work.half) {
-        if !conntrack::restarts(cx.packet, work.half.head()) {
-            return conntrack::established(cx, &key, work);
-        }
-        conntrack::remove(cx.env, &key, &work.half);
+    if let Some(action) = conntrack::known(cx, work) {
+        return action;
     }
     first_packet(cx, station, work)
 }

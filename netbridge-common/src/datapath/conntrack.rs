@@ -83,7 +83,7 @@ pub const fn outlived(now: u32, seen: u32, lifetime: u32) -> bool {
 
 /// True if the packet opens a connection where a closing one of the same direction still stands: it
 /// is a new flow, and the filter must see it as one. The answering side cannot end a flow this way.
-pub const fn restarts<A: Addr>(packet: &Packet<A>, head: &FlowHead) -> bool {
+const fn restarts<A: Addr>(packet: &Packet<A>, head: &FlowHead) -> bool {
     is_opening(packet) && head.state == TcpState::Closing as u8 && head.flags & flow_flags::REPLY == 0
 }
 
@@ -212,9 +212,24 @@ pub fn subject<E: Env>(cx: &Cx<'_, E>, flow: &FlowOf<E>, state: u8) -> Subject<A
     subject
 }
 
+/// What becomes of a tracked packet whose flow exists; none if there is none, or if the packet opens another in its
+/// place.
+#[inline(always)]
+pub fn known<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Option<Action> {
+    let key = cx.packet.key(cx.arrival.zone);
+    if !find(cx, &key, &mut work.half) {
+        return None;
+    }
+    if restarts(cx.packet, work.half.head()) {
+        remove(cx.env, &key, &work.half);
+        return None;
+    }
+    Some(established(cx, &key, work))
+}
+
 /// A packet of a flow that exists: state, refresh, filter where the cached answer is stale, action.
 #[inline(always)]
-pub fn established<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) -> Action {
+fn established<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) -> Action {
     let head = work.half.head();
     let now = cx.arrival.now;
     if head.reason != Reason::None as u8 && head.epoch == cx.config.generation {

@@ -17,14 +17,11 @@ pub fn inbound<E: Env>(cx: &Cx<'_, E>, head: &LinkHead, addrs: &LinkAddrs<AddrOf
 where
     AddrOf<E>: Quote,
 {
-    if cx.packet.is_whole() && cx.packet.is_tracked() {
-        let key = cx.packet.key(cx.arrival.zone);
-        if conntrack::find(cx, &key, &mut work.half) {
-            if !conntrack::restarts(cx.packet, work.half.head()) {
-                return conntrack::established(cx, &key, work);
-            }
-            conntrack::remove(cx.env, &key, &work.half);
-        }
+    if cx.packet.is_whole()
+        && cx.packet.is_tracked()
+        && let Some(action) = conntrack::known(cx, work)
+    {
+        return action;
     }
     if cx.packet.is_icmp_error() {
         let action = icmp::incoming_error(cx, work);

@@ -3,7 +3,7 @@
 use bytemuck::Zeroable;
 
 use crate::abi::{
-    Addr, AddrKey, Config, DropEvent, Family, Hook, NO_SLOT, Reason, Record, SUBNET_LOCAL, ZONE_UPLINK, link_kind,
+    Addr, AddrKey, DropEvent, Family, Hook, NO_SLOT, Reason, Record, SUBNET_LOCAL, ZONE_UPLINK, link_kind,
 };
 
 use super::bridge::{NO_STATION, bridged};
@@ -59,261 +59,176 @@ where
 {
     let Scratch { packet, work } = scratch;
     work.verdict = Verdict::pass();
-    let arrival = Arrival {
-        hook,
-        zone: ZONE_UPLINK,
-        ifindex: env.ifindex(),
-        slot: NO_SLOT,
-        now: env.now(),
-    };
-    let action = match (env.config(), hook) {
-        (Some(config), Hook::FromContainer) => from_container(env, config, arrival, packet, work),
-        (Some(config), Hook::ToContainer) => to_container(env, config, arrival, packet, work),
-        (Some(config), Hook::FromUplink) => from_uplink(env, config, arrival, packet, work),
-        (Some(config), Hook::ToUplink) => to_uplink(env, config, arrival, packet, work),
+    let Some(config) = env.config() else {
         // Nothing is known: a container's packets go nowhere, the host's are its own.
-        (None, Hook::FromContainer | Hook::ToContainer) => {
+        if matches!(hook, Hook::FromContainer | Hook::ToContainer) {
             env.count_drop(NO_SLOT, Reason::UnknownLink);
-            work.verdict.refuse(Reason::UnknownLink)
+            work.verdict.refuse(Reason::UnknownLink);
         }
-        (None, Hook::FromUplink | Hook::ToUplink) => Action::Pass,
+        return;
     };
-    work.verdict.action = action;
+    // Most frames at the uplink need not even be read.
+    if hook as u8 == Hook::ToUplink as u8 && is_judged(env) {
+        return;
+    }
+    parse(env, packet);
+    let mut cx = Cx {
+        env,
+        config,
+        packet,
+        arrival: Arrival {
+            hook,
+            zone: ZONE_UPLINK,
+            ifindex: env.ifindex(),
+            slot: NO_SLOT,
+            now: env.now(),
+        },
+    };
+    let action = match hook {
+        Hook::FromContainer => from_container(&mut cx, work),
+        Hook::ToContainer => to_container(&mut cx, work),
+        Hook::FromUplink => from_uplink(&mut cx, work),
+        Hook::ToUplink => to_uplink(&mut cx, work),
+    };
+    settle(&cx, action, work);
+    // A frame at the uplink is on its way out already.
+    let leaves = hook as u8 == Hook::ToUplink as u8 && action as u8 != Action::Drop as u8;
+    work.verdict.action = if leaves { Action::Pass } else { action };
 }
 
 /// A frame that a container sent.
 #[inline(always)]
-fn from_container<E: Env>(
-    env: &E,
-    config: &Config,
-    mut arrival: Arrival,
-    packet: &mut Packet<AddrOf<E>>,
-    work: &mut Work<E::F>,
-) -> Action
+fn from_container<E: Env>(cx: &mut Cx<'_, E>, work: &mut Work<E::F>) -> Action
 where
     AddrOf<E>: Internet,
 {
-    parse(env, packet);
-    let Some(link) = env.link(arrival.ifindex) else {
-        return settle(
-            &Cx {
-                env,
-                config,
-                packet,
-                arrival,
-            },
-            Action::Drop,
-            Reason::UnknownLink,
-            work,
-        );
+    let Some(link) = cx.env.link(cx.arrival.ifindex) else {
+        return work.verdict.refuse(Reason::UnknownLink);
     };
     let head = link.head();
-    arrival.zone = head.net;
-    arrival.slot = head.slot;
-    env.count_tx(head.slot, env.frame_len());
-    let cx = Cx {
-        env,
-        config,
-        packet,
-        arrival,
-    };
-    let known = env
+    cx.arrival.zone = head.net;
+    cx.arrival.slot = head.slot;
+    cx.env.count_tx(head.slot, cx.env.frame_len());
+    let known = cx
+        .env
         .network(head.net)
         .filter(|network| network.head().bridge != 0 && head.kind != link_kind::UPLINK);
     let Some(network) = known else {
-        return settle(&cx, Action::Drop, Reason::UnknownLink, work);
+        return work.verdict.refuse(Reason::UnknownLink);
     };
-    let reason = guard::check(&cx, head, link.tail(), network.tail());
+    let reason = guard::check(cx, head, link.tail(), network.tail());
     if reason as u8 != Reason::None as u8 {
-        return settle(&cx, Action::Drop, reason, work);
+        return work.verdict.refuse(reason);
     }
     if head.kind == link_kind::TRUNK {
-        guard::learn(&cx, head);
+        guard::learn(cx, head);
     }
-    let action = if packet.kind as u8 == Kind::Ip as u8 && packet.dmac == network.head().mac {
-        routed(&cx, network.head(), network.tail(), work)
+    if cx.packet.kind as u8 == Kind::Ip as u8 && cx.packet.dmac == network.head().mac {
+        routed(cx, network.head(), network.tail(), work)
     } else {
-        bridged(&cx, work)
-    };
-    let reason = work.verdict.reason;
-    settle(&cx, action, reason, work)
+        bridged(cx, work)
+    }
 }
 
 /// A frame that the host's stack or the kernel bridge hands to a container. Frames from its
 /// neighbours were judged where they were sent; what the host routed in from elsewhere was not.
 #[inline(always)]
-fn to_container<E: Env>(
-    env: &E,
-    config: &Config,
-    mut arrival: Arrival,
-    packet: &mut Packet<AddrOf<E>>,
-    work: &mut Work<E::F>,
-) -> Action
-where
-    AddrOf<E>: Internet,
-{
-    parse(env, packet);
-    let Some(link) = env.link(arrival.ifindex) else {
-        return settle(
-            &Cx {
-                env,
-                config,
-                packet,
-                arrival,
-            },
-            Action::Drop,
-            Reason::UnknownLink,
-            work,
-        );
+fn to_container<E: Env>(cx: &mut Cx<'_, E>, work: &mut Work<E::F>) -> Action {
+    let Some(link) = cx.env.link(cx.arrival.ifindex) else {
+        return work.verdict.refuse(Reason::UnknownLink);
     };
-    arrival.zone = link.head().net;
-    if packet.kind as u8 == Kind::Malformed as u8 {
+    cx.arrival.zone = link.head().net;
+    if cx.packet.kind as u8 == Kind::Malformed as u8 {
         // Whose it is cannot be told.
-        return settle(
-            &Cx {
-                env,
-                config,
-                packet,
-                arrival,
-            },
-            Action::Drop,
-            Reason::Malformed,
-            work,
-        );
+        return work.verdict.refuse(Reason::Malformed);
     }
     // What the host itself sends came in by no interface.
-    let foreign = packet.kind as u8 == Kind::Ip as u8
-        && env.ingress_ifindex() != 0
-        && match env.subnet(packet.src) {
+    let foreign = cx.packet.kind as u8 == Kind::Ip as u8
+        && cx.env.ingress_ifindex() != 0
+        && match cx.env.subnet(cx.packet.src) {
             Some(SUBNET_LOCAL) => false,
             Some(net) => net != u32::from(link.head().net),
             None => true,
         };
     if foreign {
-        return settle(
-            &Cx {
-                env,
-                config,
-                packet,
-                arrival,
-            },
-            Action::Drop,
-            Reason::DirectAccess,
-            work,
-        );
+        return work.verdict.refuse(Reason::DirectAccess);
     }
-    env.count_rx(link.head().slot, env.frame_len());
+    cx.env.count_rx(link.head().slot, cx.env.frame_len());
     Action::Pass
 }
 
 /// A frame from the outside. What is not netbridge's is the host's: it passes.
 #[inline(always)]
-fn from_uplink<E: Env>(
-    env: &E,
-    config: &Config,
-    mut arrival: Arrival,
-    packet: &mut Packet<AddrOf<E>>,
-    work: &mut Work<E::F>,
-) -> Action
+fn from_uplink<E: Env>(cx: &mut Cx<'_, E>, work: &mut Work<E::F>) -> Action
 where
     AddrOf<E>: Internet,
 {
-    parse(env, packet);
-    let Some(link) = env.link(arrival.ifindex) else {
+    let Some(link) = cx.env.link(cx.arrival.ifindex) else {
         return Action::Pass;
     };
-    if packet.kind as u8 != Kind::Ip as u8 || packet.dmac != link.head().mac {
+    if cx.packet.kind as u8 != Kind::Ip as u8 || cx.packet.dmac != link.head().mac {
         return Action::Pass;
     }
-    arrival.slot = link.head().slot;
-    let cx = Cx {
-        env,
-        config,
-        packet,
-        arrival,
-    };
-    let action = inbound(&cx, link.head(), link.tail(), work);
-    if action as u8 == Action::Pass as u8 {
-        return action;
+    cx.arrival.slot = link.head().slot;
+    let action = inbound(cx, link.head(), link.tail(), work);
+    if action as u8 != Action::Pass as u8 {
+        cx.env.count_tx(cx.arrival.slot, cx.env.frame_len());
     }
-    env.count_tx(arrival.slot, env.frame_len());
-    let reason = work.verdict.reason;
-    settle(&cx, action, reason, work)
+    action
+}
+
+/// Whether a frame that leaves by the uplink was judged before, or is the host's own: what
+/// `from_container` redirected comes by with a container's interface as its ingress, what the stack
+/// routed with the bridge.
+#[inline(always)]
+fn is_judged<E: Env>(env: &E) -> bool {
+    let ingress = env.ingress_ifindex();
+    ingress == 0
+        || env
+            .link(ingress)
+            .is_some_and(|link| link.head().kind != link_kind::UPLINK)
 }
 
 /// A frame that the host's stack sends to the outside. Only a container's needs anything: one that
 /// took the slow path leaves masqueraded or not at all.
 #[inline(always)]
-fn to_uplink<E: Env>(
-    env: &E,
-    config: &Config,
-    mut arrival: Arrival,
-    packet: &mut Packet<AddrOf<E>>,
-    work: &mut Work<E::F>,
-) -> Action
+fn to_uplink<E: Env>(cx: &mut Cx<'_, E>, work: &mut Work<E::F>) -> Action
 where
     AddrOf<E>: Internet,
 {
-    // What `from_container` redirected comes by here once more; its ingress interface is a
-    // container's, that of a packet routed by the stack is the bridge.
-    let ingress = env.ingress_ifindex();
-    if ingress == 0
-        || env
-            .link(ingress)
-            .is_some_and(|link| link.head().kind != link_kind::UPLINK)
-    {
+    if cx.packet.kind as u8 != Kind::Ip as u8 {
         return Action::Pass;
     }
-    parse(env, packet);
-    if packet.kind as u8 != Kind::Ip as u8 {
-        return Action::Pass;
-    }
-    let net = env.subnet(packet.src).unwrap_or(SUBNET_LOCAL);
+    let net = cx.env.subnet(cx.packet.src).unwrap_or(SUBNET_LOCAL);
     if net == SUBNET_LOCAL {
         return Action::Pass;
     }
-    arrival.zone = (net & 0xffff) as u16;
+    cx.arrival.zone = (net & 0xffff) as u16;
     let key = AddrKey {
-        addr: packet.src,
-        net: arrival.zone.to_ne_bytes(),
+        addr: cx.packet.src,
+        net: cx.arrival.zone.to_ne_bytes(),
         pad: [0; 2],
     };
-    let sender = env.address(&key).unwrap_or(NO_STATION);
-    arrival.ifindex = sender.ifindex;
-    arrival.slot = sender.slot;
-    let cx = Cx {
-        env,
-        config,
-        packet,
-        arrival,
-    };
-    let action = match env.network(arrival.zone) {
-        Some(network) if network.head().uplink != 0 && network.head().uplink != env.ifindex() => {
+    let sender = cx.env.address(&key).unwrap_or(NO_STATION);
+    cx.arrival.ifindex = sender.ifindex;
+    cx.arrival.slot = sender.slot;
+    match cx.env.network(cx.arrival.zone) {
+        Some(network) if network.head().uplink != 0 && network.head().uplink != cx.env.ifindex() => {
             work.verdict.refuse(Reason::OffUplink)
         }
-        Some(network) if network.head().bridge != 0 => routed(&cx, network.head(), network.tail(), work),
+        Some(network) if network.head().bridge != 0 => routed(cx, network.head(), network.tail(), work),
         _ => work.verdict.refuse(Reason::UnknownLink),
-    };
-    let reason = work.verdict.reason;
-    let action = settle(&cx, action, reason, work);
-    // The frame is on its way out already.
-    if action as u8 == Action::Drop as u8 {
-        action
-    } else {
-        Action::Pass
     }
 }
 
 /// Counts what became of the packet, and reports a drop.
 #[inline(always)]
-fn settle<E: Env>(cx: &Cx<'_, E>, action: Action, reason: Reason, work: &mut Work<E::F>) -> Action {
+fn settle<E: Env>(cx: &Cx<'_, E>, action: Action, work: &Work<E::F>) {
     if action as u8 == Action::Drop as u8 {
-        work.verdict.reason = reason;
-        dropped(cx, reason);
+        dropped(cx, work.verdict.reason);
     } else if action as u8 != Action::Pass as u8 && work.verdict.slot != NO_SLOT {
         cx.env.count_rx(work.verdict.slot, cx.env.frame_len());
     }
-    action
 }
 
 /// Counts and reports a drop. A function of its own in the object: its stack is not the fast path's.

@@ -24,14 +24,11 @@ pub fn routed<E: Env>(
 where
     AddrOf<E>: Quote,
 {
-    if cx.packet.is_whole() && cx.packet.is_tracked() {
-        let key = cx.packet.key(cx.arrival.zone);
-        if conntrack::find(cx, &key, &mut work.half) {
-            if !conntrack::restarts(cx.packet, work.half.head()) {
-                return conntrack::established(cx, &key, work);
-            }
-            conntrack::remove(cx.env, &key, &work.half);
-        }
+    if cx.packet.is_whole()
+        && cx.packet.is_tracked()
+        && let Some(action) = conntrack::known(cx, work)
+    {
+        return action;
     }
     // Functions of their own in the object and not one: their stacks add up only where they nest.
     match classify(cx, head, work) {
