@@ -12,6 +12,9 @@ use super::{Result, arrives, halves, sends};
 
 const NET: u16 = 1;
 
+/// Opens a flow and brings it to some state.
+type Open = fn(&HostEnv);
+
 fn ask_udp(env: &HostEnv) -> Result {
     sends(env, ifindex::A, out(A, GATEWAY, REMOTE).udp(5000, 53, b"ask"))
 }
@@ -67,27 +70,26 @@ fn refuse(states: u8, in_ifindex: u32) -> RuleV4 {
 
 #[test]
 fn a_flow_lives_as_long_as_its_protocol_and_state_say() {
-    let from_a = || out(A, GATEWAY, REMOTE);
     let to_a = || inward(REMOTE, HOST.1);
-    let table: [(&str, &dyn Fn(&HostEnv), Vec<u8>, u32); 7] = [
-        ("UDP", &|env| drop(ask_udp(env)), to_a().udp(53, 5000, b""), 300),
+    let table: [(&str, Open, Vec<u8>, u32); 7] = [
+        ("UDP", |env| drop(ask_udp(env)), to_a().udp(53, 5000, b""), 300),
         (
             "an echo",
-            &|env| drop(sends(env, ifindex::A, from_a().echo(8, 5000, b""))),
+            |env| drop(sends(env, ifindex::A, out(A, GATEWAY, REMOTE).echo(8, 5000, b""))),
             to_a().echo(0, 5000, b""),
             60,
         ),
         (
             "TCP, not answered",
-            &|env| drop(ask_tcp(env, SYN)),
+            |env| drop(ask_tcp(env, SYN)),
             to_a().tcp(80, 5000, ACK, b""),
             240,
         ),
-        ("TCP", &connect, to_a().tcp(80, 5000, ACK, b""), 7440),
-        ("TCP after a FIN", &close, to_a().tcp(80, 5000, ACK, b""), 240),
+        ("TCP", connect, to_a().tcp(80, 5000, ACK, b""), 7440),
+        ("TCP after a FIN", close, to_a().tcp(80, 5000, ACK, b""), 240),
         (
             "TCP after a RST of its own",
-            &|env| {
+            |env| {
                 connect(env);
                 ask_tcp(env, RST);
             },
@@ -96,7 +98,7 @@ fn a_flow_lives_as_long_as_its_protocol_and_state_say() {
         ),
         (
             "TCP answered by a RST",
-            &|env| {
+            |env| {
                 ask_tcp(env, SYN);
                 answer_tcp(env, RST | ACK);
             },

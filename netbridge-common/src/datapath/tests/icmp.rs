@@ -178,11 +178,11 @@ struct Sample {
 
 impl Sample {
     /// The packet between these ends; an answer instead of a question if `reply`.
-    fn frame(&self, between: Datagram, ttl: u8, (sport, dport): (u16, u16), reply: bool) -> Vec<u8> {
+    fn frame(&self, between: &Datagram, ttl: u8, (sport, dport): (u16, u16), reply: bool) -> Vec<u8> {
         let datagram = Datagram {
             ttl,
             options: self.options.clone(),
-            ..between
+            ..between.clone()
         };
         match self.proto {
             proto::TCP => datagram.tcp(sport, dport, SYN, &self.payload),
@@ -222,7 +222,7 @@ proptest! {
     fn an_error_from_outside_quotes_what_the_container_sent(sample in samples(), third in any::<bool>()) {
         let env = lab();
         let from = if third { THIRD } else { REMOTE };
-        let sent = |ttl| sample.frame(out(A, GATEWAY, REMOTE), ttl, sample.ports, false);
+        let sent = |ttl| sample.frame(&out(A, GATEWAY, REMOTE), ttl, sample.ports, false);
         let seen = sends(&env, ifindex::A, sent(sample.ttl)).bytes;
         let result = arrives(&env, inward(from, HOST.1).error(sample.error, &sample.quote(&seen)));
         prop_assert_eq!(result.to(), (Action::Peer, ifindex::A));
@@ -233,9 +233,9 @@ proptest! {
     #[test]
     fn an_error_about_an_answer_quotes_what_the_server_sent(sample in samples()) {
         let env = lab();
-        sends(&env, ifindex::A, sample.frame(out(A, GATEWAY, REMOTE), 64, sample.ports, false));
+        sends(&env, ifindex::A, sample.frame(&out(A, GATEWAY, REMOTE), 64, sample.ports, false));
         let port = u16::from_be_bytes(halves(&env, 1)[0].1.tail.sport);
-        let sent = |ttl| sample.frame(inward(REMOTE, HOST.1), ttl, (sample.ports.1, port), true);
+        let sent = |ttl| sample.frame(&inward(REMOTE, HOST.1), ttl, (sample.ports.1, port), true);
         let seen = arrives(&env, sent(sample.ttl)).bytes;
         let error = out(A, GATEWAY, REMOTE).error(sample.error, &sample.quote(&seen));
         let result = sends(&env, ifindex::A, error);
@@ -248,7 +248,7 @@ proptest! {
     fn an_error_about_a_published_port_quotes_what_the_client_sent(sample in samples(), client in any::<u16>()) {
         let env = lab();
         let tcp = Sample { proto: proto::TCP, ..sample };
-        let sent = |ttl| tcp.frame(inward(REMOTE, HOST.1), ttl, (client, 8080), false);
+        let sent = |ttl| tcp.frame(&inward(REMOTE, HOST.1), ttl, (client, 8080), false);
         let seen = arrives(&env, sent(tcp.ttl)).bytes;
         let result = sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).error(tcp.error, &tcp.quote(&seen)));
         prop_assert_eq!(result.to(), (Action::Redirect, ifindex::UPLINK));
