@@ -261,6 +261,15 @@ fn a_closing_connection_is_not_revived() {
 }
 
 #[test]
+fn an_answer_to_a_connection_that_is_closing_establishes_nothing() {
+    let env = lab();
+    ask_tcp(&env, SYN);
+    ask_tcp(&env, RST);
+    assert_eq!(answer_tcp(&env, SYN | ACK).action(), Action::Peer);
+    assert_eq!(state(&env), (TcpState::Closing as u8, TcpState::Closing as u8));
+}
+
+#[test]
 fn a_syn_where_a_connection_is_closing_opens_a_new_one() {
     let mut env = lab();
     close(&env);

@@ -53,13 +53,11 @@ fn an_error_about_none_of_our_flows_is_the_hosts() {
     let env = lab();
     let seen = packet_of(&ask(&env));
     let host_asks = |datagram: Datagram| datagram.packet(proto::UDP, &datagram.udp_segment(40_000, 53, b""));
-    let fragment = Datagram {
-        fragment: 1,
-        ..Datagram::new(HOST, (ROUTER.0, REMOTE))
-    };
+    let mut fragment = seen.clone();
+    fragment[7] = 1;
     let table = [
         ("another port", host_asks(Datagram::new(HOST, (ROUTER.0, REMOTE)))),
-        ("a later fragment", host_asks(fragment)),
+        ("a later fragment", fragment),
         ("another protocol", Datagram::new(HOST, ROUTER).packet(47, &[0; 8])),
         ("seven bytes behind the header", seen[..27].to_vec()),
         ("half a header", seen[..12].to_vec()),
@@ -86,6 +84,36 @@ fn padding_is_no_part_of_a_quote() {
     let mut padded = inward(THIRD, HOST.1).error(TIME_EXCEEDED, &seen[..27]);
     padded.extend_from_slice(&seen[27..]);
     assert_eq!(arrives(&env, padded).action(), Action::Pass);
+    // Nor is a checksum that would be there.
+    let seen = packet_of(&sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).syn(5000, 80)).bytes);
+    let mut padded = inward(THIRD, HOST.1).error(TIME_EXCEEDED, &seen[..28]);
+    padded.extend_from_slice(&seen[28..]);
+    let result = arrives(&env, padded);
+    assert_eq!(result.action(), Action::Peer);
+    assert_eq!(result.bytes[70..], seen[28..]);
+}
+
+#[test]
+fn a_quoted_udp_checksum_that_becomes_zero_is_written_as_ffff() {
+    let env = lab();
+    let ask = |payload: &[u8]| {
+        Datagram {
+            ttl: 63,
+            ..out(A, GATEWAY, REMOTE)
+        }
+        .udp(5000, 53, payload)
+    };
+    let payload = ask(&[0; 2])[40..42].to_vec();
+    assert_eq!(ask(&payload)[40..42], [0xff; 2]);
+    let mut sent = ask(&payload);
+    sent[22] = 64;
+    sent[24] -= 1;
+    let seen = sends(&env, ifindex::A, sent).bytes;
+    assert_ne!(seen[40..42], [0xff; 2]);
+    assert_eq!(
+        error_about(&env, &packet_of(&seen)).bytes[42..],
+        packet_of(&ask(&payload))
+    );
 }
 
 #[test]
@@ -106,6 +134,17 @@ fn a_quote_of_a_packet_that_the_receiver_did_not_send_is_forged() {
         (Action::Redirect, ifindex::UPLINK),
         "a neighbour may report as a router does: the host's address stands before both"
     );
+}
+
+#[test]
+fn an_error_about_a_flow_that_does_not_leave_does_not_leave() {
+    let mut env = lab();
+    env.set_filter(verdict::ACCEPT, &[rule(verdict::ACCEPT)]);
+    // A has B route what the host routes as well.
+    sends(&env, ifindex::A, Datagram::new(A, (B.0, REMOTE)).udp(5000, 53, b""));
+    let answer = inward(REMOTE, A.1).udp(53, 5000, b"");
+    let error = out(A, GATEWAY, REMOTE).error(UNREACHABLE, &packet_of(&answer));
+    assert_eq!(sends(&env, ifindex::A, error).reason(), Reason::UntrackedIcmp);
 }
 
 #[test]

@@ -3,11 +3,11 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::abi::{NetworkV4, Reason, TcpState, proto};
+use crate::abi::{NetworkV4, Reason, TcpState, proto, rule_flags, verdict};
 use crate::datapath::verdict::Action;
 use crate::host::build::Datagram;
 use crate::host::lab::{A, B, D, E, GATEWAY, HOST, REMOTE, ROUTER, SECOND, UNRESOLVED, ifindex, inward, lab};
-use crate::host::lab::{out, publish, slot};
+use crate::host::lab::{out, publish, rule, slot};
 use crate::host::{HostEnv, Ip};
 use crate::wire::tcp::{ACK, FIN, RST, SYN};
 
@@ -164,8 +164,40 @@ fn an_answer_establishes_the_connection() {
     let env = lab();
     let seen = arrives(&env, inward(REMOTE, HOST.1).syn(5000, 8080)).bytes;
     sends(&env, ifindex::A, answer_to(&seen, Some(SYN | ACK)));
+    assert_eq!(env.traffic.borrow()[&slot::UPLINK].rx_packets, 1);
     let states = [0, 1].map(|zone| halves(&env, zone)[0].1.head.state);
     assert_eq!(states, [TcpState::Established as u8; 2]);
+}
+
+#[test]
+fn an_answer_that_does_not_fit_the_way_out_is_for_the_stack_to_answer() {
+    let env = lab();
+    arrives(&env, inward(REMOTE, HOST.1).syn(5000, 8080));
+    for (payload, expected) in [(1460, Action::Redirect), (1461, Action::Pass)] {
+        let answer = out(A, GATEWAY, REMOTE).tcp(80, 5000, ACK, &vec![0; payload]);
+        assert_eq!(sends(&env, ifindex::A, answer).action(), expected, "{payload}");
+    }
+}
+
+#[test]
+fn the_filter_sees_the_container_and_not_the_host() {
+    let cases = [
+        (A.1, 80, Reason::Filtered),
+        (A.1, 8080, Reason::None),
+        (HOST.1, 80, Reason::None),
+    ];
+    for (dst, port, expected) in cases {
+        let mut refuse = rule(verdict::DROP);
+        (refuse.head.dport_min, refuse.head.dport_max, refuse.head.flags) = (port, port, rule_flags::PORTS);
+        (refuse.tail.dst, refuse.tail.dst_mask) = (dst, [255; 4]);
+        let knock = |env: &HostEnv| arrives(env, inward(REMOTE, HOST.1).syn(5000, 8080)).reason();
+        let mut open = lab();
+        knock(&open);
+        open.set_filter(verdict::ACCEPT, &[refuse]);
+        assert_eq!(knock(&open), expected, "a flow that is there, {dst:?} {port}");
+        open.flows.borrow_mut().clear();
+        assert_eq!(knock(&open), expected, "a new flow, {dst:?} {port}");
+    }
 }
 
 #[test]
