@@ -35,6 +35,8 @@ where
     if station.ifindex == 0 {
         Action::Pass
     } else {
+        // The flow may be one that goes another way: the address has moved to this MAC, or is routed.
+        work.verdict.edits = 0;
         work.verdict.deliver(station.ifindex, station.slot)
     }
 }
@@ -53,8 +55,8 @@ fn destination<E: Env>(cx: &Cx<'_, E>) -> Station {
             net: cx.arrival.zone,
         })
         .unwrap_or(NO_STATION);
-    let aged =
-        found.flags & station_flags::STATIC == 0 && cx.arrival.now.wrapping_sub(found.seen) > cx.config.fdb_ageing;
+    let aged = found.flags & station_flags::STATIC == 0
+        && conntrack::outlived(cx.arrival.now, found.seen, cx.config.fdb_ageing);
     if aged || found.ifindex == cx.arrival.ifindex {
         NO_STATION
     } else {

@@ -72,7 +72,13 @@ pub const fn lifetime(config: &Config, protocol: u8, head: &FlowHead) -> u32 {
 
 /// True if the flow has outlived its lifetime.
 pub const fn is_expired(config: &Config, protocol: u8, head: &FlowHead, now: u32) -> bool {
-    now.wrapping_sub(head.seen) > lifetime(config, protocol, head)
+    outlived(now, head.seen, lifetime(config, protocol, head))
+}
+
+/// True if more than `lifetime` ticks, fewer than 2³¹, lie between `seen` and `now`. Another CPU may
+/// have written `seen` a moment after `now`: then none do.
+pub const fn outlived(now: u32, seen: u32, lifetime: u32) -> bool {
+    now.wrapping_sub(seen).cast_signed() > lifetime.cast_signed()
 }
 
 /// True if the packet opens a connection where a closing one of the same direction still stands: it
@@ -248,7 +254,23 @@ fn established<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>
 #[inline(never)]
 fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) -> Action {
     let head = work.half.head_mut();
+    if head.flags & flow_flags::ROUTED != 0 && cx.arrival.now.wrapping_sub(head.resolved) >= cx.config.refresh {
+        resolve(cx, key, head);
+    }
     let first_reply = head.flags & (flow_flags::REPLY | flow_flags::REPLIED) == flow_flags::REPLY;
+    if first_reply || head.epoch != cx.config.generation {
+        let answered = head.flags & (flow_flags::REPLY | flow_flags::REPLIED) != 0;
+        let state = if answered { CtState::ESTABLISHED } else { CtState::NEW };
+        let reason = filter::evaluate(cx, &subject(cx, &work.half, state));
+        work.half.head_mut().reason = reason as u8;
+        work.half.head_mut().epoch = cx.config.generation;
+    }
+    if work.half.head().reason != Reason::None as u8 {
+        // A dropped packet keeps nothing alive, and is no answer.
+        cx.env.flow_update(key, &work.half);
+        return work.verdict.refuse(Reason::Filtered);
+    }
+    let head = work.half.head_mut();
     if first_reply {
         head.flags |= flow_flags::REPLIED;
         if head.state == TcpState::Opening as u8 {
@@ -258,22 +280,7 @@ fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) ->
     if cx.packet.tcp & (tcp::FIN | tcp::RST) != 0 {
         head.state = TcpState::Closing as u8;
     }
-    if head.flags & flow_flags::ROUTED != 0 && cx.arrival.now.wrapping_sub(head.resolved) >= cx.config.refresh {
-        resolve(cx, key, head);
-    }
-    if first_reply || head.epoch != cx.config.generation {
-        let answered = head.flags & flow_flags::REPLIED != 0;
-        let state = if answered { CtState::ESTABLISHED } else { CtState::NEW };
-        let reason = filter::evaluate(cx, &subject(cx, &work.half, state));
-        work.half.head_mut().reason = reason as u8;
-        work.half.head_mut().epoch = cx.config.generation;
-    }
-    if work.half.head().reason != Reason::None as u8 {
-        // A dropped packet keeps nothing alive.
-        cx.env.flow_update(key, &work.half);
-        return work.verdict.refuse(Reason::Filtered);
-    }
-    work.half.head_mut().seen = cx.arrival.now;
+    head.seen = cx.arrival.now;
     if renew_other_half(cx, key, work, first_reply) {
         cx.env.flow_update(key, &work.half);
     } else {

@@ -93,6 +93,10 @@ fn open<E: Env>(
     if !cx.packet.is_whole() {
         return work.verdict.refuse(Reason::Fragment);
     }
+    // Nobody outside holds an address of the host's or of a container's: the answers would go to its owner.
+    if cx.env.subnet(cx.packet.src).is_some() {
+        return work.verdict.refuse(Reason::SpoofedIp);
+    }
     if cx.packet.ttl <= 1 {
         return work.verdict.refuse(Reason::TtlExpired);
     }

@@ -1,10 +1,10 @@
 //! Frames between stations of one network.
 
-use crate::abi::{Hook, MacKey, Station};
+use crate::abi::{Hook, MacKey, Station, verdict};
 use crate::datapath::verdict::Action;
 use crate::host::HostEnv;
 use crate::host::build::{Datagram, arp};
-use crate::host::lab::{A, B, BEHIND_TRUNK, GATEWAY, Node, SECOND, ifindex, lab, slot};
+use crate::host::lab::{A, B, BEHIND_TRUNK, GATEWAY, Node, REMOTE, SECOND, ifindex, lab, rule, slot};
 
 use super::sends;
 
@@ -114,4 +114,26 @@ fn without_a_filter_nothing_is_tracked() {
     assert!(env.flows.borrow().is_empty());
     let frame = crate::host::lab::at(ifindex::B, udp(A, B));
     assert_eq!(env.run(Hook::ToContainer, &frame).action, Action::Pass);
+}
+
+#[test]
+fn a_bridged_frame_is_never_rewritten() {
+    let mut env = with_two_trunks();
+    env.set_filter(verdict::ACCEPT, &[rule(verdict::ACCEPT)]);
+    let moved = ([2, 0, 0, 0, 0, 0x8], BEHIND_TRUNK.1);
+    sends(&env, ifindex::TRUNK, udp(BEHIND_TRUNK, B));
+    assert_eq!(
+        sends(&env, ifindex::A, udp(A, BEHIND_TRUNK)).to(),
+        (Action::Peer, ifindex::TRUNK)
+    );
+    // The address moves to another MAC, as in a failover, while the flow lives.
+    sends(&env, ifindex::OTHER, udp(moved, B));
+    let result = sends(&env, ifindex::A, udp(A, moved));
+    assert_eq!(result.to(), (Action::Peer, ifindex::OTHER));
+    assert_eq!(result.bytes, udp(A, moved));
+    // B is asked to route what A also sends through the gateway.
+    sends(&env, ifindex::A, udp(A, (GATEWAY.0, REMOTE)));
+    let result = sends(&env, ifindex::A, udp(A, (B.0, REMOTE)));
+    assert_eq!(result.to(), (Action::Peer, ifindex::B));
+    assert_eq!(result.bytes, udp(A, (B.0, REMOTE)));
 }

@@ -1,1 +1,350 @@
-//! conntrack
+//! Flows: how long they live, when they are asked again, what ends them.
+
+use crate::abi::{CtState, FlowV4, Reason, RuleV4, TcpState, ZONE_UPLINK, flow_flags, verdict};
+use crate::datapath::conntrack::other_half;
+use crate::datapath::verdict::Action;
+use crate::host::HostEnv;
+use crate::host::build::Datagram;
+use crate::host::lab::{A, B, GATEWAY, HOST, REMOTE, SECOND, ifindex, inward, lab, out, rule};
+use crate::wire::tcp::{ACK, FIN, RST, SYN};
+
+use super::{Result, arrives, halves, sends};
+
+const NET: u16 = 1;
+
+/// Opens a flow and brings it to some state.
+type Open = fn(&HostEnv);
+
+fn ask_udp(env: &HostEnv) -> Result {
+    sends(env, ifindex::A, out(A, GATEWAY, REMOTE).udp(5000, 53, b"ask"))
+}
+
+fn answer_udp(env: &HostEnv) -> Result {
+    arrives(env, inward(REMOTE, HOST.1).udp(53, 5000, b"answer"))
+}
+
+fn ask_tcp(env: &HostEnv, flags: u8) -> Result {
+    sends(env, ifindex::A, out(A, GATEWAY, REMOTE).tcp(5000, 80, flags, b""))
+}
+
+fn answer_tcp(env: &HostEnv, flags: u8) -> Result {
+    arrives(env, inward(REMOTE, HOST.1).tcp(80, 5000, flags, b""))
+}
+
+fn connect(env: &HostEnv) {
+    ask_tcp(env, SYN);
+    answer_tcp(env, SYN | ACK);
+    ask_tcp(env, ACK);
+}
+
+fn close(env: &HostEnv) {
+    connect(env);
+    answer_tcp(env, FIN | ACK);
+}
+
+/// The asking and the answering half of A's only flow.
+fn pair(env: &HostEnv) -> (FlowV4, FlowV4) {
+    let (asks, answers) = (halves(env, NET), halves(env, ZONE_UPLINK));
+    assert_eq!((asks.len(), answers.len()), (1, 1), "{asks:x?} {answers:x?}");
+    (asks[0].1, answers[0].1)
+}
+
+fn state(env: &HostEnv) -> (u8, u8) {
+    let (asking, answering) = pair(env);
+    (asking.head.state, answering.head.state)
+}
+
+/// Writes to the tables that `act` takes.
+fn writes<T>(env: &HostEnv, act: impl FnOnce(&HostEnv) -> T) -> u64 {
+    let before = *env.writes.borrow();
+    act(env);
+    *env.writes.borrow() - before
+}
+
+/// A rule that drops what is in one of `states` and comes in by an interface.
+fn refuse(states: u8, in_ifindex: u32) -> RuleV4 {
+    let mut made = rule(verdict::DROP);
+    (made.head.states, made.head.in_ifindex) = (states, in_ifindex);
+    made
+}
+
+#[test]
+fn a_flow_lives_as_long_as_its_protocol_and_state_say() {
+    let to_a = || inward(REMOTE, HOST.1);
+    let table: [(&str, Open, Vec<u8>, u32); 7] = [
+        ("UDP", |env| drop(ask_udp(env)), to_a().udp(53, 5000, b""), 300),
+        (
+            "an echo",
+            |env| drop(sends(env, ifindex::A, out(A, GATEWAY, REMOTE).echo(8, 5000, b""))),
+            to_a().echo(0, 5000, b""),
+            60,
+        ),
+        (
+            "TCP, not answered",
+            |env| drop(ask_tcp(env, SYN)),
+            to_a().tcp(80, 5000, ACK, b""),
+            240,
+        ),
+        ("TCP", connect, to_a().tcp(80, 5000, ACK, b""), 7440),
+        ("TCP after a FIN", close, to_a().tcp(80, 5000, ACK, b""), 240),
+        (
+            "TCP after a RST of its own",
+            |env| {
+                connect(env);
+                ask_tcp(env, RST);
+            },
+            to_a().tcp(80, 5000, ACK, b""),
+            240,
+        ),
+        (
+            "TCP answered by a RST",
+            |env| {
+                ask_tcp(env, SYN);
+                answer_tcp(env, RST | ACK);
+            },
+            to_a().tcp(80, 5000, ACK, b""),
+            240,
+        ),
+    ];
+    for (name, open, answer, seconds) in table {
+        let mut env = lab();
+        open(&env);
+        env.now += seconds * SECOND;
+        assert_eq!(arrives(&env.clone(), answer.clone()).action(), Action::Peer, "{name}");
+        env.now += 1;
+        assert_eq!(arrives(&env, answer).action(), Action::Pass, "{name}");
+    }
+}
+
+#[test]
+fn either_direction_keeps_both_alive() {
+    for keep in [ask_udp as fn(&HostEnv) -> Result, answer_udp] {
+        let mut env = lab();
+        ask_udp(&env);
+        answer_udp(&env);
+        for _ in 0..3 {
+            env.now += 299 * SECOND;
+            keep(&env);
+        }
+        let (asking, answering) = pair(&env);
+        assert_eq!((asking.head.seen, answering.head.seen), (env.now, env.now));
+    }
+}
+
+#[test]
+fn use_is_written_down_once_a_second() {
+    let mut env = lab();
+    assert_eq!(writes(&env, ask_udp), 2, "a flow is two halves");
+    assert_eq!(writes(&env, answer_udp), 2, "the first answer changes both");
+    assert_eq!(writes(&env, ask_udp), 2, "and has the asking half ask the filter");
+    env.now += SECOND - 1;
+    assert_eq!(writes(&env, ask_udp) + writes(&env, answer_udp), 0);
+    env.now += 1;
+    assert_eq!(writes(&env, answer_udp), 2);
+    assert_eq!(writes(&env, ask_udp), 2, "the asking half looks for its next hop");
+    assert_eq!(writes(&env, ask_udp) + writes(&env, answer_udp), 0);
+}
+
+#[test]
+fn a_record_stamped_by_another_cpu_a_moment_later_is_not_old() {
+    let mut env = lab();
+    connect(&env);
+    env.now -= 1;
+    env.set_filter(verdict::ACCEPT, &[refuse(CtState::NEW, 0)]);
+    assert_eq!(ask_tcp(&env, ACK).reason(), Reason::None);
+    assert_eq!(state(&env), (TcpState::Established as u8, TcpState::Established as u8));
+}
+
+#[test]
+fn an_answer_confirms_the_flow_and_both_directions_are_judged_again() {
+    let established = CtState::ESTABLISHED;
+    let table = [
+        ("no rule", refuse(0, 0), [Reason::None; 3]),
+        (
+            "new packets",
+            refuse(CtState::NEW, ifindex::A),
+            [Reason::Filtered, Reason::None, Reason::Filtered],
+        ),
+        (
+            "established answers",
+            refuse(established, ifindex::UPLINK),
+            [Reason::None, Reason::Filtered, Reason::None],
+        ),
+        (
+            "established packets",
+            refuse(established, ifindex::A),
+            [Reason::None, Reason::None, Reason::Filtered],
+        ),
+    ];
+    for (name, rule, expected) in table {
+        let mut env = lab();
+        env.set_filter(verdict::ACCEPT, &[rule]);
+        let reasons = [ask_udp(&env), answer_udp(&env), ask_udp(&env)].map(|result| result.reason());
+        assert_eq!(reasons, expected, "{name}");
+    }
+    let env = lab();
+    connect(&env);
+    let (asking, answering) = pair(&env);
+    assert_eq!(state(&env), (TcpState::Established as u8, TcpState::Established as u8));
+    assert_ne!(asking.head.flags & answering.head.flags & flow_flags::REPLIED, 0);
+    assert_eq!(asking.head.epoch, env.config.generation);
+}
+
+#[test]
+fn a_new_filter_is_asked_once_by_each_direction() {
+    let mut env = lab();
+    connect(&env);
+    for _ in 0..2 {
+        env.set_filter(verdict::ACCEPT, &[rule(verdict::ACCEPT)]);
+        assert_eq!([0; 3].map(|_: u8| writes(&env, |env| ask_tcp(env, ACK))), [2, 0, 0]);
+        assert_eq!([0; 3].map(|_: u8| writes(&env, |env| answer_tcp(env, ACK))), [2, 0, 0]);
+    }
+}
+
+#[test]
+fn a_new_filter_judges_an_unanswered_flow_as_new_and_an_answered_one_as_established() {
+    let mut env = lab();
+    ask_udp(&env);
+    connect(&env);
+    env.set_filter(verdict::ACCEPT, &[refuse(CtState::NEW, 0)]);
+    assert_eq!(ask_udp(&env).reason(), Reason::Filtered);
+    assert_eq!(ask_tcp(&env, ACK).reason(), Reason::None);
+    assert_eq!(answer_tcp(&env, ACK).reason(), Reason::None);
+}
+
+#[test]
+fn a_dropped_packet_is_remembered_and_keeps_nothing_alive() {
+    let mut env = lab();
+    ask_udp(&env);
+    answer_udp(&env);
+    let seen = env.now;
+    env.set_filter(verdict::DROP, &[]);
+    env.now += 200 * SECOND;
+    let refused = |env: &HostEnv| assert_eq!(ask_udp(env).reason(), Reason::Filtered);
+    assert_eq!([0; 3].map(|_: u8| writes(&env, refused)), [1, 0, 0]);
+    let (asking, answering) = pair(&env);
+    assert_eq!((asking.head.seen, answering.head.seen), (seen, seen));
+    env.now += 100 * SECOND + 1;
+    env.set_filter(verdict::ACCEPT, &[]);
+    assert_eq!(answer_udp(&env).action(), Action::Pass, "the flow is over");
+}
+
+#[test]
+fn a_dropped_answer_changes_no_state() {
+    for flags in [SYN | ACK, RST, FIN | ACK] {
+        let mut env = lab();
+        ask_tcp(&env, SYN);
+        env.set_filter(verdict::ACCEPT, &[refuse(CtState::ANY, ifindex::UPLINK)]);
+        assert_eq!(answer_tcp(&env, flags).reason(), Reason::Filtered);
+        assert_eq!(state(&env), (TcpState::Opening as u8, TcpState::Opening as u8));
+        env.set_filter(verdict::ACCEPT, &[]);
+        answer_tcp(&env, SYN | ACK);
+        assert_eq!(
+            state(&env),
+            (TcpState::Established as u8, TcpState::Established as u8),
+            "the next one is the first"
+        );
+    }
+}
+
+#[test]
+fn a_closing_connection_is_not_revived() {
+    let mut env = lab();
+    close(&env);
+    for _ in 0..3 {
+        env.now += SECOND;
+        answer_tcp(&env, ACK);
+        ask_tcp(&env, ACK);
+        answer_tcp(&env, SYN);
+        assert_eq!(state(&env), (TcpState::Closing as u8, TcpState::Closing as u8));
+    }
+}
+
+#[test]
+fn an_answer_to_a_connection_that_is_closing_establishes_nothing() {
+    let env = lab();
+    ask_tcp(&env, SYN);
+    ask_tcp(&env, RST);
+    assert_eq!(answer_tcp(&env, SYN | ACK).action(), Action::Peer);
+    assert_eq!(state(&env), (TcpState::Closing as u8, TcpState::Closing as u8));
+}
+
+#[test]
+fn a_syn_where_a_connection_is_closing_opens_a_new_one() {
+    let mut env = lab();
+    close(&env);
+    let refused = {
+        let mut env = env.clone();
+        env.set_filter(verdict::ACCEPT, &[refuse(CtState::NEW, 0)]);
+        (ask_tcp(&env, ACK).reason(), ask_tcp(&env, SYN).reason())
+    };
+    assert_eq!(refused, (Reason::None, Reason::Filtered), "the filter sees it as new");
+    env.now += SECOND;
+    assert_eq!(ask_tcp(&env, SYN).action(), Action::Redirect);
+    assert_eq!(state(&env), (TcpState::Opening as u8, TcpState::Opening as u8));
+    assert_eq!(pair(&env).0.head.flags & flow_flags::REPLIED, 0);
+    connect(&env);
+    ask_tcp(&env, SYN);
+    assert_eq!(
+        state(&env),
+        (TcpState::Established as u8, TcpState::Established as u8),
+        "but not where one is open"
+    );
+}
+
+#[test]
+fn a_half_without_its_other_one_goes_too() {
+    for (lost, keep) in [(NET, answer_udp as fn(&HostEnv) -> Result), (ZONE_UPLINK, ask_udp)] {
+        let mut env = lab();
+        ask_udp(&env);
+        answer_udp(&env);
+        env.flows.borrow_mut().retain(|key, _| key.zone != lost.to_ne_bytes());
+        env.now += SECOND;
+        assert_ne!(keep(&env).action(), Action::Drop);
+        assert!(env.flows.borrow().is_empty());
+        ask_udp(&env);
+        let (key, flow) = halves(&env, NET)[0];
+        let other = env
+            .flows
+            .borrow()
+            .contains_key(&other_half(&key, &flow.head, &flow.tail));
+        assert!(other);
+    }
+}
+
+#[test]
+fn a_full_table_takes_no_half_alone() {
+    for capacity in [0, 1] {
+        let mut env = lab();
+        env.flow_capacity = capacity;
+        assert_eq!(ask_udp(&env).reason(), Reason::FlowTableFull);
+        assert!(env.flows.borrow().is_empty());
+    }
+}
+
+#[test]
+fn a_full_table_throws_out_what_has_expired_once_a_second() {
+    let mut env = lab();
+    let another = |env: &HostEnv| sends(env, ifindex::B, out(B, GATEWAY, REMOTE).udp(6000, 53, b"")).reason();
+    env.flow_capacity = 2;
+    env.config.udp = SECOND >> 1;
+    ask_udp(&env);
+    assert_eq!(another(&env), Reason::FlowTableFull, "nothing has expired");
+    env.now += (SECOND >> 1) + 1;
+    assert_eq!(another(&env), Reason::FlowTableFull, "it was searched just now");
+    env.now += SECOND >> 1;
+    assert_eq!(another(&env), Reason::None);
+    assert_eq!(env.flows.borrow().len(), 2);
+}
+
+#[test]
+fn neighbours_share_one_flow_whoever_asks() {
+    let mut env = lab();
+    env.set_filter(verdict::ACCEPT, &[refuse(CtState::NEW, ifindex::B)]);
+    let from_b = || sends(&env, ifindex::B, Datagram::new(B, A).udp(53, 5000, b"")).reason();
+    assert_eq!(from_b(), Reason::Filtered);
+    let result = sends(&env, ifindex::A, Datagram::new(A, B).udp(5000, 53, b""));
+    assert_eq!(result.to(), (Action::Peer, ifindex::B));
+    assert_eq!(from_b(), Reason::None, "it answers");
+    assert_eq!(halves(&env, NET).len(), 2);
+}

@@ -184,3 +184,16 @@ fn what_the_bridge_floods_is_filtered_too() {
         assert_eq!(sends(&env, ifindex::A, bytes).reason(), Reason::Filtered);
     }
 }
+
+#[test]
+fn a_rule_about_the_way_out_spares_neighbours_and_the_host() {
+    let mut refuse = rule(verdict::DROP);
+    refuse.head.out_ifindex = ifindex::UPLINK;
+    let mut env = lab();
+    env.set_filter(verdict::ACCEPT, &[refuse]);
+    let reason = |dst| sends(&env, ifindex::A, Datagram::new(A, (GATEWAY.0, dst)).udp(1, 2, b"")).reason();
+    assert_eq!(
+        [REMOTE, B.1, GATEWAY.1].map(reason),
+        [Reason::Filtered, Reason::None, Reason::None]
+    );
+}

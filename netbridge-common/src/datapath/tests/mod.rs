@@ -10,10 +10,10 @@ mod published;
 mod route;
 mod soundness;
 
-use crate::abi::{FlowKey, FlowV4, Hook, Reason};
-use crate::datapath::verdict::{Action, Verdict};
+use crate::abi::{FlowKey, FlowV4, Hook, Reason, proto};
+use crate::datapath::verdict::{Action, Verdict, checksum_offset, edits};
 use crate::host::lab::{at, ifindex};
-use crate::host::rewrite::{apply, fault};
+use crate::host::rewrite::{add, apply, fault};
 use crate::host::{Frame, HostEnv, Ip};
 
 /// What became of a frame.
@@ -44,7 +44,37 @@ fn run(env: &HostEnv, hook: Hook, frame: &Frame) -> Result {
     if fault(&frame.bytes).is_none() {
         assert_eq!(fault(&bytes), None, "{verdict:x?}");
     }
+    assert_same_checksums(&verdict, &frame.bytes, &bytes);
     Result { verdict, bytes }
+}
+
+/// The checksums that the verdict reached by differences are those computed in full.
+fn assert_same_checksums(verdict: &Verdict<Ip>, before: &[u8], after: &[u8]) {
+    let sum_at = |bytes: &[u8], at: u16| u16::from_ne_bytes([bytes[usize::from(at)], bytes[usize::from(at) + 1]]);
+    let fold = |word: u32| add((word & 0xffff) as u16, (word >> 16) as u16);
+    if verdict.edits & edits::IP != 0 {
+        assert_eq!(u16::from_ne_bytes(verdict.ip_sum), sum_at(after, 24), "{verdict:x?}");
+    }
+    if verdict.edits & edits::INNER != 0 {
+        let ip_sum = u16::from_ne_bytes(verdict.inner_ip_sum);
+        assert_eq!(ip_sum, sum_at(after, verdict.inner + 10), "{verdict:x?}");
+        if verdict.inner_sum != 0 {
+            let l4_sum = u16::from_ne_bytes(verdict.inner_l4_sum);
+            assert_eq!(l4_sum, sum_at(after, verdict.inner_sum), "{verdict:x?}");
+        }
+    }
+    if verdict.edits & (edits::L4 | edits::INNER) != 0 {
+        let at = verdict.l4 + checksum_offset(verdict.proto);
+        let diff = add(fold(verdict.pseudo_diff), fold(verdict.l4_diff));
+        let expected = match (verdict.proto, sum_at(before, at)) {
+            (proto::UDP, 0) => 0,
+            (protocol, old) => match !add(!old, diff) {
+                0 if protocol == proto::UDP => u16::MAX,
+                new => new,
+            },
+        };
+        assert_eq!(expected, sum_at(after, at), "{verdict:x?}");
+    }
 }
 
 /// The container behind an interface sends a frame.
@@ -69,7 +99,7 @@ fn answer_to(frame: &[u8], flags: Option<u8>) -> Vec<u8> {
     if let Some(flags) = flags {
         let sum = u16::from_be_bytes([bytes[l4 + 16], bytes[l4 + 17]]);
         let word = |flags| u16::from_be_bytes([bytes[l4 + 12], flags]);
-        let changed = crate::host::rewrite::add(crate::host::rewrite::add(!sum, !word(bytes[l4 + 13])), word(flags));
+        let changed = add(add(!sum, !word(bytes[l4 + 13])), word(flags));
         bytes[l4 + 16..l4 + 18].copy_from_slice(&(!changed).to_be_bytes());
         bytes[l4 + 13] = flags;
     }
