@@ -85,17 +85,6 @@ impl NetlinkError {
             }
         )
     }
-
-    /// Whether the caller lacks `CAP_NET_ADMIN` in the namespace.
-    pub fn is_permission(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused {
-                errno: Errno::EPERM | Errno::EACCES,
-                ..
-            }
-        )
-    }
 }
 
 /// `File exists (17)`, then what else is known.
@@ -154,10 +143,7 @@ mod tests {
         let is = |errno, test: fn(&NetlinkError) -> bool| refusal(errno, &[]).is_some_and(|e| test(&e));
         assert!(is(Errno::EEXIST, NetlinkError::is_exists));
         assert!(is(Errno::ENODEV, NetlinkError::is_not_found));
-        assert!(is(Errno::EPERM, NetlinkError::is_permission));
-        assert!(!is(Errno::EINVAL, |e| e.is_exists()
-            || e.is_not_found()
-            || e.is_permission()));
+        assert!(!is(Errno::EINVAL, |e| e.is_exists() || e.is_not_found()));
     }
 
     #[test]

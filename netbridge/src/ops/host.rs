@@ -159,7 +159,8 @@ impl Host {
         if !dry_run {
             sweep(&with, &litter).await?;
             converge(&mut with, &old, &facts.links)?;
-            if !kept.is_empty() && old != kept {
+            // Saving an empty state removes what a call left that was killed while it saved.
+            if kept.is_empty() || old != kept {
                 self.store.save(&old).map_err(anyhow::Error::from)?;
             }
         }

@@ -328,9 +328,10 @@ fn choose_ifname(target: &TargetFacts, request: &Attach, faults: &mut Faults) ->
     Some(name.to_owned())
 }
 
-/// The network's bridge must be there still; one that is yet to be made has no index.
+/// The network's bridge must be there still; one that is yet to be made has no index. Where nothing is loaded, all of the
+/// instance is gone, which is said once.
 fn check_bridge(host: &HostFacts, network: &Network) -> Result<(), Fault> {
-    if network.ifindex == 0 || host.links.iter().any(|link| link.index == network.ifindex) {
+    if !host.loaded || network.ifindex == 0 || host.links.iter().any(|link| link.index == network.ifindex) {
         return Ok(());
     }
     let name = &network.name;

@@ -220,6 +220,22 @@ fn a_damaged_state_is_named_and_what_it_described_is_removable() -> Result<()> {
 }
 
 #[test]
+fn a_state_that_was_never_finished_is_swept_away() -> Result<()> {
+    within(|sandbox| {
+        world()?;
+        let before = Census::take(sandbox)?;
+        says("-n H net create web")?;
+        let directory = sandbox.state_dir().join(instance(sandbox)?);
+        says("-n H net rm web")?;
+        fs::create_dir(&directory)?;
+        fs::write(directory.join("state.json.new"), "{")?;
+        complains(3, "-n H net rm web")?;
+        ensure!(Census::take(sandbox)? == before, "{:#?}", Census::take(sandbox)?);
+        Ok(())
+    })
+}
+
+#[test]
 fn an_instance_whose_pins_are_not_all_there_counts_as_not_loaded() -> Result<()> {
     within(|sandbox| {
         world()?;
