@@ -71,8 +71,11 @@ impl Topology {
     /// Reads the file at `path`, and the filter it names.
     pub fn read(path: &Path, name: Option<&str>) -> Result<Self, Faults> {
         let file = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Fault::usage(&file, error.to_string(), "give a topology in TOML"))?;
+        let remedy = "give a topology in TOML";
+        let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Fault::not_found(&file, "no such file", remedy),
+            _ => Fault::usage(&file, error.to_string(), remedy),
+        })?;
         let stem = path
             .file_stem()
             .map(|stem| stem.to_string_lossy().into_owned())

@@ -61,6 +61,7 @@ fn exit_codes_tell_what_kind_of_failure() -> Result<()> {
         complains(2, "-n H port add red 80-90:80")?;
         complains(3, "-n H detach blue")?;
         complains(3, "lab down")?;
+        complains(3, "lab up nowhere.toml")?;
         let json = ends(3, "-j -n H net inspect nowhere")?;
         let said: serde_json::Value = serde_json::from_slice(&json.stderr)?;
         ensure!(said["error"].is_object(), "{said}");

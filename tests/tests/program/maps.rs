@@ -46,7 +46,7 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq, const KEY: usize, const VALUE: usiz
 
     pub(crate) fn entries(&self) -> Result<Collected<K, V>> {
         let mut entries = Collected::new();
-        for entry in self.map.iter() {
+        for entry in &self.map {
             let (key, value) = entry?;
             entries.insert(bytemuck::pod_read_unaligned(&key), bytemuck::pod_read_unaligned(&value));
         }

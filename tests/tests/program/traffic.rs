@@ -61,7 +61,7 @@ impl Random {
 /// The source.
 pub(crate) struct Traffic {
     random: Random,
-    seen: Vec<(Hook, Frame)>,
+    seen: Vec<Frame>,
 }
 
 impl Traffic {
@@ -73,12 +73,12 @@ impl Traffic {
     }
 
     /// Remembers a frame as a program left it; answers to it may follow.
-    pub(crate) fn remember(&mut self, hook: Hook, frame: Frame) {
+    pub(crate) fn remember(&mut self, frame: Frame) {
         if self.seen.len() < MEMORY {
-            self.seen.push((hook, frame));
+            self.seen.push(frame);
         } else {
             let place = self.random.below(MEMORY);
-            self.seen[place] = (hook, frame);
+            self.seen[place] = frame;
         }
     }
 
@@ -147,7 +147,7 @@ impl Traffic {
 
     /// The reverse of a packet that came through.
     fn answer(&mut self) -> (Hook, Frame) {
-        let Some((hook, mut frame)) = self.recall() else {
+        let Some(mut frame) = self.recall() else {
             return self.incoming();
         };
         let bytes = &mut frame.bytes;
@@ -163,12 +163,12 @@ impl Traffic {
         } else if bytes[23] == proto::ICMP && bytes.len() > l4 {
             bytes[l4] ^= 8;
         }
-        self.opposite(hook, frame)
+        Self::opposite(frame)
     }
 
     /// An error about a packet that came through, from its receiver or from someone on the way.
     fn error(&mut self) -> (Hook, Frame) {
-        let Some((hook, frame)) = self.recall() else {
+        let Some(frame) = self.recall() else {
             return self.outgoing();
         };
         let bytes = &frame.bytes;
@@ -202,7 +202,7 @@ impl Traffic {
         quote.truncate(length);
         let icmp_type = self.random.pick(&[3, 3, 11, 12, 5]);
         let error = datagram.error(icmp_type, &quote);
-        self.opposite(hook, Frame { bytes: error, ..frame })
+        Self::opposite(Frame { bytes: error, ..frame })
     }
 
     fn resolution(&mut self) -> (Hook, Frame) {
@@ -307,14 +307,14 @@ impl Traffic {
         self.random.pick(&unusual)
     }
 
-    fn recall(&mut self) -> Option<(Hook, Frame)> {
+    fn recall(&mut self) -> Option<Frame> {
         let place = self.random.below(MEMORY);
         self.seen.get(place).cloned()
     }
 
-    /// Where the answers to a frame that left a hook appear: a container's neighbours and the outside
+    /// Where the answers to a frame appear: a container's neighbours and the outside
     /// are told apart by the MAC that sends now.
-    fn opposite(&mut self, _hook: Hook, frame: Frame) -> (Hook, Frame) {
+    fn opposite(frame: Frame) -> (Hook, Frame) {
         let sender: [u8; 6] = frame.bytes[6..12].try_into().unwrap_or_default();
         match NODES.iter().find(|(node, ..)| node.0 == sender) {
             Some((_, _, index, _)) => (Hook::FromContainer, at(*index, *index, frame.bytes)),
