@@ -9,7 +9,9 @@ use toml::Spanned;
 
 use super::file::{self, Places};
 use super::topology::{Link, LinkEnd, Outside, namespace};
-use crate::model::{AddressSpec, Attach, Faults, MacAddr, Name, NetCreate, PortSpec, Ports, parse_ipv4, parse_subnet};
+use crate::model::{
+    AddressSpec, Attach, Fault, Faults, MacAddr, Name, NetCreate, PortSpec, Ports, parse_ipv4, parse_subnet,
+};
 use crate::names::is_ifname;
 use crate::plan::MTUS;
 use crate::state::FilterSource;
@@ -53,7 +55,12 @@ impl<'a> Check<'a> {
     pub(super) fn lab_name(&mut self, parsed: &file::File, name: &str, forced: bool) -> Option<Name> {
         match &parsed.name {
             Some(written) if !forced => self.name("lab name", written),
-            _ => self.faults.keep(Name::parse("lab name", name)),
+            _ if forced => self.faults.keep(Name::parse("lab name", name)),
+            _ => {
+                let remedy = "give another with --name, or `name = …` in the file".to_owned();
+                let parsed = Name::parse("lab name", name).map_err(|fault| Fault { remedy, ..fault });
+                self.faults.keep(parsed)
+            }
         }
     }
 
@@ -198,7 +205,7 @@ impl<'a> Check<'a> {
         if let Some((node, ifname)) = node.as_ref().zip(ifname.as_ref())
             && !self.interfaces.insert((node.clone(), ifname.clone()))
         {
-            let why = format!("has an end of another link called {ifname}");
+            let why = format!("has an end of a link called {ifname} already");
             let fault = self
                 .places
                 .fault(&written.node, "node", why, "give this one another `ifname`");

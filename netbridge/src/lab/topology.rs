@@ -267,6 +267,13 @@ b = { node = "gone", address = "10.0.0.2/32" }
     }
 
     #[test]
+    fn a_file_whose_name_is_no_labs_is_told_of_the_option() {
+        let parse = |forced| Topology::parse("My Lab.toml", "", "My Lab", forced, |_| Ok(String::new()));
+        assert!(parse(false).unwrap_err().to_string().contains("with --name"));
+        assert!(parse(true).unwrap_err().to_string().contains("use 1 to 15"));
+    }
+
+    #[test]
     fn a_field_that_does_not_exist_is_refused_with_its_line() {
         let faults = parse("[[nodes]]\nname = \"a\"\nip = 3\n").unwrap_err();
         assert!(
