@@ -50,7 +50,7 @@ pub(crate) fn run() -> Result<()> {
     if missing == 0 {
         Ok(())
     } else {
-        bail!("{missing} required things are missing (see above)")
+        bail!("required, and missing: {missing} (see above)")
     }
 }
 

@@ -15,7 +15,7 @@ use crate::ops::Options;
 #[derive(Debug, Parser)]
 #[command(name = "netbridge", version, arg_required_else_help = true)]
 pub(super) struct Cli {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Options of every command")]
     pub(super) global: Global,
     #[command(subcommand)]
     pub(super) command: Command,
@@ -301,9 +301,39 @@ pub(super) enum Fdb {
     Ls,
 }
 
+/// The form of a topology, for those who have the binary alone.
+const TOPOLOGY: &str = r#"The form of a topology; what is in brackets may be left out:
+
+filter = "lab.rules"                  # [iptables-save syntax; the path is relative to this file]
+
+[outside]                             # [a node `outside`, behind an uplink of the host]
+host = "198.51.100.1/24"
+address = "198.51.100.2/24"
+routes = ["10.88.0.0/16"]             # [what it sends to the host]
+
+[[networks]]
+name = "front"
+subnet = "10.88.1.0/24"
+gateway = "10.88.1.1"                 # [the subnet's first address]
+internal = false                      # [true: no way out]
+masquerade = true                     # [false: no source translation]
+
+[[nodes]]
+name = "web"
+attach = [{ net = "front", ips = ["10.88.1.10"] }]
+publish = ["8080:80", "5353:53/udp"]  # [ports of its first connection]
+
+[[nodes]]
+name = "peer"
+
+[[links]]                             # [a veth pair straight between two nodes]
+a = { node = "web", ifname = "to-peer", address = "10.1.1.1/32" }
+b = { node = "peer", ifname = "to-web", address = "10.1.1.2/32" }"#;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Lab {
     /// Bring up a topology
+    #[command(after_long_help = TOPOLOGY)]
     Up {
         /// The topology, TOML
         file: PathBuf,
@@ -335,10 +365,26 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::lab::Topology;
 
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_every_command_stand_apart() {
+        let mut cli = Cli::command();
+        cli.build();
+        let create = cli
+            .find_subcommand("net")
+            .and_then(|net| net.find_subcommand("create"))
+            .unwrap();
+        let apart = |id: &str| {
+            let option = create.get_arguments().find(|option| option.get_id() == id).unwrap();
+            option.get_help_heading().is_some()
+        };
+        assert!(apart("host") && apart("json") && !apart("subnet") && !apart("mtu"));
     }
 
     #[test]
@@ -360,6 +406,13 @@ mod tests {
             panic!("not attach")
         };
         assert_eq!((cli.global.host.as_deref(), args.netns.as_str()), (Some("H"), "web"));
+    }
+
+    #[test]
+    fn the_form_of_a_topology_is_one() {
+        let (_, text) = TOPOLOGY.split_once("\n\n").unwrap();
+        let rules = "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n";
+        Topology::parse("help", text, "help", false, |_| Ok(rules.to_owned())).unwrap();
     }
 
     #[test]

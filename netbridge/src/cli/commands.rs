@@ -10,6 +10,7 @@ use super::args::{self, Command, Ct, Ep, Fdb, Filter, Global, Net, Port};
 use super::reply::{Reply, list};
 use super::{lab, monitor, views};
 use crate::doctor::{self, Status};
+use crate::filter::{Ruleset, Verdict};
 use crate::model::Fault;
 use crate::ops::{self, Failure, Host};
 use crate::state::Published;
@@ -40,8 +41,9 @@ pub(super) async fn dispatch(global: Global, command: Command) -> Result<Reply, 
             Reply::new(&flows, views::flows(&flows))
         }
         Command::Ct(Ct::Flush(only)) => {
-            let ended = ops::flows_flush(&open()?, only.endpoint.as_deref())?;
-            Reply::new(&json!({ "flows": ended }), format!("ended {ended} flows"))
+            let done = ops::flows_flush(&open()?, only.endpoint.as_deref())?;
+            let text = format!("flows ended: {}", done.value);
+            Reply::done(&done.map(|flows| json!({ "flows": flows })), dry_run, |_| text)
         }
         Command::Fdb(Fdb::Ls) => {
             let stations = ops::stations(&open()?)?;
@@ -85,11 +87,11 @@ async fn net(host: &Host, command: Net, dry_run: bool) -> Result<Reply, Failure>
 async fn port(host: &Host, command: Port, dry_run: bool) -> Result<Reply, Failure> {
     let lines = |verb: &'static str| {
         move |ports: &Vec<Published>| {
-            ports
-                .iter()
-                .map(|port| format!("{verb} {port}"))
-                .collect::<Vec<_>>()
-                .join("\n")
+            if ports.is_empty() {
+                return "no port is published".to_owned();
+            }
+            let lines: Vec<_> = ports.iter().map(|port| format!("{verb} {port}")).collect();
+            lines.join("\n")
         }
     };
     match command {
@@ -118,7 +120,7 @@ async fn filter(global: &Global, command: Filter) -> Result<Reply, Failure> {
         Filter::Check { file } => {
             let (name, text) = read(&file)?;
             let ruleset = ops::filter_check(&name, &text)?;
-            Reply::new(&ruleset, format!("{name}: {} rules, no fault", ruleset.rules.len()))
+            Reply::new(&ruleset, format!("{name}: no fault, rules: {}", ruleset.rules.len()))
         }
         Filter::Load { file } => {
             let (name, text) = read(&file)?;
@@ -129,9 +131,10 @@ async fn filter(global: &Global, command: Filter) -> Result<Reply, Failure> {
         }
         Filter::Show => {
             let filter = ops::filter_show(&open()?)?;
-            let text = filter
-                .as_ref()
-                .map_or_else(|| NO_RULES.to_owned(), |filter| filter.ruleset.to_string());
+            let text = match &filter {
+                Some(filter) => filter.ruleset.to_string(),
+                None => NO_RULES.to_string(),
+            };
             Reply::new(&filter, text.trim_end())
         }
         Filter::Flush => {
@@ -141,8 +144,11 @@ async fn filter(global: &Global, command: Filter) -> Result<Reply, Failure> {
     }
 }
 
-/// The filter that is in force when none was loaded.
-const NO_RULES: &str = "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT";
+/// What is in force while no filter is loaded.
+const NO_RULES: Ruleset = Ruleset {
+    policy: Verdict::Accept,
+    rules: Vec::new(),
+};
 
 /// Inspections are JSON for people too.
 fn inspection(details: &impl serde::Serialize) -> Result<Reply, Failure> {

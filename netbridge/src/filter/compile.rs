@@ -45,7 +45,7 @@ pub fn compile(rules: &Ruleset, resolve: &dyn Fn(&str) -> Interface) -> (Policy,
     )
 }
 
-/// The names that resolve to [`Interface::Gone`], in the order of the rules.
+/// The names that resolve to [`Interface::Gone`], in the order of the rules; one that a rule uses twice, once.
 pub fn unresolved<'a>(rules: &'a Ruleset, resolve: &dyn Fn(&str) -> Interface) -> Vec<Unresolved<'a>> {
     let names = |rule: &'a Rule| {
         let interfaces = [&rule.in_interface, &rule.out_interface];
@@ -54,7 +54,7 @@ pub fn unresolved<'a>(rules: &'a Ruleset, resolve: &dyn Fn(&str) -> Interface) -
             .flatten()
             .map(move |name| (name.value.as_str(), rule))
     };
-    rules
+    let mut unresolved: Vec<_> = rules
         .rules
         .iter()
         .flat_map(names)
@@ -64,7 +64,9 @@ pub fn unresolved<'a>(rules: &'a Ruleset, resolve: &dyn Fn(&str) -> Interface) -
             line: rule.line,
             text: &rule.text,
         })
-        .collect()
+        .collect();
+    unresolved.dedup();
+    unresolved
 }
 
 fn compile_rule(rule: &Rule, resolve: &dyn Fn(&str) -> Interface) -> RuleV4 {
@@ -279,13 +281,13 @@ mod tests {
     fn unresolved_names_are_listed_with_their_rules() {
         let rules = ruleset(
             "DROP",
-            "-A FORWARD -i web -o db -j ACCEPT\n-A FORWARD ! -i old -o db -j DROP",
+            "-A FORWARD -i web -o db -j ACCEPT\n-A FORWARD ! -i old -o db -j DROP\n-A FORWARD -i db -o db -j DROP",
         );
         let names: Vec<_> = unresolved(&rules, &resolve)
             .iter()
             .map(|name| (name.name, name.line))
             .collect();
-        assert_eq!(names, [("db", 3), ("old", 4), ("db", 4)]);
+        assert_eq!(names, [("db", 3), ("old", 4), ("db", 4), ("db", 5)]);
         assert_eq!(
             unresolved(&rules, &resolve)[1].text,
             "-A FORWARD ! -i old -o db -j DROP"

@@ -1,6 +1,6 @@
 //! The checks of a topology file, value by value; what is wrong is noted with its line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::Ipv4Addr;
 
@@ -9,14 +9,15 @@ use toml::Spanned;
 
 use super::file::{self, Places};
 use super::topology::{Link, LinkEnd, Outside, namespace};
-use crate::model::{AddressSpec, Attach, Faults, MacAddr, Name, NetCreate, PortSpec, Ports, parse_ipv4, parse_subnet};
+use crate::model::{
+    AddressSpec, Attach, Fault, Faults, MacAddr, Name, NetCreate, PortSpec, Ports, parse_ipv4, parse_subnet,
+};
+use crate::names::is_ifname;
+use crate::plan::MTUS;
 use crate::state::FilterSource;
 
 /// What the host's end of the uplink is called where the file does not say.
 const UPLINK: &str = "eth0";
-
-/// Longest interface name, bytes.
-const IFNAME_MAX: usize = 15;
 
 /// Names that a lab gives to namespaces of its own.
 const RESERVED: [&str; 2] = ["host", "outside"];
@@ -27,6 +28,8 @@ pub(super) struct Check<'a> {
     faults: Faults,
     /// Who has which address.
     addresses: BTreeMap<Ipv4Addr, String>,
+    /// The ends of links, by node and interface.
+    interfaces: BTreeSet<(Name, String)>,
     /// The published ports so far.
     ports: Vec<PortSpec>,
 }
@@ -38,6 +41,7 @@ impl<'a> Check<'a> {
             places,
             faults: Faults::default(),
             addresses: BTreeMap::new(),
+            interfaces: BTreeSet::new(),
             ports: Vec::new(),
         }
     }
@@ -51,7 +55,12 @@ impl<'a> Check<'a> {
     pub(super) fn lab_name(&mut self, parsed: &file::File, name: &str, forced: bool) -> Option<Name> {
         match &parsed.name {
             Some(written) if !forced => self.name("lab name", written),
-            _ => self.faults.keep(Name::parse("lab name", name)),
+            _ if forced => self.faults.keep(Name::parse("lab name", name)),
+            _ => {
+                let remedy = "give another with --name, or `name = …` in the file".to_owned();
+                let parsed = Name::parse("lab name", name).map_err(|fault| Fault { remedy, ..fault });
+                self.faults.keep(parsed)
+            }
         }
     }
 
@@ -193,6 +202,15 @@ impl<'a> Check<'a> {
             Some(name) => self.ifname(name),
             None => Some("eth0".to_owned()),
         };
+        if let Some((node, ifname)) = node.as_ref().zip(ifname.as_ref())
+            && !self.interfaces.insert((node.clone(), ifname.clone()))
+        {
+            let why = format!("has an end of a link called {ifname} already");
+            let fault = self
+                .places
+                .fault(&written.node, "node", why, "give this one another `ifname`");
+            self.faults.push(fault);
+        }
         let address = self.address(written.node.get_ref(), &written.address);
         Some(LinkEnd {
             node: node?,
@@ -368,9 +386,8 @@ impl<'a> Check<'a> {
 
     fn ifname(&mut self, written: &Spanned<String>) -> Option<String> {
         let name = written.get_ref();
-        let bad = |byte: u8| !byte.is_ascii_graphic() || matches!(byte, b'/' | b':');
-        if name.is_empty() || name.len() > IFNAME_MAX || name.bytes().any(bad) || matches!(name.as_str(), "." | "..") {
-            let remedy = "use 1 to 15 printable characters without / and :";
+        if !is_ifname(name) {
+            let remedy = "give 1 to 15 bytes without blanks, /, : or %";
             let fault = self.places.fault(written, "interface", "is no interface name", remedy);
             self.faults.push(fault);
             return None;
@@ -380,10 +397,9 @@ impl<'a> Check<'a> {
 
     fn mtu(&mut self, written: Option<&Spanned<u32>>) -> Option<u32> {
         let mtu = *written?.get_ref();
-        if !(576..=65_535).contains(&mtu) {
-            let fault = self
-                .places
-                .fault(written?, "mtu", "is out of range", "give 576 to 65535");
+        if !MTUS.contains(&mtu) {
+            let remedy = format!("give {} to {}", MTUS.start(), MTUS.end());
+            let fault = self.places.fault(written?, "mtu", "is out of range", remedy);
             self.faults.push(fault);
         }
         Some(mtu)

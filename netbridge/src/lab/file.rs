@@ -128,7 +128,12 @@ impl<'a> Places<'a> {
     pub(super) fn parse(&self) -> Result<File, Faults> {
         toml::from_str(self.text).map_err(|error| {
             let place = self.line(error.span().unwrap_or_default());
-            Fault::usage(place, error.message(), "see examples/ for the form of a topology").into()
+            Fault::usage(
+                place,
+                error.message(),
+                "`netbridge lab up --help` shows the form of a topology",
+            )
+            .into()
         })
     }
 

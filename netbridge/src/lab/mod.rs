@@ -27,7 +27,7 @@ use crate::netlink::in_namespace;
 use crate::netns::{Netns, NetnsError, NetnsSpec};
 use crate::ops::{self, Failure, Host, Options};
 use crate::state::State;
-use crate::store::Store;
+use crate::store::{Lock, Store};
 
 /// A lab that was brought up.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub struct Up {
 
 /// Brings a lab up; on failure removes what was built and returns the failure.
 pub async fn up(options: &Options, topology: &Topology) -> Result<Up, Failure> {
-    let _lock = lock(&topology.name).await?;
+    let _lock = lock(options, &topology.name).await?;
     let mut record = Record {
         name: topology.name.clone(),
         nodes: topology.nodes.clone(),
@@ -70,18 +70,23 @@ pub async fn up(options: &Options, topology: &Topology) -> Result<Up, Failure> {
 
 /// Takes a lab down: its endpoints and networks, then its namespaces. `None` is the only lab there is.
 ///
-/// Goes on after a failure; the record stays until everything is gone, so that `down` can be repeated.
+/// With [`Options::dry_run`] it only names the lab. Goes on after a failure; the record stays until everything is gone, so that `down` can be repeated.
 pub async fn down(options: &Options, name: Option<&str>) -> Result<Record, Failure> {
     let name = match name {
         Some(name) => Name::parse("lab name", name)?,
         None => record::pick(None)?.name,
     };
-    let _lock = lock(&name).await?;
+    let _lock = lock(options, &name).await?;
     let Some(record) = find(&name)? else {
-        // An `up` killed while it wrote its record has built nothing, but may have left a draft.
-        record::forget(&name)?;
-        return Err(record::missing(&name).into());
+        if !options.dry_run {
+            // An `up` killed while it wrote its record has built nothing, but may have left a draft.
+            record::forget(&name)?;
+        }
+        return Err(record::missing(&name));
     };
+    if options.dry_run {
+        return Ok(record);
+    }
     let errors = remove(options, &record);
     if errors.is_empty() {
         Ok(record)
@@ -113,11 +118,13 @@ pub fn exec(name: Option<&str>, node: &str, command: &[OsString]) -> Result<Infa
         .into())
 }
 
-async fn lock(name: &Name) -> Result<crate::store::Lock, Failure> {
-    Ok(Store::new(&format!("lab-{name}"))
-        .lock()
-        .await
-        .map_err(anyhow::Error::from)?)
+/// Makes calls that change a lab exclusive; a dry run changes nothing, the lock file included.
+async fn lock(options: &Options, name: &Name) -> Result<Option<Lock>, Failure> {
+    if options.dry_run {
+        return Ok(None);
+    }
+    let store = Store::new(&format!("lab-{name}"));
+    Ok(Some(store.lock().await.map_err(anyhow::Error::from)?))
 }
 
 /// A lab of that name, or namespaces that it would make.

@@ -4,7 +4,7 @@
 //! `lab up` left behind. It lives in the state directory, where instances live too, as
 //! `lab-NAME/lab.json`.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, DirEntry};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use tempfile::NamedTempFile;
 use super::topology::namespace;
 use crate::model::{Fault, Name};
 use crate::ops::Failure;
-use crate::store::Store;
+use crate::store::{Store, StoreError, failed};
 
 /// Prefix of a lab's directory.
 const PREFIX: &str = "lab-";
@@ -64,7 +64,7 @@ impl Record {
             draft.persist(file(&directory)).map_err(|error| error.error)?;
             Ok(())
         };
-        write().with_context(|| format!("cannot write {}", file(&directory).display()))
+        Ok(write().map_err(failed("write", &file(&directory)))?)
     }
 }
 
@@ -72,9 +72,7 @@ impl Record {
 pub(super) fn forget(name: &Name) -> anyhow::Result<()> {
     let directory = directory(name.as_str());
     match fs::remove_dir_all(&directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &directory)(error).into()),
         _ => Ok(()),
     }
 }
@@ -90,7 +88,7 @@ pub fn find(name: &Name) -> anyhow::Result<Option<Record>> {
             )
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        Err(error) => Err(failed("read", &path)(error).into()),
     }
 }
 
@@ -98,9 +96,9 @@ pub fn find(name: &Name) -> anyhow::Result<Option<Record>> {
 pub(super) fn pick(name: Option<&str>) -> Result<Record, Failure> {
     if let Some(text) = name {
         let name = Name::parse("lab name", text)?;
-        return Ok(find(&name)?.ok_or_else(|| missing(&name))?);
+        return find(&name)?.ok_or_else(|| missing(&name));
     }
-    let mut names = names();
+    let mut names = names().map_err(anyhow::Error::from)?;
     match (names.pop(), names.is_empty()) {
         (Some(only), true) => pick(Some(&only)),
         (None, _) => Err(Fault::not_found("lab", "none is up", "bring one up with `netbridge lab up FILE`").into()),
@@ -112,8 +110,11 @@ pub(super) fn pick(name: Option<&str>) -> Result<Record, Failure> {
 }
 
 /// That there is no such lab.
-pub(super) fn missing(name: &Name) -> Fault {
-    Fault::not_found(format!("lab {name}"), "does not exist", remedy(&names()))
+pub(super) fn missing(name: &Name) -> Failure {
+    match names() {
+        Ok(names) => Fault::not_found(format!("lab {name}"), "does not exist", remedy(&names)).into(),
+        Err(error) => anyhow::Error::from(error).into(),
+    }
 }
 
 fn remedy(names: &[String]) -> String {
@@ -124,16 +125,20 @@ fn remedy(names: &[String]) -> String {
     }
 }
 
-/// The labs that are up; what cannot be listed is not there.
-fn names() -> Vec<String> {
+/// The labs that are up.
+fn names() -> Result<Vec<String>, StoreError> {
     let root = directory("").parent().map(Path::to_path_buf).unwrap_or_default();
-    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    let entries: Vec<DirEntry> = match fs::read_dir(&root).and_then(Iterator::collect) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed.map_err(failed("list", &root))?,
+    };
     let mut names: Vec<String> = entries
+        .iter()
         .filter(|entry| file(&entry.path()).is_file())
         .filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix(PREFIX)?.to_owned()))
         .collect();
     names.sort();
-    names
+    Ok(names)
 }
 
 fn directory(name: &str) -> PathBuf {

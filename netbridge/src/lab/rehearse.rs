@@ -39,7 +39,7 @@ pub(super) fn rehearse(file: &str, topology: &Topology) -> Result<(), Faults> {
         rehearsal.play(|state| plan::net_create(state, &host, network));
     }
     for attachment in &topology.attachments {
-        let target = target_on_paper(&rehearsal.state, &attachment.netns);
+        let target = target_on_paper(topology, &rehearsal.state, &attachment.netns);
         rehearsal.play(|state| plan::attach(state, &host, Some(&target), attachment, Faults::default()));
     }
     // Names of endpoints that were refused would look wrong here.
@@ -108,8 +108,10 @@ fn host_on_paper(topology: &Topology) -> HostFacts {
     }
 }
 
-/// A node as the endpoints so far have left it.
-fn target_on_paper(state: &State, netns: &str) -> TargetFacts {
+/// A node as its links and the endpoints so far have left it.
+fn target_on_paper(topology: &Topology, state: &State, netns: &str) -> TargetFacts {
+    let ends = topology.links.iter().flat_map(|link| [&link.a, &link.b]);
+    let own_ends = ends.filter(|end| topology.namespace(end.node.as_str()) == netns);
     let earlier: Vec<_> = state
         .endpoints
         .iter()
@@ -119,7 +121,8 @@ fn target_on_paper(state: &State, netns: &str) -> TargetFacts {
         inode: HOST_INODE + 1,
         links: ["lo"]
             .into_iter()
-            .chain(earlier.iter().map(|e| e.ifname.as_str()))
+            .chain(own_ends.map(|end| end.ifname.as_str()))
+            .chain(earlier.iter().map(|endpoint| endpoint.ifname.as_str()))
             .map(str::to_owned)
             .collect(),
         default_route: earlier.iter().any(|endpoint| endpoint.gateway.is_some()),

@@ -245,6 +245,35 @@ b = { node = "gone", address = "10.0.0.2/32" }
     }
 
     #[test]
+    fn an_interface_of_a_node_exists_once() {
+        let nodes =
+            "[[nodes]]\nname = \"b\"\n[[networks]]\nname = \"n\"\nsubnet = \"10.1.0.0/24\"\n[[nodes]]\nname = \"a\"\n";
+        let link = "[[links]]\na = { node = \"a\", address = \"10.0.0.1/32\" }\n\
+                    b = { node = \"b\", ifname = \"IF\", address = \"10.0.0.2/32\" }\n";
+        let another = link.replace("10.0.0", "10.0.9");
+        let refused = |text: &str| parse(text).unwrap_err().to_string();
+        let faults = refused(&format!("{nodes}{link}{another}"));
+        assert!(
+            faults.contains("called eth0") && faults.contains("called IF"),
+            "{faults}"
+        );
+        let faults = refused(&format!(
+            "{nodes}attach = [{{ net = \"n\", ifname = \"eth0\" }}]\n{link}"
+        ));
+        assert!(faults.contains("--ifname eth0: exists"), "{faults}");
+        let faults = refused(&format!("{nodes}{}", link.replace("IF", "eth%d")));
+        assert!(faults.contains("is no interface name"), "{faults}");
+        parse(&format!("{nodes}attach = [{{ net = \"n\" }}]\n{link}")).unwrap();
+    }
+
+    #[test]
+    fn a_file_whose_name_is_no_labs_is_told_of_the_option() {
+        let parse = |forced| Topology::parse("My Lab.toml", "", "My Lab", forced, |_| Ok(String::new()));
+        assert!(parse(false).unwrap_err().to_string().contains("with --name"));
+        assert!(parse(true).unwrap_err().to_string().contains("use 1 to 15"));
+    }
+
+    #[test]
     fn a_field_that_does_not_exist_is_refused_with_its_line() {
         let faults = parse("[[nodes]]\nname = \"a\"\nip = 3\n").unwrap_err();
         assert!(

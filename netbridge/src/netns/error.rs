@@ -18,7 +18,7 @@ pub enum NetnsError {
         reason: &'static str,
     },
     /// There is nothing of that name, at that path, or of that process.
-    #[error("no network namespace `{spec}`: {} does not exist; `ip netns` lists those with names", path.display())]
+    #[error("no network namespace `{spec}`: {} does not exist; {}", path.display(), where_to_look(spec))]
     NotFound {
         /// As it was given.
         spec: String,
@@ -72,5 +72,28 @@ impl NetnsError {
             Some(errno @ (Errno::EPERM | Errno::EACCES)) => Self::Permission { op, object, errno },
             _ => Self::Io { op, object, source },
         }
+    }
+}
+
+/// What lists the namespaces that a text like `spec` can name.
+fn where_to_look(spec: &str) -> &'static str {
+    if spec.starts_with("pid:") {
+        "give the id of a process that runs"
+    } else {
+        "`ip netns` lists those with names"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_gone_is_not_looked_for_among_names() {
+        let text = |spec: &str| {
+            let (spec, path) = (spec.to_owned(), PathBuf::new());
+            NetnsError::NotFound { spec, path }.to_string()
+        };
+        assert!(text("web").contains("ip netns") && !text("pid:4711").contains("ip netns"));
     }
 }

@@ -104,6 +104,11 @@ impl Host {
         &self.netns
     }
 
+    /// Whether nothing is to be changed.
+    pub(super) fn dry_run(&self) -> bool {
+        self.options.dry_run
+    }
+
     /// What the instance consists of.
     pub fn state(&self) -> Result<State, Failure> {
         Ok(self.store.load().map_err(anyhow::Error::from)?)

@@ -6,7 +6,7 @@ use netbridge_common::abi::{FlowKey, FlowV4, TcpState, Traffic, ZONE_UPLINK, flo
 use netbridge_common::datapath::conntrack;
 use serde::Serialize;
 
-use super::{Failure, Host};
+use super::{Done, Failure, Host};
 use crate::apply::concerns;
 use crate::datapath::Datapath;
 use crate::model::Name;
@@ -114,18 +114,22 @@ pub fn flows(host: &Host, endpoint: Option<&str>) -> Result<Vec<FlowView>, Failu
     Ok(list()?)
 }
 
-/// Ends every flow; with `endpoint`, those at one of whose ends it is. Returns how many there were.
-pub fn flows_flush(host: &Host, endpoint: Option<&str>) -> Result<usize, Failure> {
+/// Ends every flow; with `endpoint`, those at one of whose ends it is. The outcome is how many there were.
+pub fn flows_flush(host: &Host, endpoint: Option<&str>) -> Result<Done<usize>, Failure> {
     let (state, datapath) = (host.state()?, host.datapath()?);
     let only = endpoint.map(|name| find_endpoint(&state, name)).transpose()?;
-    let mut ended = 0;
+    let mut flows = 0;
     let pred = |key: &FlowKey<[u8; 4]>, flow: &FlowV4| {
         let chosen = only.is_none_or(|endpoint| concerns(key, flow, endpoint));
-        ended += usize::from(chosen && flow.head.flags & flow_flags::REPLY == 0);
-        chosen
+        flows += usize::from(chosen && flow.head.flags & flow_flags::REPLY == 0);
+        chosen && !host.dry_run()
     };
     datapath.tables().flush_flows(pred).map_err(anyhow::Error::from)?;
-    Ok(ended)
+    Ok(Done {
+        value: flows,
+        steps: vec![format!("end flows: {flows}")],
+        warnings: Vec::new(),
+    })
 }
 
 /// All counters since the endpoints and uplinks came.

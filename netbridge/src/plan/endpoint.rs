@@ -90,7 +90,7 @@ pub fn attach(
         state: state.clone(),
         ..Plan::default()
     };
-    if target.default_route && asked.is_some() {
+    if target.default_route && asked.is_some() && request.default_route {
         plan.warnings
             .push(format!("{} has a default route, which stays as it is", request.netns));
     }
@@ -311,7 +311,7 @@ fn choose_ifname(target: &TargetFacts, request: &Attach, faults: &mut Faults) ->
             .find(|name| !taken(name));
     };
     if !names::is_ifname(name) {
-        let remedy = "give 1 to 15 bytes without blanks, / or :";
+        let remedy = "give 1 to 15 bytes without blanks, /, : or %";
         faults.push(Fault::usage(
             format!("--ifname {name:?}"),
             "is not an interface name",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
 use ipnet::Ipv4Net;
 use netbridge_common::abi;
@@ -17,11 +18,9 @@ use crate::state::{Network, State, Uplink};
 /// MTU of a network whose uplink does not say, bytes.
 const DEFAULT_MTU: u32 = 1500;
 
-/// Smallest MTU that IPv4 asks every link for in practice (RFC 1122, 3.3.3), bytes.
-const MIN_MTU: u32 = 576;
-
-/// Largest MTU of a bridge, bytes.
-const MAX_MTU: u32 = 65535;
+/// The MTUs that a link may have, bytes: from what IPv4 asks of every link in practice (RFC 1122, 3.3.3) to the most a
+/// bridge takes.
+pub const MTUS: RangeInclusive<u32> = 576..=65535;
 
 /// Plans a new network.
 pub fn net_create(state: &State, host: &HostFacts, request: &NetCreate) -> Result<Plan, Faults> {
@@ -47,12 +46,16 @@ pub fn net_create(state: &State, host: &HostFacts, request: &NetCreate) -> Resul
     });
     let uplink = choose_uplink(state, host, request, &mut faults);
     if let Some(mtu) = request.mtu
-        && !(MIN_MTU..=MAX_MTU).contains(&mtu)
+        && !MTUS.contains(&mtu)
     {
         faults.push(Fault::usage(
             format!("--mtu {mtu}"),
             "is out of range",
-            format!("give {MIN_MTU} to {MAX_MTU}, or leave it out to take the uplink's"),
+            format!(
+                "give {} to {}, or leave it out to take the uplink's",
+                MTUS.start(),
+                MTUS.end()
+            ),
         ));
     }
     let id = faults.keep(state.free_network_id().ok_or_else(|| {

@@ -199,7 +199,7 @@ impl Store {
     }
 }
 
-fn failed(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+pub(crate) fn failed(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     move |source| StoreError::Io {
         op,
         path: path.to_owned(),

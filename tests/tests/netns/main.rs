@@ -8,6 +8,7 @@
 mod bulk;
 mod command;
 mod controller;
+mod dry_run;
 mod errors;
 mod examples;
 mod hand;

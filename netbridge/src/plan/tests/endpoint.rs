@@ -51,6 +51,11 @@ fn a_default_route_is_added_only_where_there_is_none() {
         gateway(&state(), &routed, &request("app", &["10.88.0.3/29@10.88.0.1"])),
         (None, 1)
     );
+    let unasked = Attach {
+        default_route: false,
+        ..request("app", &["10.88.0.3/29@10.88.0.1"])
+    };
+    assert_eq!(gateway(&state(), &routed, &unasked), (None, 0));
     assert_eq!(
         gateway(
             &state(),
