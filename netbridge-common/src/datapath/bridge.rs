@@ -110,7 +110,7 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>
     *work.half.tail_mut() = conntrack::untranslated(&key);
     let forward = work.half.head_mut();
     *forward = conntrack::new_head(cx.arrival.now);
-    forward.epoch = cx.config.generation;
+    forward.epoch = cx.arrival.generation;
     // Either end may send by way of the gateway, as one with a /32 address does.
     let gateway = cx
         .env

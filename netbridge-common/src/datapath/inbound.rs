@@ -116,7 +116,7 @@ fn open<E: Env>(
     };
     let forward = work.half.head_mut();
     *forward = conntrack::new_head(cx.arrival.now);
-    forward.epoch = cx.config.generation;
+    forward.epoch = cx.arrival.generation;
     forward.flags = flow_flags::ROUTED | flow_flags::DST;
     forward.ifindex = target_head.ifindex;
     forward.slot = target_head.slot;

@@ -82,6 +82,7 @@ where
             ifindex: env.ifindex(),
             slot: NO_SLOT,
             now: env.now(),
+            generation: config.generation,
         },
     };
     let action = match hook {
