@@ -178,7 +178,7 @@ where
         return Action::Pass;
     }
     cx.arrival.slot = link.head().slot;
-    let action = inbound(cx, link.head(), link.tail(), work);
+    let action = inbound(cx, link.tail(), work);
     if action as u8 != Action::Pass as u8 {
         cx.env.count_tx(cx.arrival.slot, cx.env.frame_len());
     }
