@@ -204,6 +204,15 @@ pub fn remove<E: Env>(env: &E, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
     env.flow_remove(key);
 }
 
+/// The state of a packet that hits this half.
+pub const fn state(head: &FlowHead) -> u8 {
+    if head.flags & (flow_flags::REPLY | flow_flags::REPLIED) != 0 {
+        CtState::ESTABLISHED
+    } else {
+        CtState::NEW
+    }
+}
+
 /// What the filter sees of a packet of this flow: after DNAT, before SNAT.
 pub fn subject<E: Env>(cx: &Cx<'_, E>, flow: &FlowOf<E>, state: u8) -> Subject<AddrOf<E>> {
     let (head, to) = (flow.head(), flow.tail());
