@@ -1,9 +1,11 @@
 //! Steps on the maps.
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 use netbridge_common::abi::{FlowKey, FlowV4, Policy, RuleV4, SUBNET_LOCAL, flow_flags};
+use netbridge_common::datapath::conntrack::other_half;
 
 use super::Run;
 use crate::datapath::Datapath;
@@ -124,9 +126,17 @@ impl Run<'_> {
         let Some(datapath) = &self.with.datapath else {
             return Ok(());
         };
-        datapath
-            .tables()
-            .flush_flows(|key, flow| concerns(key, flow, endpoint))?;
+        let (tables, ifindex) = (datapath.tables(), self.index(&endpoint.host_if)?);
+        // The stations behind a trunk have addresses of their own: their flows are known by the half that leads there.
+        let mut other_halves = HashSet::new();
+        tables.flush_flows(|key, flow| {
+            let ends = flow.head.ifindex == ifindex || concerns(key, flow, endpoint);
+            if ends {
+                other_halves.insert(other_half(key, &flow.head, &flow.tail));
+            }
+            ends
+        })?;
+        tables.flush_flows(|key, _| other_halves.contains(key))?;
         Ok(())
     }
 
