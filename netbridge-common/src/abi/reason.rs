@@ -38,7 +38,8 @@ reasons! {
     Malformed = 1, "malformed";
     /// The source MAC is not the endpoint's, or on a trunk belongs to another endpoint or is a group address.
     SpoofedMac = 2, "spoofed-mac";
-    /// The source address is not one of the endpoint's; at a published port, is a container's or the host's.
+    /// The source address is not one of the endpoint's; at a published port, is a container's or the host's; on
+    /// its way out, is a container's and did not come by its bridge.
     SpoofedIp = 3, "spoofed-ip";
     /// The ARP sender is not the endpoint.
     SpoofedArp = 4, "spoofed-arp";

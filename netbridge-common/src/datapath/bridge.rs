@@ -1,6 +1,6 @@
 //! Frames to another station of the same network.
 
-use crate::abi::{CtState, MacKey, NO_SLOT, Reason, Record, Station, flow_flags, station_flags};
+use crate::abi::{AddrKey, CtState, MacKey, NO_SLOT, Reason, Record, Station, flow_flags, station_flags};
 use crate::wire::ethernet;
 
 use super::conntrack::{self, Cx, Work};
@@ -71,13 +71,40 @@ fn filtered<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>) ->
 where
     AddrOf<E>: Quote,
 {
-    if station.ifindex == 0 || !cx.packet.is_tracked() {
+    if station.ifindex == 0 {
+        return flooded(cx, work);
+    }
+    if !cx.packet.is_tracked() {
         return untracked(cx, station, work);
     }
-    if let Some(action) = conntrack::known(cx, work) {
-        return action;
+    match conntrack::known(cx, work) {
+        None => first_packet(cx, station, work),
+        Some(Action::Drop) => Action::Drop,
+        Some(action) if work.half.head().ifindex == station.ifindex => action,
+        Some(_) => elsewhere(cx, station, work),
     }
-    first_packet(cx, station, work)
+}
+
+/// The filter's word on what the kernel bridge floods: whoever holds the address may take it, a broadcast frame too.
+#[inline(never)]
+fn flooded<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action
+where
+    AddrOf<E>: Quote,
+{
+    let holder = AddrKey {
+        addr: cx.packet.dst,
+        net: cx.arrival.zone.to_ne_bytes(),
+        pad: [0; 2],
+    };
+    untracked(cx, &cx.env.address(&holder).unwrap_or(NO_STATION), work)
+}
+
+/// The filter's word on a packet whose flow leads to another station than the frame.
+#[inline(never)]
+fn elsewhere<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>) -> Action {
+    work.verdict.edits = 0;
+    let subject = Subject::of(cx, conntrack::state(work.half.head())).to(station.ifindex, cx.arrival.zone);
+    work.verdict.refuse(filter::evaluate(cx, &subject))
 }
 
 /// The filter's word on a packet without a flow of its own.
@@ -110,7 +137,7 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>
     *work.half.tail_mut() = conntrack::untranslated(&key);
     let forward = work.half.head_mut();
     *forward = conntrack::new_head(cx.arrival.now);
-    forward.epoch = cx.config.generation;
+    forward.epoch = cx.arrival.generation;
     // Either end may send by way of the gateway, as one with a /32 address does.
     let gateway = cx
         .env

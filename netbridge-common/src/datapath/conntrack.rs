@@ -28,6 +28,9 @@ pub struct Arrival {
     pub slot: u32,
     /// Ticks.
     pub now: u32,
+    /// [`Config::generation`], read once: the controller may raise it at any moment, and a verdict of the old
+    /// filter that is kept as one of the new would hold for good.
+    pub generation: u32,
 }
 
 /// A packet where it arrived, and the world to judge it by.
@@ -201,6 +204,15 @@ pub fn remove<E: Env>(env: &E, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
     env.flow_remove(key);
 }
 
+/// The state of a packet that hits this half.
+pub const fn state(head: &FlowHead) -> u8 {
+    if head.flags & (flow_flags::REPLY | flow_flags::REPLIED) != 0 {
+        CtState::ESTABLISHED
+    } else {
+        CtState::NEW
+    }
+}
+
 /// What the filter sees of a packet of this flow: after DNAT, before SNAT.
 pub fn subject<E: Env>(cx: &Cx<'_, E>, flow: &FlowOf<E>, state: u8) -> Subject<AddrOf<E>> {
     let (head, to) = (flow.head(), flow.tail());
@@ -232,7 +244,7 @@ pub fn known<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Option<Action> {
 fn established<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) -> Action {
     let head = work.half.head();
     let now = cx.arrival.now;
-    if head.reason != Reason::None as u8 && head.epoch == cx.config.generation {
+    if head.reason != Reason::None as u8 && head.epoch == cx.arrival.generation {
         // Its record goes stale, and is not written for every packet.
         return work.verdict.refuse(Reason::Filtered);
     }
@@ -241,7 +253,7 @@ fn established<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>
     let due = first_reply
         || (closing && head.state != TcpState::Closing as u8)
         || now.wrapping_sub(head.seen) >= cx.config.refresh
-        || head.epoch != cx.config.generation
+        || head.epoch != cx.arrival.generation
         || (head.flags & flow_flags::ROUTED != 0 && now.wrapping_sub(head.resolved) >= cx.config.refresh);
     if due {
         return renewed(cx, key, work);
@@ -258,12 +270,11 @@ fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) ->
         resolve(cx, key, head);
     }
     let first_reply = head.flags & (flow_flags::REPLY | flow_flags::REPLIED) == flow_flags::REPLY;
-    if first_reply || head.epoch != cx.config.generation {
-        let answered = head.flags & (flow_flags::REPLY | flow_flags::REPLIED) != 0;
-        let state = if answered { CtState::ESTABLISHED } else { CtState::NEW };
+    if first_reply || head.epoch != cx.arrival.generation {
+        let state = state(head);
         let reason = filter::evaluate(cx, &subject(cx, &work.half, state));
         work.half.head_mut().reason = reason as u8;
-        work.half.head_mut().epoch = cx.config.generation;
+        work.half.head_mut().epoch = cx.arrival.generation;
     }
     if work.half.head().reason != Reason::None as u8 {
         // A dropped packet keeps nothing alive, and is no answer.

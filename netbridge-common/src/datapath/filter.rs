@@ -76,7 +76,7 @@ pub fn policy<E: Env>(cx: &Cx<'_, E>) -> Policy {
         pad: 0,
     };
     cx.env
-        .policy(cx.config.generation & (BANKS - 1))
+        .policy(cx.arrival.generation & (BANKS - 1))
         .copied()
         .unwrap_or(closed)
 }
@@ -86,7 +86,7 @@ pub fn evaluate<E: Env>(cx: &Cx<'_, E>, subject: &Subject<AddrOf<E>>) -> Reason 
     let policy = policy(cx);
     let mut decision = policy.policy;
     if policy.active != 0 {
-        let base = (cx.config.generation & (BANKS - 1)) * MAX_RULES;
+        let base = (cx.arrival.generation & (BANKS - 1)) * MAX_RULES;
         cx.env.repeat(policy.rules.min(MAX_RULES), |position| {
             let Some(rule) = cx.env.rule(base + position) else {
                 return false;

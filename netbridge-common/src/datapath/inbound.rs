@@ -1,7 +1,7 @@
 //! Packets from the outside: answers, published ports, and what is not ours.
 
 use crate::abi::{
-    Addr, CtState, Family, LINK_ADDRS, LinkAddrs, LinkHead, Nat, PortKey, PortTarget, PublishedHead, Reason, Record,
+    Addr, CtState, Family, LINK_ADDRS, LinkAddrs, Nat, PortKey, PortTarget, PublishedHead, Reason, Record,
     SUBNET_LOCAL, flow_action, flow_flags, proto,
 };
 
@@ -13,7 +13,7 @@ use super::verdict::Action;
 
 /// Where a packet from the outside goes.
 #[inline(always)]
-pub fn inbound<E: Env>(cx: &Cx<'_, E>, head: &LinkHead, addrs: &LinkAddrs<AddrOf<E>>, work: &mut Work<E::F>) -> Action
+pub fn inbound<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut Work<E::F>) -> Action
 where
     AddrOf<E>: Quote,
 {
@@ -29,17 +29,12 @@ where
             return action;
         }
     }
-    first_packet(cx, head, addrs, work)
+    first_packet(cx, addrs, work)
 }
 
 /// A packet without a flow. A function of its own in the object: its stack is not the fast path's.
 #[inline(never)]
-fn first_packet<E: Env>(
-    cx: &Cx<'_, E>,
-    head: &LinkHead,
-    addrs: &LinkAddrs<AddrOf<E>>,
-    work: &mut Work<E::F>,
-) -> Action {
+fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut Work<E::F>) -> Action {
     // Mid-stream segments open nothing from the outside.
     let opens = cx.packet.proto == proto::UDP || conntrack::is_opening(cx.packet);
     if opens
@@ -47,7 +42,7 @@ fn first_packet<E: Env>(
         && is_local(addrs, cx.packet.dst)
         && let Some(published) = published(cx)
     {
-        return open(cx, head, published.head(), published.tail(), work);
+        return open(cx, published.head(), published.tail(), work);
     }
     match cx.env.subnet(cx.packet.dst) {
         None | Some(SUBNET_LOCAL) => Action::Pass,
@@ -85,7 +80,6 @@ fn published<'a, E: Env>(cx: &Cx<'a, E>) -> Option<&'a <E::F as Family>::Publish
 #[inline(always)]
 fn open<E: Env>(
     cx: &Cx<'_, E>,
-    uplink: &LinkHead,
     target_head: &PublishedHead,
     target: &PortTarget<AddrOf<E>>,
     work: &mut Work<E::F>,
@@ -116,7 +110,7 @@ fn open<E: Env>(
     };
     let forward = work.half.head_mut();
     *forward = conntrack::new_head(cx.arrival.now);
-    forward.epoch = cx.config.generation;
+    forward.epoch = cx.arrival.generation;
     forward.flags = flow_flags::ROUTED | flow_flags::DST;
     forward.ifindex = target_head.ifindex;
     forward.slot = target_head.slot;
@@ -135,9 +129,9 @@ fn open<E: Env>(
     reply.flags = flow_flags::ROUTED | flow_flags::SRC | flow_flags::REPLY;
     reply.ifindex = cx.arrival.ifindex;
     reply.slot = cx.arrival.slot;
-    // The way back is the way it came, until the host's routes are asked a second later.
-    reply.dmac = cx.packet.smac;
-    reply.smac = uplink.mac;
+    // The first answer asks the host's routes for the way back: a MAC that came with a forged source would make a
+    // neighbour of the uplink that client.
+    reply.resolved = cx.arrival.now.wrapping_sub(cx.config.refresh);
     reply.mtu = (network.head().mtu & 0xffff) as u16;
     reply.peer_zone = cx.arrival.zone;
     match conntrack::create(cx, &key, work) {

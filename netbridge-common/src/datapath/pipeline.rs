@@ -82,6 +82,7 @@ where
             ifindex: env.ifindex(),
             slot: NO_SLOT,
             now: env.now(),
+            generation: config.generation,
         },
     };
     let action = match hook {
@@ -142,14 +143,21 @@ fn to_container<E: Env>(cx: &mut Cx<'_, E>, work: &mut Work<E::F>) -> Action {
         // Whose it is cannot be told.
         return work.verdict.refuse(Reason::Malformed);
     }
+    let ingress = cx.env.ingress_ifindex();
+    // What the host routes bears the gateway's MAC, and comes from a neighbour by way of the bridge alone.
+    let around = cx
+        .env
+        .network(link.head().net)
+        .is_none_or(|network| cx.packet.smac == network.head().mac && ingress != network.head().bridge);
     // What the host itself sends came in by no interface.
     let foreign = cx.packet.kind as u8 == Kind::Ip as u8
-        && cx.env.ingress_ifindex() != 0
-        && match cx.env.subnet(cx.packet.src) {
-            Some(SUBNET_LOCAL) => false,
-            Some(net) => net != u32::from(link.head().net),
-            None => true,
-        };
+        && ingress != 0
+        && (around
+            || match cx.env.subnet(cx.packet.src) {
+                Some(SUBNET_LOCAL) => false,
+                Some(net) => net != u32::from(link.head().net),
+                None => true,
+            });
     if foreign {
         return work.verdict.refuse(Reason::DirectAccess);
     }
@@ -170,7 +178,7 @@ where
         return Action::Pass;
     }
     cx.arrival.slot = link.head().slot;
-    let action = inbound(cx, link.head(), link.tail(), work);
+    let action = inbound(cx, link.tail(), work);
     if action as u8 != Action::Pass as u8 {
         cx.env.count_tx(cx.arrival.slot, cx.env.frame_len());
     }
@@ -216,7 +224,10 @@ where
         Some(network) if network.head().uplink != 0 && network.head().uplink != cx.env.ifindex() => {
             work.verdict.refuse(Reason::OffUplink)
         }
-        Some(network) if network.head().bridge != 0 => routed(cx, network.head(), network.tail(), work),
+        Some(network) if network.head().bridge == cx.env.ingress_ifindex() => {
+            routed(cx, network.head(), network.tail(), work)
+        }
+        Some(network) if network.head().bridge != 0 => work.verdict.refuse(Reason::SpoofedIp),
         _ => work.verdict.refuse(Reason::UnknownLink),
     }
 }

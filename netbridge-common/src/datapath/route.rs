@@ -125,7 +125,7 @@ fn way_out<E: Env>(cx: &Cx<'_, E>, head: &NetworkHead, work: &mut Work<E::F>) ->
     }
     let forward = work.half.head_mut();
     *forward = conntrack::new_head(cx.arrival.now);
-    forward.epoch = cx.config.generation;
+    forward.epoch = cx.arrival.generation;
     forward.action = flow_action::UPLINK;
     forward.flags = flow_flags::ROUTED;
     forward.ifindex = head.uplink;
@@ -199,7 +199,7 @@ fn to_neighbour<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, station: &Station
     *work.half.tail_mut() = conntrack::untranslated(&flow_key);
     let forward = work.half.head_mut();
     *forward = conntrack::new_head(cx.arrival.now);
-    forward.epoch = cx.config.generation;
+    forward.epoch = cx.arrival.generation;
     forward.flags = flow_flags::ROUTED;
     forward.ifindex = station.ifindex;
     forward.slot = station.slot;

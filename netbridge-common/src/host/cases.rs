@@ -314,7 +314,29 @@ fn slow_path() -> Vec<Case> {
             lab(),
             Frame {
                 bytes: internal,
+                ingress: ifindex::BRIDGES[1],
+                ..slow.clone()
+            },
+        ),
+        case(
+            "a container's address leaves by way of its bridge alone",
+            Reason::SpoofedIp,
+            Hook::ToUplink,
+            lab(),
+            Frame {
+                bytes: leaving(out(A, GATEWAY, REMOTE)).syn(1, 2),
+                ingress: ifindex::OTHER,
                 ..slow
+            },
+        ),
+        case(
+            "a neighbour's address is not routed in from outside",
+            Reason::DirectAccess,
+            Hook::ToContainer,
+            lab(),
+            Frame {
+                ingress: ifindex::UPLINK,
+                ..at(ifindex::A, Datagram::new((GATEWAY.0, B.1), A).syn(5000, 80))
             },
         ),
     ]

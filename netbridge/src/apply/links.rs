@@ -39,6 +39,9 @@ impl Run<'_> {
             name: &endpoint.host_if,
             alias: Some(&names::alias(self.with.instance, &endpoint.name)),
             group: names::group(self.with.instance),
+            // The host routes what is sent to a port's own address: there must be none but the gateway's, whose
+            // packets the programs route.
+            mac: Some(network.mac.0),
             mtu: network.mtu,
             peer_name: &endpoint.ifname,
             peer_mac: endpoint.mac.0,

@@ -1,9 +1,11 @@
 //! Steps on the maps.
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 use netbridge_common::abi::{FlowKey, FlowV4, Policy, RuleV4, SUBNET_LOCAL, flow_flags};
+use netbridge_common::datapath::conntrack::other_half;
 
 use super::Run;
 use crate::datapath::Datapath;
@@ -124,9 +126,17 @@ impl Run<'_> {
         let Some(datapath) = &self.with.datapath else {
             return Ok(());
         };
-        datapath
-            .tables()
-            .flush_flows(|key, flow| concerns(key, flow, endpoint))?;
+        let (tables, ifindex) = (datapath.tables(), self.index(&endpoint.host_if)?);
+        // The stations behind a trunk have addresses of their own: their flows are known by the half that leads there.
+        let mut other_halves = HashSet::new();
+        tables.flush_flows(|key, flow| {
+            let ends = flow.head.ifindex == ifindex || concerns(key, flow, endpoint);
+            if ends {
+                other_halves.insert(other_half(key, &flow.head, &flow.tail));
+            }
+            ends
+        })?;
+        tables.flush_flows(|key, _| other_halves.contains(key))?;
         Ok(())
     }
 
@@ -199,12 +209,14 @@ pub(super) fn forget(datapath: &Datapath, ifindex: u32) -> Result<()> {
 
 /// Whether either half of a flow came through the published `port` of the endpoint at `address`.
 fn came_through(key: &FlowKey<[u8; 4]>, flow: &FlowV4, port: &Published, address: Ipv4Addr) -> bool {
-    let (address, inner, outer) = (address.octets(), port.port.to_be_bytes(), port.host_port.to_be_bytes());
-    let nat = flow.tail;
+    let (inside, nat) = ((address.octets(), port.port.to_be_bytes()), flow.tail);
+    let outside = |host: [u8; 4], host_port| {
+        host_port == port.host_port.to_be_bytes() && port.host_ip.is_none_or(|ip| ip.octets() == host)
+    };
     let inward =
-        flow.head.flags & flow_flags::DST != 0 && (nat.dst, nat.dport) == (address, inner) && key.dport == outer;
+        flow.head.flags & flow_flags::DST != 0 && (nat.dst, nat.dport) == inside && outside(key.dst, key.dport);
     let outward =
-        flow.head.flags & flow_flags::SRC != 0 && (key.src, key.sport) == (address, inner) && nat.sport == outer;
+        flow.head.flags & flow_flags::SRC != 0 && (key.src, key.sport) == inside && outside(nat.src, nat.sport);
     key.proto == port.transport.number() && (inward || outward)
 }
 
@@ -213,4 +225,46 @@ pub fn concerns(key: &FlowKey<[u8; 4]>, flow: &FlowV4, endpoint: &Endpoint) -> b
     let nat = flow.tail;
     let ends = [key.src, key.dst, nat.src, nat.dst];
     endpoint.addresses.iter().any(|net| ends.contains(&net.addr().octets()))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytemuck::Zeroable;
+    use netbridge_common::abi::{FlowKey, FlowV4, flow_flags};
+
+    use super::came_through;
+    use crate::plan::fixtures;
+
+    #[test]
+    fn a_port_at_one_address_leaves_the_flows_of_the_port_at_another() {
+        let mut port = fixtures::state().ports[0].clone();
+        let (client, container) = ([203, 0, 113, 9], [10, 88, 0, 2]);
+        let (inner, outer) = (port.port.to_be_bytes(), port.host_port.to_be_bytes());
+        let halves = |host: [u8; 4]| {
+            let (mut to, mut back) = (FlowKey::zeroed(), FlowKey::zeroed());
+            let (mut inward, mut outward) = (FlowV4::zeroed(), FlowV4::zeroed());
+            (to.src, to.dst, to.dport, to.proto) = (client, host, outer, port.transport.number());
+            (inward.tail.dst, inward.tail.dport, inward.head.flags) = (container, inner, flow_flags::DST);
+            (back.src, back.sport, back.dst, back.proto) = (container, inner, client, port.transport.number());
+            (outward.tail.src, outward.tail.sport, outward.head.flags) = (host, outer, flow_flags::SRC);
+            [(to, inward), (back, outward)]
+        };
+        let flows = [halves([192, 0, 2, 1]), halves([192, 0, 2, 2])];
+        for (host_ip, expected) in [
+            (None, [true, true]),
+            (Some([192, 0, 2, 1].into()), [true, false]),
+            (Some([192, 0, 2, 2].into()), [false, true]),
+        ] {
+            port.host_ip = host_ip;
+            for (halves, expected) in flows.iter().zip(expected) {
+                for (key, flow) in halves {
+                    assert_eq!(
+                        came_through(key, flow, &port, container.into()),
+                        expected,
+                        "{host_ip:?} {key:?}"
+                    );
+                }
+            }
+        }
+    }
 }

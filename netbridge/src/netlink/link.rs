@@ -64,6 +64,8 @@ pub struct VethSpec<'a> {
     pub alias: Option<&'a str>,
     /// The group the end here is made in.
     pub group: u32,
+    /// The MAC address of the end here; the kernel chooses one if it is left open.
+    pub mac: Option<[u8; 6]>,
     /// The largest packet both ends carry, in bytes.
     pub mtu: u32,
     /// The name of the peer.
@@ -142,11 +144,14 @@ impl Netlink {
             .mtu(spec.mtu)
             .setns_by_fd(spec.peer_netns.as_fd().as_raw_fd())
             .build();
-        let veth = LinkMessageBuilder::<LinkVeth>::new(spec.name, spec.peer_name)
+        let mut veth = LinkMessageBuilder::<LinkVeth>::new(spec.name, spec.peer_name)
             .mtu(spec.mtu)
             .append_extra_attribute(LinkAttribute::Group(spec.group))
-            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
-            .build();
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
+        if let Some(mac) = spec.mac {
+            veth = veth.address(mac.to_vec());
+        }
+        let veth = veth.build();
         match self
             .change(
                 &operation,

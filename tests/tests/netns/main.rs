@@ -5,6 +5,7 @@
     reason = "an integration test holds nothing but tests"
 )]
 
+mod around;
 mod bulk;
 mod command;
 mod controller;

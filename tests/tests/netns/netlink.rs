@@ -104,6 +104,7 @@ fn veth_spec<'a>(name: &'a str, peer_netns: &'a Netns) -> VethSpec<'a> {
         name,
         alias: Some("endpoint a"),
         group: 77,
+        mac: None,
         mtu: 1400,
         peer_name: "eth0",
         peer_mac: MAC,

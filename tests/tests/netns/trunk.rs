@@ -8,6 +8,8 @@ use netbridge_tests::frame::{self, Station};
 use netbridge_tests::lab::{Text, with_lab};
 use netbridge_tests::wait::wait_until;
 
+use super::command::says;
+
 const TOPOLOGY: &str = r#"
 [[networks]]
 name = "lan"
@@ -88,5 +90,31 @@ fn a_trunk_cannot_take_an_endpoints_mac() -> Result<()> {
             b"stolen",
         )?)?;
         wait_until("the drop", LIMIT, || Ok(lab.drops(Reason::SpoofedMac)? == before + 1))
+    })
+}
+
+#[test]
+fn the_flows_of_stations_behind_a_trunk_end_with_it() -> Result<()> {
+    with_lab(Text::plain(TOPOLOGY), |lab| {
+        let station = Station {
+            mac: [2, 0xee, 0, 0, 0, 7],
+            ip: "10.77.1.77".parse()?,
+        };
+        let gateway = lab.state()?.networks.first().map(|network| network.mac.0);
+        let by_gateway = Station {
+            mac: gateway.unwrap_or_default(),
+            ..lab.station("plain")?
+        };
+        let flows = || Ok::<_, anyhow::Error>(lab.datapath()?.tables().flows()?.len());
+        lab.wire("one", "one")?
+            .send(&frame::udp(station, by_gateway, (7, 7), b"tracked")?)?;
+        wait_until("the flow", LIMIT, || Ok(flows()? == 2))?;
+        says("-n lab-host detach one")?;
+        let left = flows()?;
+        ensure!(
+            left == 0,
+            "{left} halves are left, whose slot the next endpoint will have"
+        );
+        Ok(())
     })
 }

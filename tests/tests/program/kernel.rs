@@ -264,7 +264,7 @@ fn heard(station: &Station, by: u32) -> Station {
 }
 
 /// A `__sk_buff` that says where the frame is and, for a GSO frame, how it will be cut.
-fn context(frame: &Frame) -> Vec<u8> {
+pub(crate) fn context(frame: &Frame) -> Vec<u8> {
     // Offsets of `ingress_ifindex`, `ifindex` and `gso_size` in the kernel's `struct __sk_buff`.
     let mut context = vec![0; 192];
     for (offset, value) in [(36, frame.ingress), (40, frame.ifindex), (176, frame.gso_size)] {

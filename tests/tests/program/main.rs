@@ -12,5 +12,6 @@ mod differential;
 mod kernel;
 mod maps;
 mod reasons;
+mod swap;
 mod traffic;
 mod world;

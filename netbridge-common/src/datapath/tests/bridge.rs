@@ -1,6 +1,6 @@
 //! Frames between stations of one network.
 
-use crate::abi::{Hook, MacKey, Station, verdict};
+use crate::abi::{CtState, Hook, MacKey, Reason, Station, verdict};
 use crate::datapath::verdict::Action;
 use crate::host::HostEnv;
 use crate::host::build::{Datagram, arp};
@@ -136,4 +136,41 @@ fn a_bridged_frame_is_never_rewritten() {
     let result = sends(&env, ifindex::A, udp(A, (B.0, REMOTE)));
     assert_eq!(result.to(), (Action::Peer, ifindex::B));
     assert_eq!(result.bytes, udp(A, (B.0, REMOTE)));
+}
+
+#[test]
+fn a_rule_for_the_way_out_holds_for_a_broadcast_frame_and_in_the_shadow_of_another_flow() {
+    let mut env = lab();
+    let mut refuse = rule(verdict::DROP);
+    refuse.head.out_ifindex = ifindex::B;
+    env.set_filter(verdict::ACCEPT, &[refuse]);
+    let reason = |to| sends(&env, ifindex::A, udp(A, to)).reason();
+    assert_eq!(reason(B), Reason::Filtered);
+    assert_eq!(reason(([0xff; 6], B.1)), Reason::Filtered, "broadcast to B's address");
+    assert_eq!(reason(([0xff; 6], [10, 1, 0, 255])), Reason::None);
+    // A flow to another address, and then the same datagram in a frame for B.
+    assert_eq!(reason((GATEWAY.0, REMOTE)), Reason::None);
+    assert_eq!(reason((B.0, REMOTE)), Reason::Filtered);
+}
+
+#[test]
+fn a_connection_survives_the_move_of_its_station() {
+    let mut env = with_two_trunks();
+    let mut established = rule(verdict::ACCEPT);
+    established.head.states = CtState::ESTABLISHED;
+    let mut outward = rule(verdict::ACCEPT);
+    outward.head.in_ifindex = ifindex::A;
+    env.set_filter(verdict::DROP, &[established, outward]);
+    sends(&env, ifindex::TRUNK, arp(BEHIND_TRUNK.0, BEHIND_TRUNK, A.1));
+    let question = Datagram::new(BEHIND_TRUNK, A).udp(53, 5000, b"");
+    assert_eq!(sends(&env, ifindex::A, udp(A, BEHIND_TRUNK)).reason(), Reason::None);
+    assert_eq!(sends(&env, ifindex::TRUNK, question.clone()).reason(), Reason::None);
+    let mut only_established = env.clone();
+    only_established.set_filter(verdict::DROP, &[established]);
+    assert_eq!(
+        sends(&only_established, ifindex::OTHER, question).reason(),
+        Reason::None
+    );
+    let moved = sends(&only_established, ifindex::A, udp(A, BEHIND_TRUNK));
+    assert_eq!(moved.to(), (Action::Peer, ifindex::OTHER));
 }

@@ -130,16 +130,19 @@ fn two_ports_that_lead_to_one_tell_a_client_apart_by_its_port() {
 }
 
 #[test]
-fn the_way_back_is_the_way_in_until_the_hosts_routes_are_asked() {
+fn the_way_back_is_the_hosts_route_and_not_the_senders_mac() {
     let mut env = lab();
-    // A client on the uplink's own network, whose MAC the host does not know yet.
+    // A neighbour on the uplink claims to be a client beyond the router.
     let mac = [2, 0, 0, 0, 0, 0x77];
-    let seen = arrives(&env, Datagram::new((mac, UNRESOLVED), HOST).syn(5000, 8080)).bytes;
-    let answer = answer_to(&seen, Some(SYN | ACK));
-    let back = sends(&env, ifindex::A, answer.clone());
+    let knock = |env: &HostEnv, src| {
+        let seen = arrives(env, Datagram::new((mac, src), HOST).syn(5000, 8080)).bytes;
+        answer_to(&seen, Some(SYN | ACK))
+    };
+    let back = sends(&env, ifindex::A, knock(&env, REMOTE));
     assert_eq!(back.to(), (Action::Redirect, ifindex::UPLINK));
-    assert_eq!((&back.bytes[..6], &back.bytes[6..12]), (&mac[..], &HOST.0[..]));
-    env.now += SECOND;
+    assert_eq!((&back.bytes[..6], &back.bytes[6..12]), (&ROUTER.0[..], &HOST.0[..]));
+    // A client on the uplink's own network, whose MAC the host does not know yet.
+    let answer = knock(&env, UNRESOLVED);
     let back = sends(&env, ifindex::A, answer.clone());
     assert_eq!(back.to(), (Action::Neigh, ifindex::UPLINK), "the kernel resolves");
     env.hops.remove(&([192, 0, 2, 0], 24));

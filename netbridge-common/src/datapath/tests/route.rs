@@ -246,13 +246,27 @@ fn what_may_be_handed_to_a_container() {
     let env = lab();
     let bridge = ifindex::BRIDGES[0];
     let from = |src| Datagram::new((GATEWAY.0, src), A).udp(53, 5000, b"");
+    let bridged = |node| Datagram::new(node, A).udp(53, 5000, b"");
     let table = [
-        ("a neighbour", ifindex::B, from(B.1), Reason::None),
+        ("a neighbour", ifindex::B, bridged(B), Reason::None),
         (
             "a station behind the trunk",
             ifindex::TRUNK,
-            from(BEHIND_TRUNK.1),
+            bridged(BEHIND_TRUNK),
             Reason::None,
+        ),
+        ("a neighbour by the gateway", bridge, from(B.1), Reason::None),
+        (
+            "a neighbour's address from outside",
+            ifindex::UPLINK,
+            from(B.1),
+            Reason::DirectAccess,
+        ),
+        (
+            "the host's address from elsewhere",
+            ifindex::OTHER,
+            from(HOST.1),
+            Reason::DirectAccess,
         ),
         ("the gateway", bridge, from(GATEWAY.1), Reason::None),
         ("the host", 0, from(HOST.1), Reason::None),
@@ -276,7 +290,7 @@ fn what_may_be_handed_to_a_container() {
         assert_eq!(result.reason(), reason, "{name}");
         assert_eq!(result.bytes, frame.bytes, "{name}");
     }
-    assert_eq!(env.traffic.borrow()[&slot::A].rx_packets, 6);
+    assert_eq!(env.traffic.borrow()[&slot::A].rx_packets, 7);
 }
 
 #[test]
@@ -328,6 +342,10 @@ fn the_slow_path_is_masqueraded_where_it_leaves() {
         leaves(&env, internal, out(D, GATEWAYS[1], REMOTE)).reason(),
         Reason::NoUplink
     );
+    for ingress in [ifindex::UPLINK, ifindex::OTHER, internal] {
+        let forged = leaves(&env, ingress, to(REMOTE));
+        assert_eq!(forged.reason(), Reason::SpoofedIp, "by {ingress}");
+    }
     let mut elsewhere = env.clone();
     elsewhere.networks[1].head.uplink = ifindex::OTHER;
     assert_eq!(leaves(&elsewhere, bridge, to(REMOTE)).reason(), Reason::OffUplink);
