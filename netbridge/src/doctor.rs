@@ -8,7 +8,7 @@ use std::path::Path;
 use aya::util::KernelVersion;
 use serde::Serialize;
 
-use crate::datapath::{SnatRange, is_bpffs, tcx_supported};
+use crate::datapath::{MOUNT_ADVICE, SnatRange, is_bpffs, tcx_supported};
 
 /// Bits of the effective capabilities, from `linux/capability.h`.
 const CAPABILITIES: [(&str, u32); 3] = [("CAP_NET_ADMIN", 12), ("CAP_SYS_ADMIN", 21), ("CAP_BPF", 39)];
@@ -133,11 +133,7 @@ fn bpf_file_system(bpffs: &Path) -> Check {
     if is_bpffs(bpffs) {
         return Check::ok(name, path.to_string());
     }
-    Check::fail(
-        name,
-        format!("{path} is not a BPF file system"),
-        format!("`mount -t bpf bpf {path}`; `ip netns exec` hides it: use `netbridge -n NETNS` instead"),
-    )
+    Check::fail(name, format!("{path} is not a BPF file system"), MOUNT_ADVICE)
 }
 
 fn hooks() -> Check {

@@ -20,7 +20,9 @@ pub struct HostFacts {
     pub loaded: bool,
     /// The inode number of the host's network namespace.
     pub inode: u64,
-    /// Its interfaces.
+    /// That of the machine's first process, where it can be seen.
+    pub machine: Option<u64>,
+    /// The host's interfaces.
     pub links: Vec<LinkInfo>,
     /// Its IPv4 addresses, by ifindex.
     pub addresses: Vec<(u32, Ipv4Net)>,
@@ -63,6 +65,7 @@ impl HostFacts {
             instance: instance.to_owned(),
             loaded,
             inode: netns.inode(),
+            machine: Netns::of_the_machine(),
             links,
             addresses: addresses.filter(|(index, _)| stays(index)).collect(),
             routes: routes.filter(|(index, _)| stays(index)).collect(),

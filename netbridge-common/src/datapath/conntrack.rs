@@ -310,12 +310,15 @@ fn renew_other_half<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<
         return false;
     }
     let other = work.other.head_mut();
+    // A flow's state only goes forward: of two CPUs that renew it, the later may have read the earlier state.
+    let state = head.state.max(other.state);
     other.seen = head.seen;
-    other.state = head.state;
+    other.state = state;
     other.flags |= head.flags & flow_flags::REPLIED;
     if first_reply {
         other.epoch = 0;
     }
+    work.half.head_mut().state = state;
     cx.env.flow_update(&other_key, &work.other);
     true
 }

@@ -10,14 +10,13 @@ use aya::programs::ProgramError;
 use netbridge_common::abi::{MAX_RULES, VERSION};
 use thiserror::Error;
 
+use super::pins::MOUNT_ADVICE;
+
 /// Why an operation on an instance failed; the kernel's answer is the source.
 #[derive(Debug, Error)]
 pub enum DatapathError {
     /// There is no BPF file system.
-    #[error(
-        "{} is not a BPF file system; mount one: `mount -t bpf bpf {}` (`ip netns exec` hides it: use `netbridge -n \
-         NETNS` instead)", path.display(), path.display()
-    )]
+    #[error("{} is not a BPF file system; {MOUNT_ADVICE}", path.display())]
     NoBpffs {
         /// Where it was expected.
         path: PathBuf,

@@ -29,7 +29,7 @@ pub use error::DatapathError;
 pub use events::Events;
 pub use loader::LoadOptions;
 pub use log::LogReader;
-pub use pins::{DEFAULT_BPFFS, Pins, is_bpffs};
+pub use pins::{DEFAULT_BPFFS, MOUNT_ADVICE, Pins, is_bpffs};
 pub use settings::{MIN_SNAT_PORTS, SnatRange};
 pub use tables::{Ipv4, Tables};
 

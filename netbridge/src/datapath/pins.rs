@@ -19,6 +19,9 @@ use super::{DatapathError, HOOKS};
 
 /// Where the BPF file system is, by custom.
 pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf";
+/// What to do where there is none.
+pub const MOUNT_ADVICE: &str =
+    "`mount -t bpf bpf /sys/fs/bpf` mounts one; `ip netns exec` hides it: use `netbridge -n NETNS` instead";
 
 /// Mode bits of everyone but the owner.
 const OTHERS: u32 = 0o077;

@@ -13,6 +13,7 @@ mod topology;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -113,9 +114,12 @@ pub fn exec(name: Option<&str>, node: &str, command: &[OsString]) -> Result<Infa
     };
     build::open(&wanted)?.enter().map_err(anyhow::Error::from)?;
     let error = Command::new(program).args(arguments).exec();
-    Err(anyhow::Error::from(error)
-        .context(format!("cannot run {}", program.to_string_lossy()))
-        .into())
+    let what = format!("command {}", program.to_string_lossy());
+    let remedy = "give one that this machine has: a node shares its files";
+    Err(match error.kind() {
+        io::ErrorKind::NotFound => Fault::not_found(what, "does not exist", remedy).into(),
+        _ => Fault::conflict(what, error.to_string(), remedy).into(),
+    })
 }
 
 /// Makes calls that change a lab exclusive; a dry run changes nothing, the lock file included.

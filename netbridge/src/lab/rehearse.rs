@@ -95,6 +95,7 @@ fn host_on_paper(topology: &Topology) -> HostFacts {
         instance: topology.name.to_string(),
         loaded: true,
         inode: HOST_INODE,
+        machine: None,
         links: outside.map(uplink).into_iter().collect(),
         addresses: outside
             .map(|outside| (UPLINK_INDEX, outside.host))

@@ -12,9 +12,12 @@ pub use self::error::NetnsError;
 pub use self::spec::NetnsSpec;
 
 use std::fmt;
+use std::fs;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::panic;
 use std::path::Path;
+use std::process;
 use std::thread;
 
 use nix::errno::Errno;
@@ -30,6 +33,8 @@ use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 const NAMED: &str = "/run/netns";
 /// The namespace of the calling thread; `/proc/self` would be that of the process's first thread.
 const OF_THIS_THREAD: &str = "/proc/thread-self/ns/net";
+/// The namespace of the first process.
+const OF_THE_FIRST_PROCESS: &str = "/proc/1/ns/net";
 
 /// An open network namespace; it lives at least as long as this value.
 #[derive(Debug)]
@@ -49,6 +54,16 @@ impl Netns {
     /// The namespace of the calling thread.
     pub fn current() -> Result<Self, NetnsError> {
         Self::open_file(Path::new(OF_THIS_THREAD), "the current namespace".to_owned())
+    }
+
+    /// The inode number of the namespace of the machine's first process; none where that cannot be seen.
+    pub fn of_the_machine() -> Option<u64> {
+        // The first process of a container's PID namespace sees itself there, and it may have entered any namespace.
+        let visible = process::id() != 1;
+        visible
+            .then(|| fs::metadata(OF_THE_FIRST_PROCESS).ok())
+            .flatten()
+            .map(|file| file.ino())
     }
 
     /// The namespace's inode number: unique among living namespaces, and used again once it is gone.

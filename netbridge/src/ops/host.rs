@@ -1,9 +1,6 @@
 //! The host that operations play on, and the transaction that each change is.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::process;
 
 use anyhow::{Result, anyhow};
 
@@ -217,9 +214,7 @@ fn check_instance(name: &str) -> Result<String, Fault> {
 /// `default` in the namespace of the machine's first process, elsewhere, or where that cannot be
 /// seen, a name that no other namespace gets before the next boot.
 fn default_instance(netns: &Netns) -> Result<String> {
-    // The first process of a container's PID namespace sees itself there, and it may have entered any namespace.
-    let visible = process::id() != 1;
-    if visible && fs::metadata("/proc/1/ns/net").is_ok_and(|init| init.ino() == netns.inode()) {
+    if Netns::of_the_machine() == Some(netns.inode()) {
         return Ok("default".to_owned());
     }
     Ok(format!("ns-{:x}", netns.cookie()?))

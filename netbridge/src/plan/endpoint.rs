@@ -46,15 +46,14 @@ pub fn attach(
     let network = faults.keep(find_network(state, &request.net));
     network.and_then(|network| faults.keep(check_bridge(host, network)));
     let name = choose_name(state, request, &mut faults);
-    if let Some(target) = target
-        && target.inode == host.inode
-    {
-        let why = "is the host's own network namespace";
-        faults.push(Fault::conflict(
-            format!("namespace {}", request.netns),
-            why,
-            "give a container's",
-        ));
+    let not_a_container = target.and_then(|target| match target.inode {
+        inode if inode == host.inode => Some("is the host's own network namespace"),
+        inode if Some(inode) == host.machine => Some("is the machine's own network namespace"),
+        _ => None,
+    });
+    if let Some(why) = not_a_container {
+        let what = format!("namespace {}", request.netns);
+        faults.push(Fault::conflict(what, why, "give a container's"));
     }
     let specs: Vec<_> = request
         .ips

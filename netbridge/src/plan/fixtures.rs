@@ -69,6 +69,7 @@ pub(crate) fn host() -> HostFacts {
         instance: "default".to_owned(),
         loaded: true,
         inode: 1,
+        machine: Some(2),
         links: vec![lo, link(2, "up0"), bridge],
         addresses: [(1, "127.0.0.1/8"), (2, "192.0.2.1/24"), (10, "10.88.0.1/29")]
             .map(|(index, net)| (index, net.parse().unwrap()))

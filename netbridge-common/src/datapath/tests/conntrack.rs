@@ -261,6 +261,25 @@ fn a_closing_connection_is_not_revived() {
 }
 
 #[test]
+fn what_another_cpu_overwrote_with_an_earlier_state_is_set_right() {
+    for (overwritten, ask) in [(NET, true), (NET, false), (ZONE_UPLINK, true), (ZONE_UPLINK, false)] {
+        let mut env = lab();
+        connect(&env);
+        let (key, mut half) = halves(&env, overwritten)[0];
+        half.head.state = TcpState::Opening as u8;
+        env.flows.borrow_mut().insert(key, half);
+        env.now += SECOND;
+        if ask {
+            ask_tcp(&env, ACK);
+        } else {
+            answer_tcp(&env, ACK);
+        }
+        let established = TcpState::Established as u8;
+        assert_eq!(state(&env), (established, established), "{overwritten} {ask}");
+    }
+}
+
+#[test]
 fn an_answer_to_a_connection_that_is_closing_establishes_nothing() {
     let env = lab();
     ask_tcp(&env, SYN);
