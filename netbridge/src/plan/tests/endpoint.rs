@@ -142,6 +142,22 @@ fn every_fault_of_an_attachment_is_told_at_once() {
 }
 
 #[test]
+fn the_namespace_of_the_first_process_is_no_containers() {
+    let target = TargetFacts {
+        inode: host().machine.unwrap(),
+        ..target()
+    };
+    let plan = attach(
+        &state(),
+        &host(),
+        Some(&target),
+        &request("app", &[]),
+        Faults::default(),
+    );
+    assert!(whys(plan).contains("machine's own"));
+}
+
+#[test]
 fn a_taken_address_is_not_told_again_as_a_taken_mac() {
     let plan = |request| attach_app(&state(), &request);
     assert!(!whys(plan(request("app", &["10.88.0.2"]))).contains("MAC"));
