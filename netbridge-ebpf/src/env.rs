@@ -151,12 +151,6 @@ impl Env for Skb<'_> {
     }
 
     #[inline(always)]
-    fn flow_expired(&self, config: &Config, key: &FlowKey<Ip>, now: u32) -> bool {
-        // SAFETY: as for `flow`; only fields are read.
-        unsafe { FLOWS.get(key) }.is_some_and(|flow| is_expired(config, key.proto, &flow.head, now))
-    }
-
-    #[inline(always)]
     fn flow_insert(&self, key: &FlowKey<Ip>, flow: &FlowV4) -> Inserted {
         match FLOWS.insert(key, flow, u64::from(BPF_NOEXIST)) {
             Ok(()) => Inserted::Yes,

@@ -1,8 +1,9 @@
 //! Flows: found, kept alive, re-judged, created.
 //!
 //! A flow is two entries, one per direction, each keyed by the tuple as it arrives and holding the
-//! finished action. The reply half is inserted first and settles races between CPUs; nothing but the
-//! reaper and an operator ever removes one half alone, and a half that lost its other one goes too.
+//! finished action. The reply half is inserted first and settles races between CPUs. A half may lose
+//! its other one, to the reaper or to an operator: its own next packet then ends it, and the next
+//! packet of the other direction makes the flow whole again.
 
 use crate::abi::{
     Addr, Config, CtState, Family, FlowHead, FlowKey, Hook, MacKey, NO_SLOT, Nat, Reason, Record, TcpState,
@@ -54,6 +55,8 @@ pub struct Work<F: Family> {
     pub half: F::Flow,
     /// The half of the answers.
     pub other: F::Flow,
+    /// What stands where a half was to be inserted.
+    pub standing: F::Flow,
 }
 
 /// Copies the live flow of a key to `into`. An expired entry is none, whether or not anything
@@ -159,43 +162,58 @@ pub const fn new_head(now: u32) -> FlowHead {
 /// Adds both halves, `work.half` under `key`. [`Inserted::Exists`] if the answers' tuple belongs to
 /// another flow.
 ///
-/// Two CPUs may do this for the same first packet: each inserts a reply half, the second forward
-/// half is refused, and its CPU takes its reply half back; what the table says holds for both.
-pub fn create<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &Work<E::F>) -> Inserted {
+/// Two CPUs may do this for the same first packet, and come to the same halves: each of the two finds
+/// its own or the other's. Should a tuple have become free between them, the one that came second
+/// goes by the table, and its reply half expires unused. A reply half that lost its forward half gets
+/// it back in the same way.
+pub fn create<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) -> Inserted {
     let other_key = other_half(key, work.half.head(), work.half.tail());
-    let inserted = insert(cx, &other_key, &work.other);
-    if inserted as u8 != Inserted::Yes as u8 {
-        return inserted;
+    let reply = insert(cx, &other_key, &work.other, &mut work.standing);
+    let ours = reply as u8 == Inserted::Exists as u8 && answers(cx, &other_key, key, &mut work.standing);
+    if reply as u8 != Inserted::Yes as u8 && !ours {
+        return reply;
     }
-    let inserted = insert(cx, key, &work.half);
-    if inserted as u8 == Inserted::Yes as u8 {
-        return inserted;
-    }
-    cx.env.flow_remove(&other_key);
-    if inserted as u8 == Inserted::Full as u8 {
-        Inserted::Full
-    } else {
-        Inserted::Yes
+    match insert(cx, key, &work.half, &mut work.standing) {
+        Inserted::Yes => Inserted::Yes,
+        Inserted::Exists => {
+            let _gone = find(cx, key, &mut work.half);
+            Inserted::Yes
+        }
+        Inserted::Full => {
+            cx.env.flow_remove(&other_key);
+            Inserted::Full
+        }
     }
 }
 
 /// Inserts a half. An expired one in its place counts as absent, and a table full of expired ones as
 /// one with room: memory is reclaimed when it is needed, and needs no daemon.
 #[inline(always)]
-fn insert<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>) -> Inserted {
+fn insert<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>, standing: &mut FlowOf<E>) -> Inserted {
     let first = cx.env.flow_insert(key, flow);
     let retry = match first {
         Inserted::Yes => false,
         Inserted::Exists => {
-            let expired = cx.env.flow_expired(cx.config, key, cx.arrival.now);
-            if expired {
+            let stands = cx.env.flow(key, standing);
+            let live = stands && !is_expired(cx.config, key.proto, standing.head(), cx.arrival.now);
+            if stands && !live {
                 cx.env.flow_remove(key);
             }
-            expired
+            !live
         }
         Inserted::Full => cx.env.reclaim(cx.config, cx.arrival.now),
     };
     if retry { cx.env.flow_insert(key, flow) } else { first }
+}
+
+/// True if the half that stands under `other_key` is the reply half of `key`'s flow, and not about
+/// to end.
+#[inline(never)]
+fn answers<E: Env>(cx: &Cx<'_, E>, other_key: &FlowKeyOf<E>, key: &FlowKeyOf<E>, standing: &mut FlowOf<E>) -> bool {
+    find(cx, other_key, standing)
+        && standing.head().flags & flow_flags::REPLY != 0
+        && standing.head().state != TcpState::Closing as u8
+        && other_half(other_key, standing.head(), standing.tail()) == *key
 }
 
 /// Removes both halves.

@@ -108,8 +108,6 @@ pub trait Env {
     fn learn(&self, key: &MacKey, station: &Station);
     /// Copies half a flow, expired or not, to `into`; false if there is none.
     fn flow(&self, key: &FlowKeyOf<Self>, into: &mut FlowOf<Self>) -> bool;
-    /// True if half a flow is there and has outlived its lifetime.
-    fn flow_expired(&self, config: &Config, key: &FlowKeyOf<Self>, now: u32) -> bool;
     /// Adds half a flow (`BPF_NOEXIST`).
     fn flow_insert(&self, key: &FlowKeyOf<Self>, flow: &FlowOf<Self>) -> Inserted;
     /// Replaces half a flow (`BPF_EXIST`); one that is gone stays gone.

@@ -40,6 +40,7 @@ impl<F: Family> Scratch<F> {
                 verdict: Verdict::pass(),
                 half: F::Flow::zeroed(),
                 other: F::Flow::zeroed(),
+                standing: F::Flow::zeroed(),
             },
         }
     }

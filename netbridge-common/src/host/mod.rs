@@ -254,14 +254,6 @@ impl Env for View<'_> {
         found.is_some()
     }
 
-    fn flow_expired(&self, config: &Config, key: &FlowKey<Ip>, now: u32) -> bool {
-        self.tables
-            .flows
-            .borrow()
-            .get(key)
-            .is_some_and(|flow| is_expired(config, key.proto, &flow.head, now))
-    }
-
     fn flow_insert(&self, key: &FlowKey<Ip>, flow: &FlowV4) -> Inserted {
         *self.tables.writes.borrow_mut() += 1;
         let mut flows = self.tables.flows.borrow_mut();

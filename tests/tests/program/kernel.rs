@@ -21,7 +21,7 @@ use crate::maps::{Table, fill, open};
 
 /// `TC_ACT_UNSPEC`, `TC_ACT_SHOT`, `TC_ACT_REDIRECT`.
 const UNSPEC: i32 = -1;
-const SHOT: i32 = 2;
+pub(crate) const SHOT: i32 = 2;
 const REDIRECT: i32 = 7;
 
 /// Longest frame that comes out of a run, bytes.

@@ -11,6 +11,7 @@ mod corners;
 mod differential;
 mod kernel;
 mod maps;
+mod race;
 mod reasons;
 mod swap;
 mod traffic;

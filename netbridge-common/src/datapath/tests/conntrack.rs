@@ -332,6 +332,24 @@ fn a_half_without_its_other_one_goes_too() {
 }
 
 #[test]
+fn the_next_question_makes_a_flow_whole_again() {
+    // With and without a source port of the range's choosing.
+    for (port, masquerade) in [(5000, true), (80, true), (5000, false)] {
+        let mut env = lab();
+        if !masquerade {
+            env.networks[usize::from(NET)].head.flags = 0;
+        }
+        let ask = || sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).udp(port, 53, b"ask"));
+        let first = ask();
+        env.flows.borrow_mut().retain(|key, _| key.zone != NET.to_ne_bytes());
+        let again = ask();
+        assert_eq!(first.bytes, again.bytes, "{port} {masquerade}");
+        assert_eq!(first.to(), again.to());
+        pair(&env);
+    }
+}
+
+#[test]
 fn a_full_table_takes_no_half_alone() {
     for capacity in [0, 1] {
         let mut env = lab();
