@@ -10,6 +10,7 @@ use netbridge_common::abi::{
     AddrKey, FlowKey, FlowV4, LinkV4, MacKey, NetworkV4, PortKey, PublishedV4, SUBNET_LOCAL, Station, ZONE_UPLINK,
     flow_flags, station_flags,
 };
+use netbridge_common::datapath::conntrack::outlived;
 
 use super::{Apply, UPLINK_HOOKS, tables};
 use crate::datapath::{Datapath, DatapathError, Ipv4};
@@ -120,11 +121,18 @@ impl Entries {
             datapath.detach(*ifindex)?;
             tables::forget(datapath, *ifindex)?;
         }
-        let fixed: Vec<_> = tables
+        let (fixed, learned): (Vec<_>, Vec<_>) = tables
             .stations()?
             .into_iter()
-            .filter(|(_, station)| station.flags & station_flags::STATIC != 0)
-            .collect();
+            .partition(|(_, station)| station.flags & station_flags::STATIC != 0);
+        // Nobody else collects the stations that were not heard for long: full of them, the table takes no endpoint's.
+        let (now, ageing) = (datapath.clock().now_ticks()?, tables.config()?.fdb_ageing);
+        for (key, _) in learned
+            .iter()
+            .filter(|(_, station)| outlived(now, station.seen, ageing))
+        {
+            tables.remove_station(key)?;
+        }
         let differed = [
             settle(
                 tables.networks()?,

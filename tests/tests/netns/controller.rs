@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use bytemuck::{Zeroable as _, bytes_of};
 use netbridge::datapath::{Datapath, Pins};
-use netbridge_common::abi::{LinkV4, Policy, PortKey};
+use netbridge_common::abi::{LinkV4, MacKey, Policy, PortKey, Station};
 use netbridge_tests::census::{Census, links};
 use netbridge_tests::icmp::ping;
 use netbridge_tests::sandbox::{Sandbox, within};
@@ -105,6 +105,43 @@ fn every_change_first_makes_the_maps_say_what_the_state_says() -> Result<()> {
             SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 8080),
             1000,
         )?;
+        says("-n H net rm web --force")?;
+        Ok(())
+    })
+}
+
+#[test]
+fn stations_that_were_not_heard_for_long_are_forgotten_with_the_next_change() -> Result<()> {
+    within(|sandbox| {
+        world()?;
+        says("-n H net create web --subnet 10.9.0.0/24")?;
+        says("-n H attach red --net web --trunk")?;
+        let datapath = Datapath::open(&pins(sandbox)?)?;
+        let (tables, now) = (datapath.tables(), datapath.clock().now_ticks()?);
+        let ageing = tables.config()?.fdb_ageing;
+        let (trunk, link) = tables.links()?[0];
+        let station = |last: u8, age: u32| {
+            let mac = [2, 0, 0, 0, 0, last];
+            let net = link.head.net;
+            let (ifindex, slot, seen) = (trunk, link.head.slot, now.wrapping_sub(age));
+            let station = Station {
+                ifindex,
+                slot,
+                seen,
+                mac,
+                flags: 0,
+            };
+            (MacKey { mac, net }, station)
+        };
+        let (recent, old) = (station(1, ageing / 2), station(2, ageing + 10));
+        for (key, station) in [recent, old] {
+            tables.put_station(&key, &station)?;
+        }
+        says("-n H attach blue --net web")?;
+        let stations = tables.stations()?;
+        let known = |wanted: MacKey| stations.iter().any(|(key, _)| *key == wanted);
+        ensure!(known(recent.0), "a station that was heard is forgotten");
+        ensure!(!known(old.0), "an old station is still there");
         says("-n H net rm web --force")?;
         Ok(())
     })
