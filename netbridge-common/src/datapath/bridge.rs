@@ -107,7 +107,7 @@ fn elsewhere<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>) -
     work.verdict.refuse(filter::evaluate(cx, &subject))
 }
 
-/// The filter's word on a packet without a flow of its own.
+/// The filter's word on a packet that opens no flow; where it is part of one, the flow is as it was.
 #[inline(never)]
 pub(super) fn untracked<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>) -> Action
 where
@@ -115,6 +115,8 @@ where
 {
     let state = if cx.packet.is_icmp_error() {
         icmp::state(cx, work)
+    } else if cx.packet.is_tracked() {
+        conntrack::state_of(cx, work)
     } else {
         CtState::NEW
     };

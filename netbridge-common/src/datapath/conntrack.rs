@@ -231,6 +231,16 @@ pub const fn state(head: &FlowHead) -> u8 {
     }
 }
 
+/// The state of a tracked packet, whose flow is only looked at.
+#[inline(always)]
+pub fn state_of<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> u8 {
+    if find(cx, &cx.packet.key(cx.arrival.zone), &mut work.half) && !restarts(cx.packet, work.half.head()) {
+        state(work.half.head())
+    } else {
+        CtState::NEW
+    }
+}
+
 /// What the filter sees of a packet of this flow: after DNAT, before SNAT.
 pub fn subject<E: Env>(cx: &Cx<'_, E>, flow: &FlowOf<E>, state: u8) -> Subject<AddrOf<E>> {
     let (head, to) = (flow.head(), flow.tail());

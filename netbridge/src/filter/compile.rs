@@ -139,32 +139,12 @@ fn addresses(prefix: Option<&Match<Prefix>>) -> ([u8; 4], [u8; 4], bool) {
 #[cfg(test)]
 mod tests {
     use netbridge_common::abi::verdict;
+    use netbridge_common::host::lab::rule;
 
     use super::*;
     use crate::filter::parse;
 
-    const OPEN: RuleV4 = RuleV4 {
-        head: RuleHead {
-            in_ifindex: 0,
-            in_net: 0,
-            out_ifindex: 0,
-            out_net: 0,
-            sport_min: 0,
-            sport_max: u16::MAX,
-            dport_min: 0,
-            dport_max: u16::MAX,
-            proto: 0,
-            states: CtState::ANY,
-            flags: 0,
-            verdict: verdict::ACCEPT,
-        },
-        tail: RuleAddrs {
-            src: [0; 4],
-            src_mask: [0; 4],
-            dst: [0; 4],
-            dst_mask: [0; 4],
-        },
-    };
+    const OPEN: RuleV4 = rule(verdict::ACCEPT);
 
     fn resolve(name: &str) -> Interface {
         match name {

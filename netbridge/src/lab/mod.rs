@@ -71,7 +71,8 @@ pub async fn up(options: &Options, topology: &Topology) -> Result<Up, Failure> {
 
 /// Takes a lab down: its endpoints and networks, then its namespaces. `None` is the only lab there is.
 ///
-/// With [`Options::dry_run`] it only names the lab. Goes on after a failure; the record stays until everything is gone, so that `down` can be repeated.
+/// With [`Options::dry_run`] it only names the lab. Goes on after a failure; the record stays until everything is gone,
+/// so that `down` can be repeated.
 pub async fn down(options: &Options, name: Option<&str>) -> Result<Record, Failure> {
     let name = match name {
         Some(name) => Name::parse("lab name", name)?,

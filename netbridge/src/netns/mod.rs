@@ -59,11 +59,10 @@ impl Netns {
     /// The inode number of the namespace of the machine's first process; none where that cannot be seen.
     pub fn of_the_machine() -> Option<u64> {
         // The first process of a container's PID namespace sees itself there, and it may have entered any namespace.
-        let visible = process::id() != 1;
-        visible
-            .then(|| fs::metadata(OF_THE_FIRST_PROCESS).ok())
-            .flatten()
-            .map(|file| file.ino())
+        if process::id() == 1 {
+            return None;
+        }
+        fs::metadata(OF_THE_FIRST_PROCESS).ok().map(|file| file.ino())
     }
 
     /// The namespace's inode number: unique among living namespaces, and used again once it is gone.

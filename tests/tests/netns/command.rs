@@ -1,8 +1,9 @@
 //! The command line as a user runs it, and the tools it is judged by.
 
+use std::fmt::Debug;
 use std::process::{Command, Output};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 /// The binary, built from the sources beside these tests.
@@ -59,4 +60,27 @@ pub(crate) fn tool(line: &str) -> Result<String> {
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(String::from_utf8(output.stdout)?)
+}
+
+/// What it printed as JSON: the entries of the list.
+pub(crate) fn lists(command: &str) -> Result<Vec<Value>> {
+    let text = tool(command)?;
+    let text = if text.trim().is_empty() { "[]" } else { &text };
+    Ok(serde_json::from_str(text)?)
+}
+
+/// The one entry of the list.
+pub(crate) fn shows(command: &str) -> Result<Value> {
+    match <[Value; 1]>::try_from(lists(command)?) {
+        Ok([one]) => Ok(one),
+        Err(all) => bail!("{command}: expected one entry, got {all:?}"),
+    }
+}
+
+/// The reason an operation was refused; that it was not is a failure.
+pub(crate) fn refused<T: Debug, E>(what: Result<T, E>) -> Result<E> {
+    match what {
+        Err(e) => Ok(e),
+        Ok(got) => bail!("not refused: {got:?}"),
+    }
 }

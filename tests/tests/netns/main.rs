@@ -15,6 +15,7 @@ mod examples;
 mod hand;
 mod killed;
 mod lifecycle;
+mod namespaces;
 mod netlink;
 mod policy;
 mod proof;

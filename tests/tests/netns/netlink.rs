@@ -1,92 +1,27 @@
-//! Namespaces and rtnetlink, judged by `ip` and `bridge`. Each test builds a world of its own: a thread with its own
-//! mounts (an empty `/run`) and its own network, which vanish with the thread.
+//! rtnetlink, judged by `ip` and `bridge`.
 
 use std::collections::HashMap;
-use std::fmt::Debug;
-use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
-use std::thread;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 use netbridge::netlink::{BridgeSpec, LinkInfo, Netlink, NetlinkError, Route, VethSpec, in_namespace};
-use netbridge::netns::{Netns, NetnsError, NetnsSpec};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use netbridge::netns::Netns;
+use netbridge_tests::sandbox::within;
 use serde_json::Value;
+
+use super::command::{lists, refused, shows};
 
 const MAC: [u8; 6] = [0x02, 0x42, 0x0a, 0x09, 0x00, 0x02];
 const MAC_TEXT: &str = "02:42:0a:09:00:02";
-
-/// Runs a test inside a private mount and network namespace.
-fn world(test: impl FnOnce() -> Result<()> + Send) -> Result<()> {
-    thread::scope(|scope| {
-        let inside = scope.spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
-                .context("make a private world; these tests need root")?;
-            mount(
-                None::<&str>,
-                "/",
-                None::<&str>,
-                MsFlags::MS_PRIVATE | MsFlags::MS_REC,
-                None::<&str>,
-            )?;
-            mount(Some("test"), "/run", Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
-            test()
-        });
-        inside
-            .join()
-            .unwrap_or_else(|payload| std::panic::resume_unwind(payload))
-    })
-}
 
 /// A world with a namespace `box`, and a connection to the world's own rtnetlink.
 fn world_with_box<F>(test: F) -> Result<()>
 where
     F: AsyncFnOnce(Netlink, Netns) -> Result<()> + Send,
 {
-    world(|| {
+    within(|_| {
         let inner = Netns::create_named("box")?;
         in_namespace(&Netns::current()?, async |netlink| test(netlink, inner).await)
     })
-}
-
-/// What an independent tool says, as text.
-fn says(command: &str) -> Result<String> {
-    let mut words = command.split_whitespace();
-    let output = Command::new(words.next().unwrap_or_default())
-        .args(words)
-        .output()
-        .with_context(|| command.to_owned())?;
-    ensure!(
-        output.status.success(),
-        "{command}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8(output.stdout)?)
-}
-
-/// What it says as JSON: the entries of the list.
-fn lists(command: &str) -> Result<Vec<Value>> {
-    let text = says(command)?;
-    let text = if text.trim().is_empty() { "[]" } else { &text };
-    Ok(serde_json::from_str(text)?)
-}
-
-/// The one entry of the list.
-fn shows(command: &str) -> Result<Value> {
-    match <[Value; 1]>::try_from(lists(command)?) {
-        Ok([one]) => Ok(one),
-        Err(all) => bail!("{command}: expected one entry, got {all:?}"),
-    }
-}
-
-/// The reason an operation was refused; that it was not is a failure.
-fn refused<T: Debug, E>(what: Result<T, E>) -> Result<E> {
-    match what {
-        Err(e) => Ok(e),
-        Ok(got) => bail!("not refused: {got:?}"),
-    }
 }
 
 fn bridge_spec(name: &str) -> BridgeSpec {
@@ -114,147 +49,6 @@ fn veth_spec<'a>(name: &'a str, peer_netns: &'a Netns) -> VethSpec<'a> {
 
 async fn veth(netlink: &Netlink, name: &str, peer_netns: &Netns) -> Result<LinkInfo> {
     Ok(netlink.create_veth(&veth_spec(name, peer_netns)).await?)
-}
-
-#[test]
-fn a_named_namespace_is_one_of_ip_netns() -> Result<()> {
-    world(|| {
-        let made = Netns::create_named("web")?;
-        assert_eq!(says("ip netns list")?.trim(), "web");
-        assert_eq!(
-            says("ip netns exec web readlink /proc/self/ns/net")?.trim(),
-            format!("net:[{}]", made.inode())
-        );
-        assert_eq!(shows("ip -j -n web link")?["operstate"], "DOWN", "lo is left down");
-        assert!(made.is_same(&Netns::open(&"web".parse()?)?));
-        assert!(!made.is_same(&Netns::current()?));
-
-        let taken = refused(Netns::create_named("web"))?;
-        assert!(matches!(taken, NetnsError::Exists { .. }), "{taken}");
-        assert!(
-            made.is_same(&Netns::open(&"web".parse()?)?),
-            "the refusal changed nothing"
-        );
-
-        Netns::remove_named("web")?;
-        assert_eq!(says("ip netns list")?, "");
-        assert!(!fs::exists("/run/netns/web")?);
-        let gone = refused(Netns::remove_named("web"))?;
-        assert!(matches!(gone, NetnsError::NotFound { .. }), "{gone}");
-        let gone = refused(Netns::open(&"web".parse()?))?;
-        assert!(matches!(gone, NetnsError::NotFound { .. }), "{gone}");
-        Ok(())
-    })
-}
-
-#[test]
-fn namespaces_made_by_ip_netns_are_ours_too() -> Result<()> {
-    world(|| {
-        says("ip netns add theirs")?;
-        let ours = Netns::create_named("ours")?;
-        let theirs = Netns::open(&"theirs".parse()?)?;
-        assert!(!ours.is_same(&theirs));
-        Netns::remove_named("theirs")?;
-        says("ip netns del ours")?;
-        assert_eq!(says("ip netns list")?, "");
-        Ok(())
-    })
-}
-
-#[test]
-fn many_namespaces_can_be_made_at_once() -> Result<()> {
-    world(|| {
-        thread::scope(|scope| {
-            let makers: Vec<_> = (0..8)
-                .map(|i| scope.spawn(move || Netns::create_named(&format!("n{i}")).map(drop)))
-                .collect();
-            makers
-                .into_iter()
-                .try_for_each(|m| m.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
-        })?;
-        assert_eq!(says("ip netns list")?.lines().count(), 8);
-        let mounts = fs::read_to_string("/proc/thread-self/mountinfo")?;
-        let on_directory = mounts
-            .lines()
-            .filter(|line| line.split(' ').nth(4) == Some("/run/netns"))
-            .count();
-        assert_eq!(on_directory, 1, "/run/netns is mounted on itself once:\n{mounts}");
-        Ok(())
-    })
-}
-
-#[test]
-fn what_is_not_a_network_namespace_is_refused() -> Result<()> {
-    world(|| {
-        Netns::create_named("web")?;
-        fs::write("/run/netns/stale", "")?;
-        nix::unistd::mkfifo("/run/fifo", nix::sys::stat::Mode::S_IRWXU)?;
-        for not_one in [
-            "stale",
-            "/run/netns/stale",
-            "/run/netns",
-            "/run/fifo",
-            "/dev/null",
-            "/proc/self/status",
-        ] {
-            let e = refused(Netns::open(&not_one.parse()?))?;
-            assert!(matches!(e, NetnsError::NotANamespace { .. }), "{not_one}: {e}");
-        }
-        let e = refused(Netns::open(&"/proc/self/ns/mnt".parse()?))?;
-        assert!(matches!(e, NetnsError::WrongKind { .. }), "{e}");
-        let e = refused(Netns::open(&NetnsSpec::Name("../netns/web".to_owned())))?;
-        assert!(matches!(e, NetnsError::BadName { .. }), "{e}");
-        for absent in ["/run/absent", "/proc/self/status/net", "pid:4194305"] {
-            let e = refused(Netns::open(&absent.parse()?))?;
-            assert!(matches!(e, NetnsError::NotFound { .. }), "{absent}: {e}");
-        }
-        Netns::remove_named("stale")?;
-        assert!(!fs::exists("/run/netns/stale")?, "what a crash left can be removed");
-        Ok(())
-    })
-}
-
-#[test]
-fn a_process_and_a_path_lead_to_the_same_namespace() -> Result<()> {
-    world(|| {
-        let here = Netns::current()?;
-        let mut child = Command::new("sleep").arg("60").spawn()?;
-        let by_pid = Netns::open(&NetnsSpec::Pid(child.id()));
-        let by_path = Netns::open(&NetnsSpec::Path(PathBuf::from(format!("/proc/{}/ns/net", child.id()))));
-        child.kill()?;
-        child.wait()?;
-        assert!(by_pid?.is_same(&here) && by_path?.is_same(&here));
-        Ok(())
-    })
-}
-
-#[test]
-fn cookies_tell_namespaces_apart_for_good() -> Result<()> {
-    world(|| {
-        let (a, b) = (Netns::create_named("a")?, Netns::create_named("b")?);
-        let first = a.cookie()?;
-        assert_ne!(first, b.cookie()?);
-        assert_eq!(first, Netns::open(&"a".parse()?)?.cookie()?);
-        drop(a);
-        Netns::remove_named("a")?;
-        assert_ne!(
-            first,
-            Netns::create_named("a")?.cookie()?,
-            "a namespace of the same name is another one"
-        );
-        Ok(())
-    })
-}
-
-#[test]
-fn running_inside_leaves_the_caller_where_it_was() -> Result<()> {
-    world(|| {
-        let (here, inner) = (Netns::current()?, Netns::create_named("box")?);
-        let inside = inner.run(Netns::current)??;
-        assert!(inside.is_same(&inner));
-        assert!(Netns::current()?.is_same(&here));
-        Ok(())
-    })
 }
 
 #[test]

@@ -213,11 +213,6 @@ fn pass_time(kernel: &mut Kernel, env: &mut HostEnv, random: &mut Random) -> Res
     kernel.age(ticks)?;
     env.now = env.now.wrapping_add(ticks);
     if random.once_in(2) {
-        // Expired flows are only reused for the same tuple; somebody must collect them.
-        kernel.flush()?;
-        env.flows.borrow_mut().clear();
-    }
-    if random.once_in(2) {
         let count = random.pick(&[0, 0, 1, 2, 7]);
         let rules: Vec<RuleV4> = (0..count).map(|_| any_rule(random)).collect();
         let policy = if count > 2 { verdict::DROP } else { verdict::ACCEPT };

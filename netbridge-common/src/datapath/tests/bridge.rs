@@ -5,6 +5,7 @@ use crate::datapath::verdict::Action;
 use crate::host::HostEnv;
 use crate::host::build::{Datagram, arp};
 use crate::host::lab::{A, B, BEHIND_TRUNK, GATEWAY, Node, REMOTE, SECOND, ifindex, lab, rule, slot};
+use crate::wire::tcp::{ACK, SYN};
 
 use super::sends;
 
@@ -151,6 +152,22 @@ fn a_rule_for_the_way_out_holds_for_a_broadcast_frame_and_in_the_shadow_of_anoth
     // A flow to another address, and then the same datagram in a frame for B.
     assert_eq!(reason((GATEWAY.0, REMOTE)), Reason::None);
     assert_eq!(reason((B.0, REMOTE)), Reason::Filtered);
+}
+
+#[test]
+fn a_connection_survives_that_its_station_is_forgotten() {
+    let mut env = lab();
+    let mut established = rule(verdict::ACCEPT);
+    established.head.states = CtState::ESTABLISHED;
+    let mut inward = rule(verdict::ACCEPT);
+    inward.head.in_ifindex = ifindex::TRUNK;
+    env.set_filter(verdict::DROP, &[established, inward]);
+    sends(&env, ifindex::TRUNK, Datagram::new(BEHIND_TRUNK, A).syn(5000, 80));
+    let answer = |flags| Datagram::new(A, BEHIND_TRUNK).tcp(80, 5000, flags, b"");
+    assert_eq!(sends(&env, ifindex::A, answer(SYN | ACK)).action(), Action::Peer);
+    env.now += 301 * SECOND;
+    assert_eq!(sends(&env, ifindex::A, answer(ACK)).action(), Action::Pass, "flooded");
+    assert_eq!(sends(&env, ifindex::A, udp(A, BEHIND_TRUNK)).reason(), Reason::Filtered);
 }
 
 #[test]

@@ -4,6 +4,11 @@ use super::*;
 use crate::facts::TargetFacts;
 use crate::model::{FaultKind, MacAddr};
 
+/// `app` in a namespace, with nothing asked for.
+fn attach_to(target: &TargetFacts) -> Result<Plan, Faults> {
+    attach(&state(), &host(), Some(target), &request("app", &[]), Faults::default())
+}
+
 #[test]
 fn an_endpoint_comes_up_last() {
     let plan = attach_app(&filtered(), &request("app", &[])).unwrap();
@@ -78,14 +83,7 @@ fn the_next_free_interface_name_is_taken() {
         links: ["lo", "eth0", "eth1"].map(str::to_owned).into(),
         ..target()
     };
-    let plan = attach(
-        &state(),
-        &host(),
-        Some(&target),
-        &request("app", &[]),
-        Faults::default(),
-    )
-    .unwrap();
+    let plan = attach_to(&target).unwrap();
     assert_eq!(plan.state.endpoints[1].ifname, "eth2");
 }
 
@@ -147,13 +145,7 @@ fn the_namespace_of_the_first_process_is_no_containers() {
         inode: host().machine.unwrap(),
         ..target()
     };
-    let plan = attach(
-        &state(),
-        &host(),
-        Some(&target),
-        &request("app", &[]),
-        Faults::default(),
-    );
+    let plan = attach_to(&target);
     assert!(whys(plan).contains("machine's own"));
 }
 
