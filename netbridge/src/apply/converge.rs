@@ -1,4 +1,4 @@
-//! Brings the maps and the programs to what a state says, whatever an interrupted call or a change of the
+//! Brings the maps and the uplinks' programs to what a state says, whatever an interrupted call or a change of the
 //! host's interfaces left there.
 
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use netbridge_common::abi::{
 };
 use netbridge_common::datapath::conntrack::outlived;
 
-use super::{Apply, ENDPOINT_HOOKS, UPLINK_HOOKS, tables};
+use super::{Apply, UPLINK_HOOKS, tables};
 use crate::datapath::{Datapath, DatapathError, Ipv4};
 use crate::encode;
 use crate::netlink::LinkInfo;
@@ -37,18 +37,13 @@ pub fn converge(with: &mut Apply<'_>, state: &State, links: &[LinkInfo]) -> Resu
             .tables()
             .flush_flows(|key, flow| wanted.outdate(state, key, flow))?;
     }
-    let uplinks = state
-        .uplinks
-        .iter()
-        .map(|uplink| (UPLINK_HOOKS, &uplink.name, uplink.ifindex));
-    let endpoints = state
-        .endpoints
-        .iter()
-        .map(|endpoint| (ENDPOINT_HOOKS, &endpoint.host_if, endpoint.ifindex));
-    for (hooks, name, ifindex) in uplinks.chain(endpoints) {
-        if links.iter().any(|link| (link.index, &link.name) == (ifindex, name)) {
-            for hook in hooks {
-                datapath.attach(hook, name, ifindex, with.attach_mode)?;
+    for uplink in &state.uplinks {
+        if links
+            .iter()
+            .any(|link| (link.index, &link.name) == (uplink.ifindex, &uplink.name))
+        {
+            for hook in UPLINK_HOOKS {
+                datapath.attach(hook, &uplink.name, uplink.ifindex, with.attach_mode)?;
             }
         }
     }

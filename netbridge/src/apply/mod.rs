@@ -22,9 +22,6 @@ use crate::state::{Endpoint, State};
 pub use converge::converge;
 pub use tables::concerns;
 
-/// The programs of an endpoint.
-const ENDPOINT_HOOKS: [Hook; 2] = [Hook::FromContainer, Hook::ToContainer];
-
 /// The programs of an uplink.
 const UPLINK_HOOKS: [Hook; 2] = [Hook::FromUplink, Hook::ToUplink];
 
@@ -176,7 +173,7 @@ impl<'a> Run<'a> {
             Step::RemoveEndpoint(endpoint) => self.remove_endpoint(endpoint),
             Step::AttachPrograms(endpoint) => {
                 let ifindex = self.index(&endpoint.host_if)?;
-                self.attach(ENDPOINT_HOOKS, &endpoint.host_if, ifindex)
+                self.attach([Hook::FromContainer, Hook::ToContainer], &endpoint.host_if, ifindex)
             }
             Step::DetachPrograms(endpoint) => self.detach(self.index(&endpoint.host_if)?),
             Step::JoinBridge { endpoint, bridge } => self.join_bridge(endpoint, bridge).await,
