@@ -4,10 +4,23 @@
 //! turn, the order reversed every other round, and keeps one value per round and metric in a [`series::Series`]. What
 //! is printed, drawn and compared later is made of series alone.
 
+pub mod against;
 pub mod case;
 pub mod classbench;
 pub mod contestant;
+pub mod figure;
+#[cfg(test)]
+mod fixture;
+pub mod grid;
+pub mod machine;
+pub mod options;
+pub mod progress;
+pub mod report;
+pub mod results;
 pub mod rule;
+pub mod runner;
 pub mod series;
 pub mod statistics;
+pub mod table;
+pub mod target;
 pub mod world;

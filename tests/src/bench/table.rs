@@ -1,0 +1,121 @@
+//! Tables in Markdown that can be read as they are.
+
+/// Rows under a head: columns of text, and to their right columns of figures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// How many columns hold text.
+    texts: usize,
+    head: Vec<String>,
+    rows: Vec<Vec<String>>,
+    notes: Vec<String>,
+}
+
+/// The longest text that a cell holds; a longer one becomes a note below the table.
+const LONGEST: usize = 26;
+
+impl Table {
+    /// A table without rows, the first `texts` columns of which hold text.
+    pub fn new<T: Into<String>>(texts: usize, head: impl IntoIterator<Item = T>) -> Self {
+        Self {
+            texts,
+            head: head.into_iter().map(Into::into).collect(),
+            rows: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Adds a row of as many cells as the head has.
+    pub fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    /// True if it has no rows.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The text of a cell that has no figure: the reason itself if it is short, else the number of a note.
+    pub fn gap(&mut self, reason: &str) -> String {
+        if reason.chars().count() <= LONGEST {
+            return reason.to_owned();
+        }
+        let known = self.notes.iter().position(|note| note == reason);
+        let index = known.unwrap_or_else(|| {
+            self.notes.push(reason.to_owned());
+            self.notes.len() - 1
+        });
+        format!("– [{}]", index + 1)
+    }
+
+    /// As Markdown, the columns aligned, the notes below it.
+    pub fn markdown(&self) -> String {
+        let all = || std::iter::once(&self.head).chain(&self.rows);
+        let width = |column: usize| {
+            all()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+        };
+        let widths: Vec<usize> = (0..self.head.len())
+            .map(|column| width(column).unwrap_or(0).max(3))
+            .collect();
+        let mut text = String::new();
+        for (index, row) in all().enumerate() {
+            for ((cell, width), column) in row.iter().zip(&widths).zip(0..) {
+                let cell = cell.replace('|', "\\|").replace('\n', " ");
+                let padding = " ".repeat(width.saturating_sub(cell.chars().count()));
+                text += &if column < self.texts {
+                    format!("| {cell}{padding} ")
+                } else {
+                    format!("| {padding}{cell} ")
+                };
+            }
+            text += "|\n";
+            if index == 0 {
+                for (width, column) in widths.iter().zip(0..) {
+                    text += &if column < self.texts {
+                        format!("| {} ", "-".repeat(*width))
+                    } else {
+                        format!("| {}: ", "-".repeat(width - 1))
+                    };
+                }
+                text += "|\n";
+            }
+        }
+        if !self.notes.is_empty() {
+            text.push('\n');
+        }
+        for (note, number) in self.notes.iter().zip(1..) {
+            text += &format!("[{number}] {}\\\n", note.replace('\n', " "));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_figures_stand_right() {
+        let mut table = Table::new(1, ["case", "µs"]);
+        table.row(vec!["a|b".to_owned(), "12,345".to_owned()]);
+        table.row(vec!["other".to_owned(), "1".to_owned()]);
+        let expected = "| case  |     µs |\n| ----- | -----: |\n| a\\|b  | 12,345 |\n| other |      1 |\n";
+        assert_eq!(table.markdown(), expected);
+    }
+
+    #[test]
+    fn long_reasons_become_notes_and_equal_ones_one() {
+        let mut table = Table::new(1, ["case", "bridge"]);
+        let reason = "a bridge alone translates nothing";
+        let cells = ["holds 64 rules", reason, "another reason that is too long", reason].map(|text| table.gap(text));
+        assert_eq!(cells, ["holds 64 rules", "– [1]", "– [2]", "– [1]"]);
+        table.row(vec!["x".to_owned(), cells[1].clone()]);
+        assert!(
+            table
+                .markdown()
+                .contains("\n[1] a bridge alone translates nothing\\\n[2] another")
+        );
+    }
+}
