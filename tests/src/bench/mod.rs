@@ -8,9 +8,10 @@ pub mod against;
 pub mod case;
 pub mod classbench;
 pub mod contestant;
-pub mod figure;
 #[cfg(test)]
 mod fixture;
+pub mod contestants;
+pub mod figure;
 pub mod grid;
 pub mod machine;
 pub mod options;
