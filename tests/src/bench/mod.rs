@@ -6,6 +6,9 @@
 
 pub mod case;
 pub mod contestant;
+pub mod cpu;
+pub mod load;
 pub mod rule;
 pub mod series;
+pub mod sockets;
 pub mod world;

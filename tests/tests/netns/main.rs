@@ -6,6 +6,7 @@
 )]
 
 mod around;
+mod bench_sockets;
 mod bulk;
 mod command;
 mod controller;
