@@ -7,6 +7,7 @@
 pub mod case;
 pub mod contestant;
 pub mod cpu;
+pub mod crosscheck;
 pub mod load;
 pub mod rule;
 pub mod series;
