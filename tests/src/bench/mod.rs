@@ -6,6 +6,7 @@
 
 pub mod case;
 pub mod contestant;
+pub mod contestants;
 pub mod cpu;
 pub mod crosscheck;
 pub mod load;
