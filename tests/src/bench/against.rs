@@ -157,8 +157,11 @@ mod tests {
     fn a_change_within_the_intervals_is_shown_without_a_mark() {
         let old = fixture::results();
         let mut new = old.clone();
-        let own =
-            |series: &&mut Series| series.case == "sockets/tcp-rr/local" && series.contestant == Contestant::Netbridge;
+        let own = |series: &&mut Series| {
+            series.case == "sockets/tcp-rr/local"
+                && series.metric == Metric::P50Micros
+                && series.contestant == Contestant::Netbridge
+        };
         for series in new.series.iter_mut().filter(own) {
             series.values = vec![10.0, 10.0, 10.0, 10.0, 10.0, 50.0, 50.0, 50.0, 50.0, 50.0];
         }

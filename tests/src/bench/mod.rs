@@ -8,11 +8,12 @@ pub mod against;
 pub mod case;
 pub mod classbench;
 pub mod contestant;
-#[cfg(test)]
-mod fixture;
 pub mod contestants;
+pub mod cpu;
+pub mod crosscheck;
 pub mod figure;
 pub mod grid;
+pub mod load;
 pub mod machine;
 pub mod options;
 pub mod progress;
@@ -21,7 +22,11 @@ pub mod results;
 pub mod rule;
 pub mod runner;
 pub mod series;
+pub mod sockets;
 pub mod statistics;
 pub mod table;
 pub mod target;
 pub mod world;
+
+#[cfg(test)]
+mod fixture;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::contestant::Contestant;
+use super::crosscheck::Outcome;
 use super::figure::figure;
 use super::grid::{self, Row};
 use super::results::Results;
@@ -210,54 +211,48 @@ fn rule_scale(results: &Results) -> String {
 }
 
 fn pictures(charts: &[(String, String)]) -> String {
-    let pictures: Vec<String> = charts
-        .iter()
-        .map(|(file, what)| format!("![{what}]({file})\n"))
-        .collect();
-    pictures.join("\n")
+    let pictures = charts.iter().map(|(file, what)| format!("![{what}]({file})\n"));
+    pictures.collect::<Vec<_>>().join("\n")
 }
 
 fn errors(results: &Results) -> String {
-    let lines = results.errors.iter();
-    lines
-        .map(|failure| {
-            format!(
-                "- `{}`, {}: {}\n",
-                failure.case,
-                failure.contestant,
-                failure.error.replace('\n', " ")
-            )
-        })
-        .collect()
+    let lines = results.errors.iter().map(|failure| {
+        let error = failure.error.replace('\n', " ");
+        format!("- `{}`, {}: {error}", failure.case, failure.contestant)
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Reasons, each with the cells it empties.
 fn absences(results: &Results) -> String {
-    let mut reasons: BTreeMap<(Contestant, &str), Vec<&str>> = BTreeMap::new();
+    let mut reasons: BTreeMap<(Contestant, &str), Vec<String>> = BTreeMap::new();
     for absence in &results.absences {
         let cases = reasons.entry((absence.contestant, &absence.reason)).or_default();
-        cases.push(&absence.case);
+        cases.push(format!("`{}`", absence.case));
     }
-    let lines = reasons.into_iter();
-    lines
-        .map(|((who, reason), cases)| {
-            let cases: Vec<String> = cases.into_iter().map(|case| format!("`{case}`")).collect();
-            format!("- {who}: {reason}: {}\n", cases.join(", "))
-        })
-        .collect()
+    let lines = reasons
+        .iter()
+        .map(|((who, reason), cases)| format!("- {who}: {reason}: {}", cases.join(", ")));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn checks(results: &Results) -> String {
-    let mut table = Table::new(2, ["what", "tool", "its figure", "ours", "unit", "ours / its"]);
+    let mut table = Table::new(
+        4,
+        ["what", "through", "tool", "unit", "its figure", "ours", "ours / its"],
+    );
     for check in &results.checks {
-        table.row(vec![
+        let mut line = vec![
             check.what.clone(),
+            check.contestant.to_string(),
             check.tool.clone(),
-            figure(check.theirs),
-            figure(check.ours),
-            check.unit.clone(),
-            figure(check.ours / check.theirs),
-        ]);
+            check.metric.unit().to_owned(),
+        ];
+        line.extend(match &check.outcome {
+            Outcome::Compared { theirs, ours, ratio } => [*theirs, *ours, *ratio].map(figure),
+            Outcome::Absent(reason) => [table.gap(reason), "–".to_owned(), "–".to_owned()],
+        });
+        table.row(line);
     }
     if table.is_empty() {
         String::new()
@@ -303,7 +298,7 @@ mod tests {
             "Ratio to raw veth pair:",
             "`control/attach/first`, bridge + iptables-legacy: cannot attach",
             "- netbridge: holds 64 rules: `forwarding/l2/rules-100`",
-            "| TCP stream, 1 flow, raw veth pair | iperf3 3.12",
+            "| TCP stream           | raw veth pair | iperf3 | Gbit/s",
             "nothing changed",
             "| nft ",
         ] {

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::contestant::Contestant;
+use super::crosscheck::Check;
 use super::machine::Machine;
 use super::series::{Absence, Metric, Series};
 
@@ -69,21 +70,6 @@ pub struct Failure {
     pub contestant: Contestant,
     /// What went wrong, with its causes.
     pub error: String,
-}
-
-/// The same traffic through another tool's load program and ours.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Check {
-    /// The other tool and its version: `iperf3 3.12`.
-    pub tool: String,
-    /// What was measured: `TCP stream, 1 flow, raw veth pair`.
-    pub what: String,
-    /// Its figure.
-    pub theirs: f64,
-    /// Ours.
-    pub ours: f64,
-    /// The unit of both.
-    pub unit: String,
 }
 
 impl Results {

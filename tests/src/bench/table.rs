@@ -49,47 +49,58 @@ impl Table {
 
     /// As Markdown, the columns aligned, the notes below it.
     pub fn markdown(&self) -> String {
-        let all = || std::iter::once(&self.head).chain(&self.rows);
-        let width = |column: usize| {
-            all()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
-        };
-        let widths: Vec<usize> = (0..self.head.len())
-            .map(|column| width(column).unwrap_or(0).max(3))
-            .collect();
-        let mut text = String::new();
-        for (index, row) in all().enumerate() {
-            for ((cell, width), column) in row.iter().zip(&widths).zip(0..) {
-                let cell = cell.replace('|', "\\|").replace('\n', " ");
-                let padding = " ".repeat(width.saturating_sub(cell.chars().count()));
-                text += &if column < self.texts {
-                    format!("| {cell}{padding} ")
+        let widths: Vec<usize> = (0..self.head.len()).map(|column| self.width(column)).collect();
+        let rule: Vec<String> = widths
+            .iter()
+            .enumerate()
+            .map(|(column, width)| {
+                if column < self.texts {
+                    "-".repeat(*width)
                 } else {
-                    format!("| {padding}{cell} ")
-                };
-            }
-            text += "|\n";
-            if index == 0 {
-                for (width, column) in widths.iter().zip(0..) {
-                    text += &if column < self.texts {
-                        format!("| {} ", "-".repeat(*width))
-                    } else {
-                        format!("| {}: ", "-".repeat(width - 1))
-                    };
+                    format!("{}:", "-".repeat(width - 1))
                 }
-                text += "|\n";
-            }
-        }
+            })
+            .collect();
+        let rows = [&self.head, &rule].into_iter().chain(&self.rows);
+        let mut lines: Vec<String> = rows.map(|row| self.line(row, &widths)).collect();
         if !self.notes.is_empty() {
-            text.push('\n');
+            lines.push(String::new());
         }
-        for (note, number) in self.notes.iter().zip(1..) {
-            text += &format!("[{number}] {}\\\n", note.replace('\n', " "));
-        }
-        text
+        let notes = self.notes.iter().zip(1..);
+        lines.extend(notes.map(|(note, number)| format!("[{number}] {}\\", note.replace('\n', " "))));
+        lines.push(String::new());
+        lines.join("\n")
     }
+
+    /// The characters of the longest cell of a column.
+    fn width(&self, column: usize) -> usize {
+        let cells = [&self.head]
+            .into_iter()
+            .chain(&self.rows)
+            .filter_map(|row| row.get(column));
+        cells
+            .map(|cell| escaped(cell).chars().count())
+            .max()
+            .unwrap_or(0)
+            .max(3)
+    }
+
+    fn line(&self, row: &[String], widths: &[usize]) -> String {
+        let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, &width))| {
+            let cell = escaped(cell);
+            if column < self.texts {
+                format!("{cell:<width$}")
+            } else {
+                format!("{cell:>width$}")
+            }
+        });
+        format!("| {} |", cells.collect::<Vec<_>>().join(" | "))
+    }
+}
+
+/// Text that does not end its cell.
+fn escaped(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
 }
 
 #[cfg(test)]
