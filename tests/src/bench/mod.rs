@@ -6,7 +6,9 @@
 
 pub mod against;
 pub mod case;
+pub mod chart;
 pub mod classbench;
+pub mod command;
 pub mod contestant;
 pub mod contestants;
 pub mod cpu;

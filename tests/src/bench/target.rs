@@ -24,7 +24,7 @@ enum Goal {
     Under(f64),
 }
 
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 11] = [
     Target {
         what: "net cost, same network",
         case: "forwarding/l2/rules-0",
@@ -56,8 +56,20 @@ const TARGETS: [Target; 9] = [
         goal: Goal::AtMost(1.0 / 4.0, Contestant::IptablesNft),
     },
     Target {
-        what: "net cost, every packet a new flow, 10 rules",
-        case: "forwarding/new-flow/rules-10",
+        what: "net cost, every packet a new flow, 10 rules, same network",
+        case: "forwarding/new-l2/rules-10",
+        metric: Metric::NetNs,
+        goal: Goal::AtMost(1.0 / 2.0, Contestant::IptablesNft),
+    },
+    Target {
+        what: "net cost, every packet a new flow, 10 rules, SNAT out",
+        case: "forwarding/new-snat/rules-10",
+        metric: Metric::NetNs,
+        goal: Goal::AtMost(1.0 / 2.0, Contestant::IptablesNft),
+    },
+    Target {
+        what: "net cost, every packet a new flow, 10 rules, published port in",
+        case: "forwarding/new-published/rules-10",
         metric: Metric::NetNs,
         goal: Goal::AtMost(1.0 / 2.0, Contestant::IptablesNft),
     },
@@ -163,7 +175,7 @@ mod tests {
             "{met}"
         );
         // 3 ms and a microsecond for each port.
-        let ports = line(&results, 8);
+        let ports = line(&results, 10);
         assert!(ports.contains("< 50.0 ms") && ports.ends_with("yes |"), "{ports}");
     }
 
@@ -175,7 +187,7 @@ mod tests {
                 series.values = vec![20.0, 20.0, 20.0, 20.0, 20.0, 30.0, 30.0, 30.0, 30.0, 30.0];
             }
         }
-        let line = line(&results, 6);
+        let line = line(&results, 8);
         assert!(line.contains("within error"), "{line}");
     }
 
