@@ -38,9 +38,13 @@ pub(super) fn plug(host: &Netns, bridge: u32, port: &str, container: &Netns, ip:
         netlink.set_master(link.index, bridge).await?;
         Ok(netlink.set_up(link.index).await?)
     })?;
-    in_namespace(container, async |netlink| {
+    let configured = in_namespace(container, async |netlink| {
         let index = address(&netlink, ip).await?;
         default_route(&netlink, index, GATEWAY).await
+    });
+    configured.inspect_err(|_| {
+        // The first failure is the one to report.
+        let _ = unplug(host, port);
     })
 }
 
