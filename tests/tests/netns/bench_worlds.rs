@@ -16,6 +16,7 @@ use netbridge_tests::icmp::ping;
 use netbridge_tests::sandbox::{Sandbox, within};
 use netbridge_tests::tcp::{TcpServer, transfer};
 use netbridge_tests::udp::{UdpServer, ask};
+use netbridge_tests::wait::wait_until;
 
 use super::command::tool;
 
@@ -259,6 +260,13 @@ fn the_operators_rules_drop_what_they_name() -> Result<()> {
     })
 }
 
+/// A new link carries nothing at first.
+fn reaches(from: &Netns, to: Ipv4Addr) -> Result<()> {
+    wait_until(&format!("an answer of {to}"), LIMIT, || {
+        Ok(ping(from, to, 56, SILENCE).is_ok())
+    })
+}
+
 #[test]
 fn more_containers_come_and_go() -> Result<()> {
     for contestant in HOSTED {
@@ -269,12 +277,12 @@ fn more_containers_come_and_go() -> Result<()> {
             }
             let a = reopened(&world.layout().a.netns)?;
             for address in [Ipv4Addr::new(10, 77, 1, 3), Ipv4Addr::new(10, 77, 2, 144)] {
-                ping(&a, address, 56, LIMIT)?;
+                reaches(&a, address)?;
             }
             done(&world.detach(3)?)?;
             ensure!(ping(&a, Ipv4Addr::new(10, 77, 1, 3), 56, SILENCE).is_err());
             done(&world.attach(3)?)?;
-            ping(&a, Ipv4Addr::new(10, 77, 1, 3), 56, LIMIT)?;
+            reaches(&a, Ipv4Addr::new(10, 77, 1, 3))?;
             done(&world.detach(3)?)?;
             world.remove_container(3)?;
             // Number 400 goes with the world.
@@ -404,8 +412,7 @@ fn what_fails_changes_nothing() -> Result<()> {
             if contestant != Contestant::Netbridge {
                 ensure!(attached.is_err() && links(&host.netns)? == before);
             }
-            ping(&world.layout().a.netns, Ipv4Addr::new(10, 77, 1, 7), 56, LIMIT)?;
-            Ok(())
+            reaches(&world.layout().a.netns, Ipv4Addr::new(10, 77, 1, 7))
         })?;
     }
     Ok(())

@@ -91,12 +91,15 @@ impl Bridged {
             }),
         };
         wiring::introduce(&layout, BRIDGE)?;
-        Ok(Self {
+        wiring::settle(&layout)?;
+        let mut world = Self {
             contestant,
             firewall,
             layout,
             ground,
-        })
+        };
+        world.forget_flows()?;
+        Ok(world)
     }
 
     fn host(&self) -> Result<&Host> {

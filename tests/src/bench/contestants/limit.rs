@@ -59,6 +59,7 @@ impl Limit {
             host: None,
         };
         wiring::introduce(&layout, ETH0)?;
+        wiring::settle(&layout)?;
         Ok(Self {
             contestant,
             layout,

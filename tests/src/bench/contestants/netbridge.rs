@@ -121,13 +121,16 @@ impl Netbridge {
             }),
         };
         wiring::introduce(&layout, bridge)?;
-        Ok(Self {
+        wiring::settle(&layout)?;
+        let mut world = Self {
             layout,
             state,
             pins: Pins::new(sandbox.bpffs(), &name),
             instance,
             ground,
-        })
+        };
+        world.forget_flows()?;
+        Ok(world)
     }
 }
 
