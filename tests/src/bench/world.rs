@@ -104,7 +104,7 @@ pub trait World {
     fn attach(&mut self, index: u16) -> Result<Able>;
     /// Disconnects it; the container stays.
     fn detach(&mut self, index: u16) -> Result<Able>;
-    /// Removes a container, connected or not.
+    /// Removes a container that is not connected.
     fn remove_container(&mut self, index: u16) -> Result<()>;
     /// Forgets every tracked flow.
     fn forget_flows(&mut self) -> Result<()>;
