@@ -58,7 +58,7 @@ impl Bars<'_> {
             );
         }
         canvas.text(
-            ((left + right) / 2.0, top + plot + 34.0),
+            (f64::midpoint(left, right), top + plot + 34.0),
             self.axis,
             NORMAL,
             Anchor::Middle,

@@ -53,14 +53,11 @@ impl Lines<'_> {
             (WIDTH - 2.0 * MARGIN - BETWEEN) / 2.0
         };
         let of_all = self.notes_of_all();
-        let foot = note_lines(of_all.iter().copied(), WIDTH - 2.0 * MARGIN);
+        let foot = note_lines(&of_all, WIDTH - 2.0 * MARGIN);
         let own = |panel: &Panel| {
-            let own = panel
-                .notes
-                .iter()
-                .map(String::as_str)
-                .filter(|note| !of_all.contains(note));
-            note_lines(own, across - LEFT)
+            let notes = panel.notes.iter().map(String::as_str);
+            let own: Vec<&str> = notes.filter(|note| !of_all.contains(note)).collect();
+            note_lines(&own, across - LEFT)
         };
         let row_height = |row: &[Panel]| {
             let notes = row.iter().map(|panel| tall(&own(panel))).fold(0.0, f64::max);
@@ -127,9 +124,9 @@ impl Lines<'_> {
         }
         canvas.line((left, top), (left, bottom), INK, 1.2);
         canvas.line((left, bottom), (right, bottom), INK, 1.2);
-        canvas.upright((x + 8.0, (top + bottom) / 2.0), self.height, SMALL, INK);
+        canvas.upright((x + 8.0, f64::midpoint(top, bottom)), self.height, SMALL, INK);
         canvas.text(
-            ((left + right) / 2.0, bottom + 32.0),
+            (f64::midpoint(left, right), bottom + 32.0),
             self.breadth,
             SMALL,
             Anchor::Middle,
@@ -156,7 +153,7 @@ impl Lines<'_> {
 }
 
 /// Notes in lines that are `across` wide; what continues a note is set in.
-fn note_lines<'n>(notes: impl Iterator<Item = &'n str>, across: f64) -> Vec<String> {
+fn note_lines(notes: &[&str], across: f64) -> Vec<String> {
     let mut lines = Vec::new();
     for note in notes {
         let mut line = String::new();
@@ -195,7 +192,7 @@ mod tests {
 
     #[test]
     fn long_notes_are_continued_set_in() {
-        let lines = note_lines(["short", "one that is too long for the line"].into_iter(), 120.0);
+        let lines = note_lines(&["short", "one that is too long for the line"], 120.0);
         assert_eq!(lines, ["short", "one that is too long", "\u{2003}for the line"]);
     }
 }
