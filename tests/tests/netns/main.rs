@@ -7,6 +7,7 @@
 
 mod around;
 mod bench_generator;
+mod bench_worlds;
 mod bulk;
 mod command;
 mod controller;
