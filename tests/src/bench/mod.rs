@@ -5,9 +5,11 @@
 //! is printed, drawn and compared later is made of series alone.
 
 pub mod case;
+pub mod classbench;
 pub mod contestant;
 pub mod contestants;
 pub mod generator;
 pub mod rule;
 pub mod series;
+pub mod statistics;
 pub mod world;
