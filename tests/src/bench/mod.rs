@@ -8,6 +8,7 @@ pub mod case;
 pub mod classbench;
 pub mod contestant;
 pub mod contestants;
+pub mod forwarding;
 pub mod generator;
 pub mod rule;
 pub mod series;

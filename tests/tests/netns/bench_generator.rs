@@ -5,12 +5,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use anyhow::{Context as _, Result, ensure};
 use netbridge::netns::Netns;
 use netbridge_tests::bench::generator::{Flows, Generator, Mode, Sink, Stream};
-use netbridge_tests::lab::Lab;
 use netbridge_tests::sandbox::within;
 use netbridge_tests::wire::{Capture, Wire};
 use nix::net::if_::if_nametoindex;
 
-use super::PAIR;
 use super::command::tool;
 use super::hand::named;
 
@@ -46,7 +44,7 @@ fn what_is_sent_is_counted_to_the_last_frame() -> Result<()> {
         let stream = pair()?;
         let b = named("b")?;
         let ifindex = index(&b, "eth0")?;
-        let (mut generator, mut sink) = (Generator::load()?, Sink::attach(&b, "eth0")?);
+        let (generator, mut sink) = (Generator::load()?, Sink::attach(&b, ifindex)?);
         for (flows, from) in [
             (Flows::One, A),
             (Flows::InOrder(1024), ANY),
@@ -69,7 +67,7 @@ fn what_is_not_what_it_must_be_is_an_error() -> Result<()> {
         let stream = pair()?;
         let b = named("b")?;
         let ifindex = index(&b, "eth0")?;
-        let (mut generator, mut sink) = (Generator::load()?, Sink::attach(&b, "eth0")?);
+        let (generator, mut sink) = (Generator::load()?, Sink::attach(&b, ifindex)?);
         sink.expect(A, SocketAddrV4::new(*B.ip(), 9001), Mode::Drop)?;
         generator.send(&b, ifindex, &stream, 0, 5)?;
         let error = sink.settle(5).err().context("the wrong port was accepted")?.to_string();
@@ -94,101 +92,18 @@ fn an_answer_goes_back_with_ends_exchanged_and_checksums_right() -> Result<()> {
     within(|_| {
         let stream = pair()?.with_flows(Flows::InOrder(256));
         let (a, b) = (named("a")?, named("b")?);
-        let (mut generator, mut there) = (Generator::load()?, Sink::attach(&b, "eth0")?);
+        let ifindex = index(&b, "eth0")?;
+        let (generator, mut there) = (Generator::load()?, Sink::attach(&b, ifindex)?);
         there.expect(ANY, B, Mode::Answer)?;
         let capture = Capture::start(named("a")?, "eth0")?;
-        generator.send(&b, index(&b, "eth0")?, &stream, 0, 1000)?;
+        generator.send(&b, ifindex, &stream, 0, 1000)?;
         there.settle(1000)?;
         let captured = capture.finish()?;
         ensure!(captured.frames >= 1000 && captured.bad.is_empty(), "{captured:?}");
-        let mut back = Sink::attach(&a, "eth0")?;
+        let mut back = Sink::attach(&a, index(&a, "eth0")?)?;
         back.expect(B, ANY, Mode::Drop)?;
-        generator.send(&b, index(&b, "eth0")?, &stream, 0, 1000)?;
+        generator.send(&b, ifindex, &stream, 0, 1000)?;
         back.settle(1000)?;
         Ok(())
-    })
-}
-
-/// Net cost of the same network, of a plain bridge and of netbridge, side by side.
-#[test]
-fn same_network() -> Result<()> {
-    within(|sandbox| {
-        let mut generator = Generator::load()?;
-        for name in ["H", "p", "q"] {
-            tool(&format!("ip netns add {name}"))?;
-        }
-        tool("ip -n H link add br0 type bridge")?;
-        tool("ip -n H link set br0 up")?;
-        for name in ["p", "q"] {
-            tool(&format!(
-                "ip -n H link add v{name} type veth peer name eth0 netns {name}"
-            ))?;
-            tool(&format!("ip -n H link set v{name} master br0 up"))?;
-            tool(&format!("ip -n {name} link set eth0 up"))?;
-        }
-        named("H")?.run(|| std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "0"))??;
-        let bridge = Stream {
-            smac: Wire::open(&named("p")?, "eth0")?.mac(),
-            dmac: Wire::open(&named("q")?, "eth0")?.mac(),
-            src: A,
-            dst: B,
-            flows: Flows::One,
-        };
-        let lab = Lab::up(sandbox, PAIR, None)?;
-        let (web, app) = (lab.station("web")?, lab.station("app")?);
-        let netbridge = Stream {
-            smac: web.mac,
-            dmac: app.mac,
-            src: SocketAddrV4::new(web.ip, 32_768),
-            dst: SocketAddrV4::new(app.ip, 9000),
-            flows: Flows::One,
-        };
-        let port = lab.endpoint("web")?.host_if;
-        let paths = [
-            (
-                "bridge",
-                named("H")?,
-                "vp".to_owned(),
-                named("q")?,
-                "eth0".to_owned(),
-                bridge,
-            ),
-            (
-                "netbridge",
-                lab.node("host")?,
-                port,
-                lab.node("app")?,
-                lab.endpoint("app")?.ifname,
-                netbridge,
-            ),
-        ];
-        for round in 0..4 {
-            for (name, host, port, to, interface, stream) in &paths {
-                let start = std::time::Instant::now();
-                let ifindex = index(host, port)?;
-                let floor = {
-                    let mut sink = Sink::attach(host, port)?;
-                    sink.expect(stream.src, stream.dst, Mode::Drop)?;
-                    let sent = generator.send(host, ifindex, stream, 0, 200_000)?;
-                    sink.settle(sent.frames)?;
-                    sent.ns
-                };
-                let attach = start.elapsed();
-                let mut sink = Sink::attach(to, interface)?;
-                sink.expect(stream.src, stream.dst, Mode::Answer)?;
-                generator.send(host, ifindex, stream, 0, 1)?;
-                sink.settle(1)?;
-                sink.expect(stream.src, stream.dst, Mode::Drop)?;
-                let sent = generator.send(host, ifindex, stream, 0, 200_000)?;
-                sink.settle(sent.frames)?;
-                eprintln!(
-                    "{round} {name}: floor {floor:.0} total {:.0} net {:.0} ns ({attach:?} {:?})",
-                    sent.ns,
-                    sent.ns - floor,
-                    start.elapsed()
-                );
-            }
-        }
-        lab.down()
     })
 }

@@ -15,6 +15,6 @@ mod stream;
 #[path = "../../../../netbridge-ebpf/src/bench/traffic.rs"]
 mod traffic;
 
-pub use self::sink::{Count, Mode, Sink};
+pub use self::sink::{Arrived, Mode, Sink};
 pub use self::source::{Generator, Sent};
 pub use self::stream::{Flows, Stream};

@@ -18,7 +18,10 @@ unsafe impl aya::Pod for Seen {}
 
 /// The object with maps of its own; no program is loaded yet.
 pub(super) fn open() -> Result<Ebpf> {
+    // The programs follow no pointers of the kernel's, so they need not be fitted to it: without this, its whole type
+    // information would be read first.
     EbpfLoader::new()
+        .btf(None)
         .load(OBJECT)
         .context("cannot load the benchmark's eBPF object")
 }

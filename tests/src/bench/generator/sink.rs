@@ -12,6 +12,7 @@ use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::{SchedClassifier, TcAttachType};
 use aya::util::nr_cpus;
 use netbridge::netns::Netns;
+use nix::net::if_::if_indextoname;
 
 use super::object;
 use super::traffic::{Seen, Tuple, Wanted};
@@ -30,7 +31,7 @@ pub enum Mode {
 
 /// What arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Count {
+pub struct Arrived {
     /// Frames.
     pub frames: u64,
     /// Source of the last one.
@@ -48,9 +49,9 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Attaches to the ingress of `interface`, before whatever else is attached there. It wants nothing yet: see
+    /// Attaches to the ingress of interface `ifindex` of `namespace`, before whatever else is attached there. It wants nothing yet: see
     /// [`expect`](Self::expect).
-    pub fn attach(namespace: &Netns, interface: &str) -> Result<Self> {
+    pub fn attach(namespace: &Netns, ifindex: u32) -> Result<Self> {
         let mut object = object::open()?;
         let (wanted, seen) = (object::take(&mut object, "WANTED")?, object::take(&mut object, "SEEN")?);
         let program: &mut SchedClassifier = object
@@ -60,11 +61,12 @@ impl Sink {
         program.load().context("cannot load the sink")?;
         let link = namespace
             .run(|| {
+                let interface = if_indextoname(ifindex)?.into_string()?;
                 let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-                let id = program.attach_with_options(interface, TcAttachType::Ingress, order)?;
-                program.take_link(id)
+                let id = program.attach_with_options(&interface, TcAttachType::Ingress, order)?;
+                Ok::<_, anyhow::Error>(program.take_link(id)?)
             })?
-            .with_context(|| format!("cannot attach the sink to {interface}"))?;
+            .with_context(|| format!("cannot attach the sink to interface {ifindex} of {namespace}"))?;
         Ok(Self {
             wanted,
             seen,
@@ -98,7 +100,7 @@ impl Sink {
 
     /// Waits until `sent` frames have come, and judges them: too few, too many, or one that is not what it must be, is an
     /// error.
-    pub fn settle(&self, sent: u32) -> Result<Count> {
+    pub fn settle(&self, sent: u32) -> Result<Arrived> {
         let start = Instant::now();
         let mut seen = self.seen()?;
         while seen.frames < u64::from(sent) && start.elapsed() < PATIENCE {
@@ -121,7 +123,7 @@ impl Sink {
             show(&wanted)
         );
         let (src, dst) = ends(&seen.last);
-        Ok(Count {
+        Ok(Arrived {
             frames: seen.frames,
             src,
             dst,

@@ -1,5 +1,6 @@
 //! The generator: its program, and running it.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -35,7 +36,7 @@ pub struct Sent {
 /// Makes frames appear on an interface as if they had been received there.
 pub struct Generator {
     object: Ebpf,
-    plan: Array<MapData, Plan>,
+    plan: RefCell<Array<MapData, Plan>>,
     cpu: usize,
 }
 
@@ -51,16 +52,16 @@ impl Generator {
         program.load().context("cannot load the generator")?;
         Ok(Self {
             object,
-            plan,
+            plan: RefCell::new(plan),
             cpu: last_cpu()?,
         })
     }
 
     /// Sends `frames` of the stream, beginning with number `first`, as received by interface `ifindex` of `namespace`.
     /// Returns when the kernel is done with all of them, save what an overloaded CPU leaves to its softirq thread.
-    pub fn send(&mut self, namespace: &Netns, ifindex: u32, stream: &Stream, first: u32, frames: u32) -> Result<Sent> {
+    pub fn send(&self, namespace: &Netns, ifindex: u32, stream: &Stream, first: u32, frames: u32) -> Result<Sent> {
         ensure!(frames > 0, "no frames to send");
-        self.plan.set(0, stream.plan(first)?, 0)?;
+        self.plan.borrow_mut().set(0, stream.plan(first)?, 0)?;
         let program: &Xdp = self
             .object
             .program(PROGRAM)
@@ -69,7 +70,7 @@ impl Generator {
         let cpu = self.cpu;
         let frame = stream.frame()?;
         let took = namespace.run(|| run(program, cpu, &frame, ifindex, frames))??;
-        let made = self.plan.get(&0, 0)?.next.wrapping_sub(first);
+        let made = self.plan.borrow().get(&0, 0)?.next.wrapping_sub(first);
         if made != frames {
             bail!("the generator made {made} frames of {frames}");
         }
