@@ -16,6 +16,7 @@ use super::case::Case;
 use super::chart;
 use super::contestants;
 use super::crosscheck::{self, Check};
+use super::forwarding;
 use super::machine::Watch;
 use super::options::Arguments;
 use super::progress::Progress;
@@ -30,7 +31,7 @@ use crate::sandbox::{Sandbox, within};
 /// Where runs are kept, each in a directory named after its start.
 const RUNS: &str = "target/bench";
 /// When a run's last round should be over: the whole is to take less than 25 minutes, a quick one less than 4.
-const TIME: Duration = Duration::from_secs(23 * 60);
+const TIME: Duration = Duration::from_mins(23);
 const QUICK_TIME: Duration = Duration::from_secs(200);
 /// How long another tool and our load programs are compared, each time; seconds.
 const CHECK_SECONDS: u64 = 2;
@@ -79,7 +80,10 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
 
 /// Every workload's cases, in the order of a run; to be made on the thread that measures them.
 fn all_cases(quick: bool) -> Vec<Box<dyn Case>> {
-    [sockets::cases(quick)].into_iter().flatten().collect()
+    [forwarding::cases(quick), sockets::cases(quick)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The cases asked for.

@@ -14,6 +14,8 @@ pub mod contestants;
 pub mod cpu;
 pub mod crosscheck;
 pub mod figure;
+pub mod forwarding;
+pub mod generator;
 pub mod grid;
 pub mod load;
 pub mod machine;
