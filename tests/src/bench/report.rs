@@ -203,7 +203,9 @@ fn rule_scale(results: &Results) -> String {
                 )
             })
             .collect();
-        if let Some(table) = grid::medians(results, &rows, Metric::NetNs) {
+        if rows.len() > 1
+            && let Some(table) = grid::medians(results, &rows, Metric::NetNs)
+        {
             let _ = write!(text, "### Net cost, {title}\n\n{table}\n");
         }
     }
