@@ -69,9 +69,10 @@ pub fn run(
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        progress.case(&case.id(), index + 1, cases.len());
-        let round = work(cases.get(index..).unwrap_or_default(), worlds.len(), 0) * progress.pace();
-        let rounds = schedule.affordable(round);
+        progress.case(&case.id(), index);
+        let rest = cases.get(index..).unwrap_or_default();
+        let round = work(rest, worlds.len(), 0);
+        let rounds = schedule.affordable(progress.forecast(round, 0), progress.forecast(0.0, rest.len()));
         progress.skip(case.seconds() * (turns(worlds.len(), schedule.rounds) - turns(worlds.len(), rounds)));
         run_case(case.as_ref(), worlds, rounds, progress, stop, &mut outcome);
     }
@@ -80,19 +81,19 @@ pub fn run(
 }
 
 impl Schedule {
-    /// How many rounds to keep if a round of all that is still to do takes `round` seconds.
+    /// How many rounds to keep if one of all that is still to do takes `round` seconds, and what comes with it `besides`.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "what is too much for an integer is cut to the rounds asked for"
     )]
-    fn affordable(&self, round: f64) -> usize {
+    fn affordable(&self, round: f64, besides: f64) -> usize {
         let Some(deadline) = self.deadline else {
             return self.rounds;
         };
         let left = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
         let warm_up = 1;
-        let fitting = ((left / round) as usize).saturating_sub(warm_up);
+        let fitting = (((left - besides) / round) as usize).saturating_sub(warm_up);
         fitting.clamp(LEAST_ROUNDS.min(self.rounds), self.rounds)
     }
 }
@@ -153,12 +154,14 @@ fn run_case(
                 case.title(),
                 lane.contestant
             ));
+            let begin = Instant::now();
             let sample = case.measure(lane.world);
+            let took = begin.elapsed();
             if let Err(error) = sample.and_then(|sample| lane.keep(sample, round)) {
                 lane.runs = false;
                 wrong(lane.contestant, progress, &error);
             }
-            progress.step(case.seconds());
+            progress.step(case.seconds(), took);
         }
     }
     for lane in &mut lanes {
@@ -303,7 +306,7 @@ mod tests {
         let log = Rc::clone(&fake.log);
         let cases: [Box<dyn Case>; 1] = [Box::new(fake)];
         let mut worlds: Vec<Box<dyn World>> = WHO.map(|who| Box::new(FakeWorld(who)) as Box<dyn World>).into();
-        let mut progress = Progress::new(work(&cases, WHO.len(), rounds));
+        let mut progress = Progress::new(work(&cases, WHO.len(), rounds), 1);
         let schedule = Schedule { rounds, deadline: None };
         let outcome = run(&cases, &mut worlds, schedule, &mut progress, &AtomicBool::new(stop));
         let log = log.borrow().clone();
@@ -450,18 +453,16 @@ mod tests {
             rounds: 10,
             deadline: Some(Instant::now() + Duration::from_secs(seconds)),
         };
-        assert_eq!(at(1000).affordable(10.0), 10);
+        assert_eq!(at(1000).affordable(10.0, 0.0), 10);
         // 71 seconds less the moments since: seven rounds, one of them to warm up.
-        assert_eq!(at(71).affordable(10.0), 6);
-        assert_eq!(at(0).affordable(10.0), 3);
-        assert_eq!(Schedule { rounds: 2, ..at(0) }.affordable(10.0), 2);
-        assert_eq!(
-            Schedule {
-                deadline: None,
-                ..at(0)
-            }
-            .affordable(1e9),
-            10
-        );
+        assert_eq!(at(71).affordable(10.0, 0.0), 6);
+        assert_eq!(at(71).affordable(10.0, 20.0), 4);
+        assert_eq!(at(0).affordable(10.0, 20.0), 3);
+        assert_eq!(Schedule { rounds: 2, ..at(0) }.affordable(10.0, 0.0), 2);
+        let endless = Schedule {
+            deadline: None,
+            ..at(0)
+        };
+        assert_eq!(endless.affordable(1e9, 1e9), 10);
     }
 }
