@@ -29,15 +29,8 @@ fn play(contestant: Contestant) -> Result<Vec<String>> {
                 continue;
             }
             let before = carried(world)?;
-            let mut sample = Vec::new();
-            for _ in 0..3 {
-                sample = case.measure(world).with_context(|| format!("{id}: measure"))?;
-                let shown: Vec<String> = sample
-                    .iter()
-                    .map(|(metric, value)| format!("{metric:?} {value:.0}"))
-                    .collect();
-                println!("{id:<36} {contestant}: {}", shown.join(", "));
-            }
+            let sample = case.measure(world).with_context(|| format!("{id}: measure"))?;
+            println!("{id:<36} {contestant}: {sample:.0?}");
             // Between the ends of the raw pair there is no path: frames appear where they are counted.
             ensure!(
                 contestant == Contestant::RawPair || carried(world)? > before + 256,

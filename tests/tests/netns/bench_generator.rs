@@ -45,6 +45,7 @@ fn what_is_sent_is_counted_to_the_last_frame() -> Result<()> {
         let b = named("b")?;
         let ifindex = index(&b, "eth0")?;
         let (generator, mut sink) = (Generator::load()?, Sink::attach(&b, ifindex)?);
+        let capture = Capture::start(named("b")?, "eth0")?;
         for (flows, from) in [
             (Flows::One, A),
             (Flows::InOrder(1024), ANY),
@@ -54,9 +55,13 @@ fn what_is_sent_is_counted_to_the_last_frame() -> Result<()> {
                 sink.expect(from, B, Mode::Drop)?;
                 let sent = generator.send(&b, ifindex, &stream.with_flows(flows), 0, frames)?;
                 let count = sink.settle(sent.frames)?;
-                ensure!(sent.frames == frames && sent.ns > 0.0 && count.dst == B);
+                ensure!(sent.frames == frames && sent.ns > 0.0);
+                ensure!(count.dst == B && count.late == 0, "{count:?}");
             }
         }
+        let captured = capture.finish()?;
+        ensure!(captured.bad.is_empty(), "bad frames: {:?}", captured.bad);
+        ensure!(captured.longest == 60 && captured.frames >= 3 * 10_193, "{captured:?}");
         Ok(())
     })
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::conversation::{Conversation, Way, any_port};
 use super::workload::{Direction, MANY, Traffic, Workload};
@@ -164,7 +164,7 @@ impl Session {
     }
 }
 
-/// Sends one way; what does not arrive, and as it should, is an error.
+/// Sends one way; what does not arrive, or not as it should, or not in time, is an error.
 fn through(generator: &Generator, way: &Way<'_>, flows: Flows, frames: u32, sink: &mut Sink) -> Result<Sent> {
     let src = if flows == Flows::One {
         way.src
@@ -174,6 +174,11 @@ fn through(generator: &Generator, way: &Way<'_>, flows: Flows, frames: u32, sink
     sink.expect(src, way.dst, Mode::Drop)?;
     let stream = way.stream.with_flows(flows);
     let sent = generator.send(way.entrance.netns, way.entrance.ifindex, &stream, 0, frames)?;
-    sink.settle(frames)?;
+    let arrived = sink.settle(frames)?;
+    ensure!(
+        arrived.late == 0,
+        "{} frames of {frames} came after the clock had stopped: the CPU is overloaded",
+        arrived.late
+    );
     Ok(sent)
 }

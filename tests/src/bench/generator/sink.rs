@@ -32,8 +32,8 @@ pub enum Mode {
 /// What arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrived {
-    /// Frames.
-    pub frames: u64,
+    /// Those among them that had not come yet when they were first counted.
+    pub late: u64,
     /// Source of the last one.
     pub src: SocketAddrV4,
     /// Destination of the last one.
@@ -103,6 +103,7 @@ impl Sink {
     pub fn settle(&self, sent: u32) -> Result<Arrived> {
         let start = Instant::now();
         let mut seen = self.seen()?;
+        let late = u64::from(sent).saturating_sub(seen.frames);
         while seen.frames < u64::from(sent) && start.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(1));
             seen = self.seen()?;
@@ -123,11 +124,7 @@ impl Sink {
             show(&wanted)
         );
         let (src, dst) = ends(&seen.last);
-        Ok(Arrived {
-            frames: seen.frames,
-            src,
-            dst,
-        })
+        Ok(Arrived { late, src, dst })
     }
 
     /// What all CPUs saw.
