@@ -46,6 +46,7 @@ const PRIVATE: [Ipv4Net; 3] = [
 const WORLD: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0);
 
 /// The fields that a rule names.
+#[expect(clippy::struct_excessive_bools, reason = "any of the four may be named or not")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Shape {
     src: bool,

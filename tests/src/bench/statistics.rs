@@ -3,7 +3,7 @@
 use fastrand::Rng;
 
 /// How many times the rounds are drawn anew for an interval.
-const DRAWS: usize = 2000;
+const DRAWS: usize = 1000;
 /// The seed of those draws: a report that is made again from the same series says the same.
 const SEED: u64 = 0x6e65_7462_7269_6467;
 /// The shares of the draws below either end of the interval: 95 % lie within.
@@ -56,16 +56,16 @@ pub fn ratio(values: &[f64], reference: &[f64]) -> Option<Ratio> {
     let value = median(values)? / over;
     let paired = values.len() == reference.len();
     let mut rng = Rng::with_seed(SEED);
+    let (mut rounds, mut drawn) = (Vec::new(), Vec::new());
     let mut draws: Vec<f64> = (0..DRAWS)
         .filter_map(|_| {
-            let rounds = draw(&mut rng, values.len());
-            let over = if paired {
-                middle_of(reference, &rounds)?
-            } else {
-                middle_of(reference, &draw(&mut rng, reference.len()))?
-            };
-            let drawn = middle_of(values, &rounds)?;
-            Some(if over > 0.0 { drawn / over } else { f64::INFINITY })
+            draw(&mut rng, values.len(), &mut rounds);
+            let middle = middle_of(values, &rounds, &mut drawn)?;
+            if !paired {
+                draw(&mut rng, reference.len(), &mut rounds);
+            }
+            let over = middle_of(reference, &rounds, &mut drawn)?;
+            Some(if over > 0.0 { middle / over } else { f64::INFINITY })
         })
         .collect();
     draws.sort_by(f64::total_cmp);
@@ -77,14 +77,18 @@ pub fn ratio(values: &[f64], reference: &[f64]) -> Option<Ratio> {
     })
 }
 
-/// As many rounds as there were, any of them any number of times.
-fn draw(rng: &mut Rng, rounds: usize) -> Vec<usize> {
-    (0..rounds).map(|_| rng.usize(0..rounds)).collect()
+/// Puts as many rounds as there were into `rounds`, any of them any number of times.
+fn draw(rng: &mut Rng, count: usize, rounds: &mut Vec<usize>) {
+    rounds.clear();
+    rounds.extend((0..count).map(|_| rng.usize(..count)));
 }
 
-fn middle_of(values: &[f64], rounds: &[usize]) -> Option<f64> {
-    let drawn: Vec<f64> = rounds.iter().filter_map(|&round| values.get(round).copied()).collect();
-    median(&drawn)
+/// The median of the values in these rounds; `drawn` is room to sort them in.
+fn middle_of(values: &[f64], rounds: &[usize], drawn: &mut Vec<f64>) -> Option<f64> {
+    drawn.clear();
+    drawn.extend(rounds.iter().filter_map(|&round| values.get(round)));
+    drawn.sort_unstable_by(f64::total_cmp);
+    quantile(drawn, 0.5)
 }
 
 fn sorted(values: &[f64]) -> Vec<f64> {
@@ -160,7 +164,7 @@ mod tests {
         assert_eq!(ratio(&[], &[1.0]), None);
         assert_eq!(ratio(&[1.0], &[]), None);
         // The reference's median is zero in some draws.
-        assert_eq!(ratio(&[1.0; 3], &[0.0, 1.0, 1.0]).unwrap().high, f64::INFINITY);
+        assert!(ratio(&[1.0; 3], &[0.0, 1.0, 1.0]).unwrap().high.is_infinite());
     }
 
     #[test]
