@@ -16,6 +16,7 @@ use super::case::Case;
 use super::chart;
 use super::contestants;
 use super::crosscheck::{self, Check};
+use super::forwarding;
 use super::machine::Watch;
 use super::options::Arguments;
 use super::progress::Progress;
@@ -79,7 +80,10 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
 
 /// Every workload's cases, in the order of a run; to be made on the thread that measures them.
 fn all_cases(quick: bool) -> Vec<Box<dyn Case>> {
-    [sockets::cases(quick)].into_iter().flatten().collect()
+    [forwarding::cases(quick), sockets::cases(quick)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The cases asked for.
