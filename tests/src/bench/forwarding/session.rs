@@ -32,6 +32,8 @@ pub(super) struct Session {
     workload: Workload,
     client: Sink,
     server: Sink,
+    /// Attached to the first interface while the floor is measured.
+    first: Sink,
     /// How many frames a round sends.
     frames: u32,
     /// When all flows were last answered.
@@ -45,8 +47,9 @@ impl Session {
         let (client, server) = (talk.client(), talk.request()?.exit);
         let mut session = Self {
             workload,
-            client: Sink::attach(&client.netns, client.ifindex)?,
-            server: Sink::attach(&server.netns, server.ifindex)?,
+            client: Sink::at(&client.netns, client.ifindex)?,
+            server: Sink::at(&server.netns, server.ifindex)?,
+            first: Sink::load()?,
             frames: LEAST,
             opened: Instant::now(),
         };
@@ -102,13 +105,16 @@ impl Session {
     /// Sends as far as the first interface.
     fn floor(&mut self, generator: &Generator, layout: &Layout) -> Result<Sent> {
         let way = self.way(generator, layout)?;
-        let mut sink = Sink::attach(way.entrance.netns, way.entrance.ifindex)?;
+        let flows = self.flows();
+        self.first.attach(way.entrance.netns, way.entrance.ifindex)?;
         let way = Way {
             src: way.stream.src,
             dst: way.stream.dst,
             ..way
         };
-        through(generator, &way, self.flows(), FLOOR_FRAMES, &mut sink).context("on the first interface")
+        let sent = through(generator, &way, flows, FLOOR_FRAMES, &mut self.first).context("on the first interface");
+        self.first.detach();
+        sent
     }
 
     /// The way that is measured. The answer's is known when a request has arrived.
