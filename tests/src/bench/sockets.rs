@@ -222,3 +222,60 @@ fn sample(load: Load, measured: &Measured, idle: Idle) -> Sample {
     }
     sample
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::bench::cpu::{LEAST_WINDOW, Used};
+
+    #[test]
+    fn every_load_has_every_direction_under_a_name_of_its_own() {
+        let ids: HashSet<_> = cases(true).iter().map(|case| case.id()).collect();
+        assert_eq!(ids.len(), LOADS.len() * Direction::ALL.len());
+        for id in ids {
+            let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "/-".contains(c);
+            assert!(id.starts_with("sockets/") && id.chars().all(allowed), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_quick_round_is_long_enough_for_cpu_time() {
+        for quick in [true, false] {
+            for case in cases(quick) {
+                assert!(case.seconds() > LEAST_WINDOW.as_secs_f64(), "{}", case.id());
+            }
+        }
+    }
+
+    #[test]
+    fn a_sample_is_in_the_units_of_its_metrics() {
+        let mut measured = Measured {
+            count: 1 << 30,
+            used: Used {
+                window: Duration::from_secs(2),
+                busy: Duration::from_secs(3),
+            },
+            latency: None,
+            sent: 1 << 31,
+            received: 1 << 31,
+            peer: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1),
+        };
+        let stream = sample(Load::TcpStream { flows: 1 }, &measured, Idle::NOTHING);
+        assert_eq!(
+            stream,
+            [(Metric::GbitPerSecond, 4.294_967_296), (Metric::CpuNsPerGib, 3e9)]
+        );
+        measured.count = 1_000_000;
+        (measured.sent, measured.received) = (4_000_000, 3_000_000);
+        let flood = sample(Load::UdpFlood, &measured, Idle::NOTHING);
+        let expected = [
+            (Metric::PacketsPerSecond, 500_000.0),
+            (Metric::LossPercent, 25.0),
+            (Metric::CpuNsPerPacket, 3_000.0),
+        ];
+        assert_eq!(flood, expected);
+    }
+}
