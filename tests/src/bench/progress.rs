@@ -18,6 +18,8 @@ pub struct Progress {
     /// Work that these measurements were, and all of it.
     done: f64,
     total: f64,
+    /// Work that turned out to be for contestants who cannot do it.
+    absent: f64,
     /// Cases that are over, and all of them.
     over: usize,
     cases: usize,
@@ -39,6 +41,7 @@ impl Progress {
             measured: Duration::ZERO,
             done: 0.0,
             total,
+            absent: 0.0,
             over: 0,
             cases,
         }
@@ -63,6 +66,12 @@ impl Progress {
         self.bar.set_length(milliseconds(self.total));
     }
 
+    /// That much work need not be done, because a contestant cannot do it; of what is still to do, a like share need not.
+    pub fn absent(&mut self, seconds: f64) {
+        self.absent += seconds;
+        self.skip(seconds);
+    }
+
     /// That much work is done, and took so long.
     pub fn step(&mut self, seconds: f64, took: Duration) {
         self.measured += took;
@@ -74,7 +83,7 @@ impl Progress {
     /// How long so much work in so many cases will take, judged by what is done; seconds.
     pub fn forecast(&self, work: f64, cases: usize) -> f64 {
         let pace = if self.done > 0.0 {
-            self.measured.as_secs_f64() / self.done
+            self.measured.as_secs_f64() / (self.done + self.absent)
         } else {
             1.0
         };
@@ -149,6 +158,9 @@ mod tests {
         progress.step(10.0, Duration::from_secs(20));
         // Measurements take twice what the cases say; the other twenty seconds were two cases'.
         assert!((progress.forecast(10.0, 3) - 50.0).abs() < 0.1);
+        // As much again fell to who cannot do it.
+        progress.absent(10.0);
+        assert!((progress.forecast(10.0, 3) - 40.0).abs() < 0.1);
     }
 
     #[test]

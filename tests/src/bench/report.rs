@@ -128,7 +128,7 @@ fn head(results: &Results) -> String {
     let rounds = results.series.iter().map(|series| series.values.len());
     let fewest = rounds.min().unwrap_or(0);
     let fewer = if fewest < options.rounds {
-        format!(", as few as {fewest} where time ran short")
+        format!(", down to {fewest} where a round takes long or time ran short")
     } else {
         String::new()
     };
@@ -331,6 +331,6 @@ mod tests {
     fn fewer_rounds_than_asked_for_are_told() {
         let mut results = fixture::results();
         results.series[0].values.truncate(4);
-        assert!(markdown(&results, &[], None).contains("as few as 4 where time ran short"));
+        assert!(markdown(&results, &[], None).contains(", down to 4 where"));
     }
 }

@@ -52,7 +52,10 @@ struct Lane<'w> {
 
 /// The work of so many kept rounds of these cases, with the warm-up, as the cases tell it; seconds.
 pub fn work(cases: &[Box<dyn Case>], contestants: usize, rounds: usize) -> f64 {
-    cases.iter().map(|case| case.seconds()).sum::<f64>() * turns(contestants, rounds)
+    let work = cases
+        .iter()
+        .map(|case| case.seconds() * turns(contestants, rounds.min(case.rounds())));
+    work.sum()
 }
 
 /// Measures every case. What goes wrong in a cell is told, costs that cell its figures, and nothing else. Once `stop` is
@@ -72,8 +75,11 @@ pub fn run(
         progress.case(&case.id(), index);
         let rest = cases.get(index..).unwrap_or_default();
         let round = work(rest, worlds.len(), 0);
-        let rounds = schedule.affordable(progress.forecast(round, 0), progress.forecast(0.0, rest.len()));
-        progress.skip(case.seconds() * (turns(worlds.len(), schedule.rounds) - turns(worlds.len(), rounds)));
+        let wanted = schedule.rounds.min(case.rounds());
+        let rounds = schedule
+            .affordable(progress.forecast(round, 0), progress.forecast(0.0, rest.len()))
+            .min(wanted);
+        progress.skip(case.seconds() * (turns(worlds.len(), wanted) - turns(worlds.len(), rounds)));
         run_case(case.as_ref(), worlds, rounds, progress, stop, &mut outcome);
     }
     outcome.interrupted = stop.load(Ordering::Relaxed);
@@ -146,7 +152,7 @@ fn run_case(
                 break 'rounds;
             }
             if !lane.runs {
-                progress.skip(case.seconds());
+                progress.absent(case.seconds());
                 continue;
             }
             progress.cell(&format!(
@@ -295,6 +301,10 @@ mod tests {
             Ok(())
         }
 
+        fn rounds(&self) -> usize {
+            5
+        }
+
         fn seconds(&self) -> f64 {
             1.0
         }
@@ -340,6 +350,12 @@ mod tests {
             assert_eq!((series.case.as_str(), series.metric), ("fake/case", Metric::NetNs));
             assert_eq!(series.values, [1.0, 2.0, 3.0]);
         }
+    }
+
+    #[test]
+    fn a_case_may_want_fewer_rounds() {
+        let (outcome, _) = run_fake(Fake::default(), 9, false);
+        assert!(outcome.series.iter().all(|series| series.values.len() == 5));
     }
 
     #[test]
