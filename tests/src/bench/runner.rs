@@ -3,16 +3,17 @@
 //! A machine's speed drifts by more than contestants differ. So within a case every round goes through all of them, the
 //! order reversed every other round, and what disturbs one disturbs its neighbours too.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 
 use super::case::Case;
 use super::contestant::Contestant;
 use super::progress::Progress;
 use super::results::Failure;
-use super::series::{Absence, Sample, Series};
+use super::series::{Absence, Metric, Sample, Series};
 use super::world::{Able, World};
 
 /// Below this a median says little; a run that is short of time keeps as many all the same.
@@ -180,7 +181,9 @@ fn run_case(
             );
         }
     }
-    outcome.series.extend(lanes.iter().flat_map(|lane| lane.series(&id)));
+    for lane in lanes.iter().filter(|lane| lane.runs) {
+        lane.sort(&id, outcome);
+    }
 }
 
 impl<'w> Lane<'w> {
@@ -193,23 +196,15 @@ impl<'w> Lane<'w> {
         }
     }
 
-    /// Keeps a round's values, provided that they are values and of the yardsticks that the rounds before had.
+    /// Keeps a round's values, provided that they are values, one for each yardstick.
     fn keep(&mut self, sample: Sample, round: usize) -> Result<()> {
         ensure!(!sample.is_empty(), "round {round} measured nothing");
-        for (metric, value) in &sample {
+        for (index, (metric, value)) in sample.iter().enumerate() {
+            let twice = sample.iter().skip(index + 1).any(|(other, _)| other == metric);
+            ensure!(!twice, "round {round} measured {metric:?} twice");
             ensure!(
                 value.is_finite(),
                 "round {round} measured {value} as {metric:?}, which is no figure"
-            );
-        }
-        let metrics = |sample: &Sample| sample.iter().map(|(metric, _)| *metric).collect::<Vec<_>>();
-        if let Some(first) = self.samples.first()
-            && metrics(first) != metrics(&sample)
-        {
-            bail!(
-                "round {round} measured {:?}, and not {:?} as the others",
-                metrics(&sample),
-                metrics(first)
             );
         }
         if round > 0 {
@@ -218,21 +213,34 @@ impl<'w> Lane<'w> {
         Ok(())
     }
 
-    /// The kept rounds by yardstick; none of a lane that went wrong.
-    fn series(&self, case: &str) -> Vec<Series> {
-        let first = self.samples.first().filter(|_| self.runs);
-        let column = |index: usize| self.samples.iter().filter_map(move |sample| sample.get(index));
-        first
-            .into_iter()
-            .flatten()
-            .enumerate()
-            .map(|(index, (metric, _))| Series {
-                case: case.to_owned(),
-                contestant: self.contestant,
-                metric: *metric,
-                values: column(index).map(|(_, value)| *value).collect(),
-            })
-            .collect()
+    /// The kept rounds by yardstick. One that some rounds lack is no series: the rounds of two could not be paired.
+    fn sort(&self, case: &str, outcome: &mut Outcome) {
+        let metrics: BTreeSet<Metric> = self.samples.iter().flatten().map(|(metric, _)| *metric).collect();
+        for metric in metrics {
+            let values = |sample: &Sample| sample.iter().find(|(own, _)| *own == metric).map(|(_, value)| *value);
+            let values: Vec<f64> = self.samples.iter().filter_map(values).collect();
+            let (case, contestant) = (case.to_owned(), self.contestant);
+            if values.len() == self.samples.len() {
+                outcome.series.push(Series {
+                    case,
+                    contestant,
+                    metric,
+                    values,
+                });
+            } else {
+                let reason = format!(
+                    "{} in {} of {} rounds",
+                    metric.title(),
+                    values.len(),
+                    self.samples.len()
+                );
+                outcome.absences.push(Absence {
+                    case,
+                    contestant,
+                    reason,
+                });
+            }
+        }
     }
 }
 
@@ -245,7 +253,6 @@ mod tests {
     use anyhow::anyhow;
 
     use super::super::fixture::FakeWorld;
-    use super::super::series::Metric;
     use super::*;
 
     /// What was done to whom.
@@ -438,22 +445,36 @@ mod tests {
     }
 
     #[test]
-    fn rounds_that_measure_different_things_are_an_error() {
+    fn what_some_rounds_lack_is_absent() {
         let sample = |_, turn| {
             Ok(match turn {
-                2 => vec![(Metric::TotalNs, 1.0)],
-                3 => vec![],
-                _ => vec![(Metric::NetNs, 1.0)],
+                2 => vec![(Metric::P50Micros, 1.0)],
+                _ => vec![(Metric::P999Micros, 3.0), (Metric::P50Micros, 1.0)],
             })
         };
-        let (outcome, _) = run_fake(
-            Fake {
-                sample,
-                ..Fake::default()
-            },
-            2,
-            false,
-        );
+        let fake = Fake {
+            sample,
+            ..Fake::default()
+        };
+        let (outcome, _) = run_fake(fake, 3, false);
+        assert_eq!((outcome.series.len(), outcome.absences.len()), (3, 3));
+        assert!(outcome.series.iter().all(|series| series.metric == Metric::P50Micros));
+        assert_eq!(outcome.absences[0].reason, "Latency, p99.9 in 2 of 3 rounds");
+    }
+
+    #[test]
+    fn a_round_without_figures_is_an_error() {
+        let sample = |who, _| {
+            Ok(match who {
+                Contestant::Bridge => vec![],
+                _ => vec![(Metric::NetNs, 1.0), (Metric::NetNs, 2.0)],
+            })
+        };
+        let fake = Fake {
+            sample,
+            ..Fake::default()
+        };
+        let (outcome, _) = run_fake(fake, 2, false);
         assert_eq!((outcome.errors.len(), outcome.series.len()), (3, 0));
     }
 
