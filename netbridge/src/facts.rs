@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use anyhow::{Context, Result};
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::model::Transport;
+use crate::model::{PortSpec, Transport};
 use crate::names;
 use crate::netlink::{LinkInfo, Netlink, in_namespace};
 use crate::netns::Netns;
@@ -125,10 +125,10 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Whether it would compete for `port` of `address`, where `None` is any address.
-    pub fn holds(&self, transport: Transport, address: Option<Ipv4Addr>, port: u16) -> bool {
-        let same_address = self.address.is_none() || address.is_none() || self.address == address;
-        self.transport == transport && self.port == port && same_address
+    /// Whether it would compete for one of these ports.
+    pub fn holds(&self, ports: &PortSpec) -> bool {
+        let same_address = self.address.is_none() || ports.host_ip.is_none() || self.address == ports.host_ip;
+        self.transport == ports.transport && ports.behind(self.port).is_some() && same_address
     }
 }
 
@@ -246,8 +246,14 @@ mod tests {
             address: None,
             port: 80,
         };
-        assert!(listener.holds(Transport::Tcp, Some(Ipv4Addr::LOCALHOST), 80));
-        assert!(!listener.holds(Transport::Udp, None, 80));
-        assert!(!listener.holds(Transport::Tcp, None, 81));
+        for (ports, expected) in [
+            ("127.0.0.1:80:1", true),
+            ("80:1/udp", false),
+            ("81:1", false),
+            ("70-80:1-11", true),
+            ("70-79:1-10", false),
+        ] {
+            assert_eq!(listener.holds(&PortSpec::parse(ports).unwrap()), expected, "{ports}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The operations that change something.
 
+use std::collections::BTreeSet;
+
 use super::{Done, Failure, Host};
 use crate::facts::{HostFacts, TargetFacts};
 use crate::filter::{self, Ruleset};
@@ -92,5 +94,6 @@ pub async fn filter_flush(host: &Host) -> Result<Done<()>, Failure> {
 
 /// What is in `a` and not in `b`.
 fn difference(a: &[Published], b: &[Published]) -> Vec<Published> {
+    let b: BTreeSet<_> = b.iter().collect();
     a.iter().filter(|port| !b.contains(port)).cloned().collect()
 }

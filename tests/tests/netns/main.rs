@@ -19,6 +19,7 @@ mod namespaces;
 mod netlink;
 mod policy;
 mod proof;
+mod ranges;
 mod refused;
 mod trunk;
 
