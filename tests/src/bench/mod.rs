@@ -6,6 +6,7 @@
 
 pub mod case;
 pub mod contestant;
+pub mod contestants;
 pub mod rule;
 pub mod series;
 pub mod world;
