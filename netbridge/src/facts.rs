@@ -28,8 +28,6 @@ pub struct HostFacts {
     pub addresses: Vec<(u32, Ipv4Net)>,
     /// Where its IPv4 routes lead, by ifindex.
     pub routes: Vec<(u32, Ipv4Net)>,
-    /// Ports that sockets of the host hold.
-    pub listeners: Vec<Listener>,
 }
 
 impl HostFacts {
@@ -69,7 +67,6 @@ impl HostFacts {
             links,
             addresses: addresses.filter(|(index, _)| stays(index)).collect(),
             routes: routes.filter(|(index, _)| stays(index)).collect(),
-            listeners: listeners()?,
         };
         Ok((facts, litter))
     }
@@ -139,8 +136,9 @@ fn only_ipv4((index, net): (u32, IpNet)) -> Option<(u32, Ipv4Net)> {
     }
 }
 
-/// The ports that sockets of the calling thread's namespace hold.
-fn listeners() -> Result<Vec<Listener>> {
+/// The ports that sockets of the calling thread's namespace hold. For TCP the kernel walks a table that grows with the
+/// machine: milliseconds.
+pub fn listeners() -> Result<Vec<Listener>> {
     let mut found = Vec::new();
     for (table, transport) in [
         ("tcp", Transport::Tcp),

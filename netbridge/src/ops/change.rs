@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Done, Failure, Host};
-use crate::facts::{HostFacts, TargetFacts};
+use crate::facts::{HostFacts, TargetFacts, listeners};
 use crate::filter::{self, Ruleset};
 use crate::model::{Attach, Faults, Name, NetCreate, Ports};
 use crate::plan;
@@ -62,8 +62,8 @@ pub async fn detach(host: &Host, names: &[String]) -> Result<Done<Vec<Name>>, Fa
 /// Publishes ports of an endpoint.
 pub async fn port_add(host: &Host, request: &Ports) -> Result<Done<Vec<Published>>, Failure> {
     let added = |old: &State, new: &State| Some(difference(&new.ports, &old.ports));
-    host.change(|state, facts| Ok(plan::port_add(state, facts, request)?), added)
-        .await
+    let plan = |state: &State, facts: &HostFacts| Ok(plan::port_add(state, facts, &listeners()?, request)?);
+    host.change(plan, added).await
 }
 
 /// Stops publishing ports of an endpoint, and ends the connections through them; no specification

@@ -83,7 +83,6 @@ pub(crate) fn host() -> HostFacts {
         ]
         .map(|(index, net)| (index, net.parse().unwrap()))
         .into(),
-        listeners: Vec::new(),
     }
 }
 

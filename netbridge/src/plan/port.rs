@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::{Plan, Step, check_loaded, find_endpoint, find_network};
-use crate::facts::HostFacts;
+use crate::facts::{HostFacts, Listener};
 use crate::model::{Claims, Fault, Faults, PortSpec, Ports};
 use crate::state::{Endpoint, Published, State, Uplink};
 
-/// Plans the publication of ports.
-pub fn port_add(state: &State, host: &HostFacts, request: &Ports) -> Result<Plan, Faults> {
+/// Plans the publication of ports; `listeners` are the sockets of the host.
+pub fn port_add(state: &State, host: &HostFacts, listeners: &[Listener], request: &Ports) -> Result<Plan, Faults> {
     let mut faults = Faults::default();
     faults.keep(check_loaded(state, host.loaded, &host.instance));
     let endpoint = faults.keep(find_endpoint(state, &request.endpoint));
@@ -35,7 +35,7 @@ pub fn port_add(state: &State, host: &HostFacts, request: &Ports) -> Result<Plan
         } else {
             claims.insert(*spec, port);
         }
-        if let Some(listener) = host.listeners.iter().find(|listener| listener.holds(spec)) {
+        if let Some(listener) = listeners.iter().find(|listener| listener.holds(spec)) {
             let why = if spec.count == 1 {
                 "is in use by a socket of the host".to_owned()
             } else {
