@@ -5,16 +5,18 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use clap::ValueEnum as _;
 use netbridge::netns::Netns;
 use netbridge_tests::bench::contestant::Contestant;
 use netbridge_tests::bench::contestants::{absent, build};
 use netbridge_tests::bench::rule::{Rule, Target};
 use netbridge_tests::bench::world::{Able, Layout, Published, World};
-use netbridge_tests::census::Census;
+use netbridge_tests::census::{Census, links};
 use netbridge_tests::icmp::ping;
 use netbridge_tests::sandbox::{Sandbox, within};
 use netbridge_tests::tcp::{TcpServer, transfer};
 use netbridge_tests::udp::{UdpServer, ask};
+use netbridge_tests::wait::wait_until;
 
 use super::command::tool;
 
@@ -151,7 +153,7 @@ fn published_ports_lead_to_the_container_until_they_are_taken_back() -> Result<(
     for contestant in COMPLETE {
         judge(contestant, |world| {
             let tcp = Published { proto: 6, ..UDP };
-            let outside = netbridge_of(&world.layout().outside.netns)?;
+            let outside = reopened(&world.layout().outside.netns)?;
             let _servers = serve(&world.layout().b.netns)?;
             let _further = UdpServer::start(&world.layout().b.netns, 9009)?;
             let at = |port| SocketAddrV4::new(HOST, port);
@@ -191,7 +193,7 @@ fn published_ports_lead_to_the_container_until_they_are_taken_back() -> Result<(
 }
 
 /// The same namespace, opened once more.
-fn netbridge_of(netns: &Netns) -> Result<Netns> {
+fn reopened(netns: &Netns) -> Result<Netns> {
     Ok(netns.run(Netns::current)??)
 }
 
@@ -209,7 +211,7 @@ fn rule(src: &str, proto: u8, dports: Option<(u16, u16)>, target: Target) -> Res
 fn the_operators_rules_drop_what_they_name() -> Result<()> {
     for contestant in COMPLETE {
         judge(contestant, |world| {
-            let (a, b) = (netbridge_of(&world.layout().a.netns)?, world.layout().b.ip);
+            let (a, b) = (reopened(&world.layout().a.netns)?, world.layout().b.ip);
             let _servers = [
                 UdpServer::start(&world.layout().b.netns, 9000)?,
                 UdpServer::start(&world.layout().b.netns, 9100)?,
@@ -258,6 +260,13 @@ fn the_operators_rules_drop_what_they_name() -> Result<()> {
     })
 }
 
+/// A new link carries nothing at first.
+fn reaches(from: &Netns, to: Ipv4Addr) -> Result<()> {
+    wait_until(&format!("an answer of {to}"), LIMIT, || {
+        Ok(ping(from, to, 56, SILENCE).is_ok())
+    })
+}
+
 #[test]
 fn more_containers_come_and_go() -> Result<()> {
     for contestant in HOSTED {
@@ -266,14 +275,14 @@ fn more_containers_come_and_go() -> Result<()> {
                 done(&world.new_container(index)?)?;
                 done(&world.attach(index)?)?;
             }
-            let a = netbridge_of(&world.layout().a.netns)?;
+            let a = reopened(&world.layout().a.netns)?;
             for address in [Ipv4Addr::new(10, 77, 1, 3), Ipv4Addr::new(10, 77, 2, 144)] {
-                ping(&a, address, 56, LIMIT)?;
+                reaches(&a, address)?;
             }
             done(&world.detach(3)?)?;
             ensure!(ping(&a, Ipv4Addr::new(10, 77, 1, 3), 56, SILENCE).is_err());
             done(&world.attach(3)?)?;
-            ping(&a, Ipv4Addr::new(10, 77, 1, 3), 56, LIMIT)?;
+            reaches(&a, Ipv4Addr::new(10, 77, 1, 3))?;
             done(&world.detach(3)?)?;
             world.remove_container(3)?;
             // Number 400 goes with the world.
@@ -317,41 +326,93 @@ fn worlds_do_not_meet() -> Result<()> {
     })
 }
 
-/// What `iptables-save` shows, tables in order of their names, without comments and counters.
-fn normalised(saved: &str) -> Vec<String> {
-    let mut tables: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    let mut current = "";
-    for line in saved.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
-        if line.starts_with('*') {
-            current = line;
-        } else {
-            tables
-                .entry(current)
-                .or_default()
-                .push(line.split(" [").next().unwrap_or_default());
-        }
+/// Packets that a chain before all others of netfilter sees in the host's namespace while `act` runs.
+fn in_netfilter(world: &dyn World, act: impl FnOnce(&Layout) -> Result<()>) -> Result<u64> {
+    let host = &world.layout().host.as_ref().context("no host")?.netns;
+    for command in [
+        "nft add table ip witness",
+        "nft add chain ip witness seen { type filter hook prerouting priority -400 ; }",
+        "nft add rule ip witness seen counter",
+    ] {
+        host.run(|| tool(command))??;
     }
-    let lines = tables
-        .into_iter()
-        .flat_map(|(name, lines)| [name].into_iter().chain(lines));
-    lines.map(str::to_owned).collect()
+    act(world.layout())?;
+    let listed = host.run(|| tool("nft list chain ip witness seen"))??;
+    let packets = listed.split_whitespace().skip_while(|word| *word != "packets").nth(1);
+    Ok(packets.context("nft lists no counter")?.parse()?)
 }
 
-/// The file is what a daemon of Docker 20.10 left: `--bip 10.77.0.1/16`, a container, and one with port 8080 published
-/// as 9000, TCP and UDP.
 #[test]
-fn the_rules_are_those_of_a_real_docker() -> Result<()> {
-    let docker = normalised(include_str!("../../data/docker-iptables-save.txt"));
-    for (contestant, save) in [
-        (Contestant::IptablesNft, "iptables-nft-save"),
-        (Contestant::IptablesLegacy, "iptables-legacy-save"),
-    ] {
+fn only_those_that_should_meet_netfilter() -> Result<()> {
+    for contestant in HOSTED {
         judge(contestant, |world| {
-            done(&world.publish(&[Published { proto: 6, ..UDP }, UDP])?)?;
-            let host = world.layout().host.as_ref().context("no host")?;
-            let ours = normalised(&host.netns.run(|| tool(save))??);
-            ensure!(ours == docker, "{ours:#?}\nis not\n{docker:#?}");
+            let _in_b = UdpServer::start(&world.layout().b.netns, 9000)?;
+            let _outside = UdpServer::start(&world.layout().outside.netns, 9000)?;
+            let routes = world.translates() == Able::Done;
+            let seen = in_netfilter(world, |layout| {
+                ask(&layout.a.netns, SocketAddrV4::new(layout.b.ip, 9000), b"hello", LIMIT)?;
+                if routes {
+                    ask(
+                        &layout.a.netns,
+                        SocketAddrV4::new(layout.outside.ip, 9000),
+                        b"hello",
+                        LIMIT,
+                    )?;
+                }
+                Ok(())
+            })?;
+            let expected = match contestant {
+                Contestant::Bridge | Contestant::Netbridge => 0,
+                _ => 4,
+            };
+            ensure!(seen == expected, "netfilter saw {seen} packets, not {expected}");
             Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_world_that_does_not_come_up_leaves_nothing() -> Result<()> {
+    for contestant in HOSTED {
+        within(|sandbox| {
+            let name = contestant.to_possible_value().context("no name")?;
+            let taken = format!("{}-b", name.get_name());
+            Netns::create_named(&taken)?;
+            let before = Census::take(sandbox)?;
+            let Err(error) = build(contestant, sandbox) else {
+                bail!("{contestant} came up though {taken} existed")
+            };
+            let text = format!("{error:#}");
+            ensure!(text.contains(&taken), "{text}");
+            let after = Census::take(sandbox)?;
+            ensure!(before == after, "{contestant} left behind: {after:#?}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_fails_changes_nothing() -> Result<()> {
+    for contestant in HOSTED {
+        judge(contestant, |world| {
+            ensure!(world.attach(7).is_err(), "there is no container 7");
+            done(&world.new_container(7)?)?;
+            done(&world.attach(7)?)?;
+            ensure!(world.attach(7).is_err() && world.new_container(7).is_err());
+            let host = world.layout().host.as_ref().context("no host")?;
+            let before = links(&host.netns)?;
+            done(&world.new_container(8)?)?;
+            // Its interface's name is taken.
+            let name = contestant.to_possible_value().context("no name")?;
+            tool(&format!("ip -n {}-c8 link add eth0 type bridge", name.get_name()))?;
+            let attached = world.attach(8);
+            let host = world.layout().host.as_ref().context("no host")?;
+            if contestant != Contestant::Netbridge {
+                ensure!(attached.is_err() && links(&host.netns)? == before);
+            }
+            reaches(&world.layout().a.netns, Ipv4Addr::new(10, 77, 1, 7))
         })?;
     }
     Ok(())

@@ -6,6 +6,7 @@
 )]
 
 mod around;
+mod bench_docker;
 mod bench_worlds;
 mod bulk;
 mod command;

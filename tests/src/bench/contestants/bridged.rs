@@ -1,6 +1,7 @@
 //! A bridge of the kernel, with or without netfilter rules on the host.
 
 use std::fs;
+use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, ensure};
 use netbridge::model::MacAddr;
@@ -82,20 +83,23 @@ impl Bridged {
             b: wiring::place(b, ETH0, B)?,
             outside: wiring::place(outside, ETH0, OUTSIDE)?,
             host: Some(Host {
-                a_port: wiring::port(&host, PORT_A, std::net::Ipv4Addr::UNSPECIFIED)?,
-                b_port: wiring::port(&host, PORT_B, std::net::Ipv4Addr::UNSPECIFIED)?,
+                a_port: wiring::port(&host, PORT_A, Ipv4Addr::UNSPECIFIED)?,
+                b_port: wiring::port(&host, PORT_B, Ipv4Addr::UNSPECIFIED)?,
                 uplink: wiring::port(&host, ETH0, UPLINK)?,
                 gateway: wiring::port(&host, BRIDGE, GATEWAY)?,
                 netns: host,
             }),
         };
         wiring::introduce(&layout, BRIDGE)?;
-        Ok(Self {
+        wiring::settle(&layout)?;
+        let mut world = Self {
             contestant,
             firewall,
             layout,
             ground,
-        })
+        };
+        world.forget_flows()?;
+        Ok(world)
     }
 
     fn host(&self) -> Result<&Host> {

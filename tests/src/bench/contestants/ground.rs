@@ -14,10 +14,12 @@ use super::super::contestant::Contestant;
 pub(super) const BRIDGE_NETFILTER: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 /// Whether a namespace routes.
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
-/// Turns IPv6 off on all interfaces, and on those still to come.
-const NO_IPV6: [&str; 2] = [
-    "/proc/sys/net/ipv6/conf/all/disable_ipv6",
-    "/proc/sys/net/ipv6/conf/default/disable_ipv6",
+/// What keeps a namespace from sending packets of its own: no IPv6, on the interfaces there are and on those still to
+/// come, and no report of the group that a bridge joins to snoop on multicast.
+const QUIET: [(&str, bool); 3] = [
+    ("/proc/sys/net/ipv6/conf/all/disable_ipv6", true),
+    ("/proc/sys/net/ipv6/conf/default/disable_ipv6", true),
+    ("/proc/sys/net/ipv4/igmp_link_local_mcast_reports", false),
 ];
 
 /// What the host's namespace does with packets.
@@ -50,15 +52,22 @@ impl Ground {
         format!("{}-{node}", self.contestant)
     }
 
-    /// Makes a namespace, its `lo` up, without IPv6.
+    /// Makes a quiet namespace, its `lo` up.
     pub(super) fn add(&mut self, node: &str) -> Result<Netns> {
         let netns = Netns::create_named(&self.name(node))?;
         self.nodes.push(node.to_owned());
-        netns.run(|| NO_IPV6.iter().try_for_each(|path| set(path, true)))??;
-        in_namespace(&netns, async |netlink| {
-            let lo = netlink.link("lo").await?.context("a namespace without lo")?;
-            Ok(netlink.set_up(lo.index).await?)
-        })?;
+        let ready = || {
+            netns.run(|| QUIET.iter().try_for_each(|(path, on)| set(path, *on)))??;
+            in_namespace(&netns, async |netlink| {
+                let lo = netlink.link("lo").await?.context("a namespace without lo")?;
+                Ok(netlink.set_up(lo.index).await?)
+            })
+        };
+        if let Err(error) = ready() {
+            // The first failure is the one to report; what is left goes with the world.
+            let _ = self.remove(node);
+            return Err(error.context(format!("cannot prepare namespace {netns}")));
+        }
         Ok(netns)
     }
 
@@ -95,11 +104,10 @@ impl Drop for Ground {
     }
 }
 
-/// Writes a switch of the calling thread's namespace; one that the kernel does not have is off.
+/// Writes a switch of the calling thread's namespace. A kernel without it is quiet, and has nothing to be turned off.
 fn set(path: &str, on: bool) -> Result<()> {
     match fs::write(path, if on { "1" } else { "0" }) {
-        Err(error) if error.kind() == ErrorKind::NotFound && !on => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound && NO_IPV6.contains(&path) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound && (!on || QUIET.contains(&(path, on))) => Ok(()),
         written => written.with_context(|| format!("cannot write {path}")),
     }
 }

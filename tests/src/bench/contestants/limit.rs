@@ -1,5 +1,7 @@
 //! The limits: what two sockets reach without any network between them, and two namespaces without a bridge.
 
+use std::net::IpAddr;
+
 use anyhow::{Context as _, Result};
 use netbridge::netlink::in_namespace;
 
@@ -27,7 +29,7 @@ impl Limit {
         in_namespace(&netns, async |netlink| {
             let lo = netlink.link("lo").await?.context("a namespace without lo")?;
             for ip in [A, B] {
-                netlink.add_address(lo.index, std::net::IpAddr::from(ip).into()).await?;
+                netlink.add_address(lo.index, IpAddr::from(ip).into()).await?;
             }
             Ok(())
         })?;
@@ -57,6 +59,7 @@ impl Limit {
             host: None,
         };
         wiring::introduce(&layout, ETH0)?;
+        wiring::settle(&layout)?;
         Ok(Self {
             contestant,
             layout,

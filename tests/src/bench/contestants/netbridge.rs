@@ -4,9 +4,10 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::MapData;
 use netbridge::datapath::{Datapath, Pins};
 use netbridge::model::{Attach, MAX_PORTS, NetCreate, Ports};
@@ -45,12 +46,6 @@ impl Instance {
             Ok(operation(&host).await?)
         })
     }
-
-    /// Where its maps are pinned.
-    fn pins(&self) -> Result<Pins> {
-        let instance = self.play(async |host| Ok(host.instance().to_owned()))?;
-        Ok(Pins::new(&self.options.bpffs, &instance))
-    }
 }
 
 impl Drop for Instance {
@@ -71,7 +66,9 @@ impl Drop for Instance {
 /// Containers on a network of netbridge.
 pub(super) struct Netbridge {
     layout: Layout,
+    /// As it is with A and B alone.
     state: State,
+    pins: Pins,
     instance: Instance,
     /// Last: namespaces go when nobody has them open.
     ground: Ground,
@@ -103,12 +100,12 @@ impl Netbridge {
             ..NetCreate::new(NETWORK)
         };
         let requests = [("a", A), ("b", B)].map(|(node, ip)| attachment(&ground, node, ip));
-        let state = instance.play(async |host| {
+        let (state, name) = instance.play(async |host| {
             ops::net_create(host, &network).await?;
             for request in &requests {
                 ops::attach(host, request).await?;
             }
-            host.state()
+            Ok((host.state()?, host.instance().to_owned()))
         })?;
         let bridge = &state.network(NETWORK).context("the network has gone")?.bridge;
         let layout = Layout {
@@ -124,17 +121,21 @@ impl Netbridge {
             }),
         };
         wiring::introduce(&layout, bridge)?;
-        Ok(Self {
+        wiring::settle(&layout)?;
+        let mut world = Self {
             layout,
             state,
+            pins: Pins::new(sandbox.bpffs(), &name),
             instance,
             ground,
-        })
+        };
+        world.forget_flows()?;
+        Ok(world)
     }
 }
 
 /// A container's connection as its user asks for it.
-fn attachment(ground: &Ground, node: &str, ip: std::net::Ipv4Addr) -> Attach {
+fn attachment(ground: &Ground, node: &str, ip: Ipv4Addr) -> Attach {
     Attach {
         name: Some(node.to_owned()),
         ips: vec![format!("{ip}/{CONTAINERS}")],
@@ -144,7 +145,7 @@ fn attachment(ground: &Ground, node: &str, ip: std::net::Ipv4Addr) -> Attach {
 
 fn host_end(host: &Netns, state: &State, endpoint: &str) -> Result<Port> {
     let endpoint = state.endpoint(endpoint).context("an endpoint has gone")?;
-    wiring::port(host, &endpoint.host_if, std::net::Ipv4Addr::UNSPECIFIED)
+    wiring::port(host, &endpoint.host_if, Ipv4Addr::UNSPECIFIED)
 }
 
 /// Rules as the chain that netbridge reads.
@@ -165,7 +166,7 @@ fn filter(rules: &[Rule]) -> Result<String> {
 fn ports(first: Published, count: u16) -> Result<Ports> {
     let last = |first: u16| first.checked_add(count.saturating_sub(1));
     let (Some(host), Some(container)) = (last(first.host), last(first.container)) else {
-        anyhow::bail!("{count} ports from {} are more than there are", first.host);
+        bail!("{count} ports from {} are more than there are", first.host);
     };
     let proto = if first.proto == 6 { "tcp" } else { "udp" };
     Ok(Ports {
@@ -217,7 +218,7 @@ impl World for Netbridge {
 
     fn publish_range(&mut self, first: Published, count: u16) -> Result<Able> {
         if usize::from(count) > MAX_PORTS {
-            return Ok(Able::Cannot(format!("publishes {MAX_PORTS} ports at once")));
+            return Ok(Able::Cannot(format!("publishes at most {MAX_PORTS} ports at once")));
         }
         let request = ports(first, count)?;
         self.instance.play(async |host| ops::port_add(host, &request).await)?;
@@ -260,7 +261,7 @@ impl World for Netbridge {
     }
 
     fn path_counters(&self) -> Result<Vec<(String, u64)>> {
-        let datapath = Datapath::open(&self.instance.pins()?)?;
+        let datapath = Datapath::open(&self.pins)?;
         let endpoints = self.state.endpoints.iter().map(|end| (end.name.to_string(), end.slot));
         let uplinks = self
             .state
@@ -284,7 +285,7 @@ impl World for Netbridge {
     }
 
     fn map_bytes(&self) -> Result<u64> {
-        let maps = self.instance.pins()?.root().join("maps");
+        let maps = self.pins.root().join("maps");
         let mut bytes = 0;
         for pin in fs::read_dir(&maps).with_context(|| format!("cannot list {}", maps.display()))? {
             let map = MapData::from_pin(pin?.path())?;

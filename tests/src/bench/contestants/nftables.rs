@@ -5,10 +5,10 @@
 
 use std::fmt::Write as _;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use super::super::rule::Rule;
+use super::super::rule::{Rule, Target};
 use super::super::world::{Able, Published};
 use super::bridged::Firewall;
 use super::sets::{Set, Sets, is_orderless};
@@ -70,7 +70,7 @@ impl Firewall for Nftables {
     }
 
     fn load_rules(&mut self, rules: &[Rule]) -> Result<Able> {
-        if !is_orderless(rules) {
+        if !is_orderless(rules.iter().map(|rule| rule.target)) {
             return Ok(ordered());
         }
         let sets = Sets::group(rules);
@@ -89,11 +89,9 @@ impl Firewall for Nftables {
     }
 
     fn change_rule(&mut self, rules: &[Rule], index: usize, rule: &Rule) -> Result<Able> {
-        let after = rules
-            .iter()
-            .enumerate()
-            .map(|(at, old)| if at == index { rule } else { old });
-        if !is_orderless(after) {
+        let mut targets: Vec<Target> = rules.iter().map(|rule| rule.target).collect();
+        targets[index] = rule.target;
+        if !is_orderless(targets.into_iter()) {
             return Ok(ordered());
         }
         let mut text = String::new();
@@ -128,7 +126,7 @@ impl Firewall for Nftables {
         let Published { proto, host, container } = first;
         let last = count.saturating_sub(1);
         if host.checked_add(last).is_none() || container.checked_add(last).is_none() {
-            anyhow::bail!("{count} ports from {host} and {container} are more than there are");
+            bail!("{count} ports from {host} and {container} are more than there are");
         }
         if host == container {
             return transact(&format!(

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use ipnet::{IpNet, Ipv4Net};
@@ -11,6 +12,13 @@ use netbridge::netns::Netns;
 
 use super::super::world::{Host, Layout, Place, Port};
 use super::{ETH0, GATEWAY, MTU, OUTSIDE, UPLINK, command, subnet};
+use crate::icmp::ping;
+use crate::wait::wait_until;
+
+/// How long a world may take to carry its first packet.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an answer may take; the next question may reach what the last did not.
+const BREATH: Duration = Duration::from_millis(100);
 
 /// Connects two namespaces, an address of ours at either end; both interfaces are called `eth0`.
 pub(super) fn pair(near: (&Netns, Ipv4Addr), far: (&Netns, Ipv4Addr)) -> Result<()> {
@@ -38,9 +46,13 @@ pub(super) fn plug(host: &Netns, bridge: u32, port: &str, container: &Netns, ip:
         netlink.set_master(link.index, bridge).await?;
         Ok(netlink.set_up(link.index).await?)
     })?;
-    in_namespace(container, async |netlink| {
+    let configured = in_namespace(container, async |netlink| {
         let index = address(&netlink, ip).await?;
         default_route(&netlink, index, GATEWAY).await
+    });
+    configured.inspect_err(|_| {
+        // The first failure is the one to report.
+        let _ = unplug(host, port);
     })
 }
 
@@ -128,6 +140,19 @@ pub(super) fn introduce(layout: &Layout, bridge: &str) -> Result<()> {
     neighbours(&outside.netns, &[(&outside.ifname, (uplink.ip, uplink.mac))])?;
     let to_outside = (outside.ip, outside.mac);
     neighbours(netns, &[(bridge, to_a), (bridge, to_b), (ETH0, to_outside)])
+}
+
+/// Waits until A reaches B, and the outside the host: the kernel lets a new link carry packets some time after it was
+/// set up, up to a second later.
+pub(super) fn settle(layout: &Layout) -> Result<()> {
+    let Layout { a, b, outside, host } = layout;
+    let uplink = host.as_ref().map(|host| (outside, host.uplink.ip));
+    for (from, to) in [(a, b.ip)].into_iter().chain(uplink) {
+        wait_until(&format!("an answer of {to}"), PATIENCE, || {
+            Ok(ping(&from.netns, to, 0, BREATH).is_ok())
+        })?;
+    }
+    Ok(())
 }
 
 fn neighbours(netns: &Netns, entries: &[(&str, (Ipv4Addr, [u8; 6]))]) -> Result<()> {
