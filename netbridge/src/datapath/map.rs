@@ -2,18 +2,17 @@
 //!
 //! aya wants `&mut` to write although the kernel serialises writers itself; a mutex gives it that.
 
-use std::collections::HashMap as Collected;
 use std::fmt::Debug;
 use std::hash::Hash as StdHash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{self, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{self, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
-use bytemuck::Pod;
+use bytemuck::{Pod, Zeroable};
 use nix::libc::{E2BIG, ENOENT, ENOSPC};
 
-use super::{DatapathError, Pins};
+use super::{DatapathError, Pins, batch};
 
 /// A type whose bytes may be copied to and from a map.
 #[derive(Clone, Copy)]
@@ -115,19 +114,18 @@ impl<K: Pod + Debug + Eq + StdHash, V: Pod> Hash<K, V> {
     }
 
     /// Every entry once, in no order.
-    ///
-    /// Where the datapath deletes the entry at which the walk stands, the kernel begins again; so entries are
-    /// collected by key, and the walk ends after four times the map's size however often that happens.
     pub(super) fn entries(&self) -> Result<Vec<(K, V)>, DatapathError> {
-        let map = lock(&self.map);
-        let mut collected = Collected::new();
-        for entry in map.iter().take(4 * self.entries as usize) {
-            let (MapPod(key), MapPod(value)) =
-                entry.map_err(|source| failed("walk", self.name, String::new(), source))?;
-            collected.insert(key, value);
-        }
-        Ok(collected.into_iter().collect())
+        read(lock(&self.map).map(), self.name)
     }
+}
+
+/// Reads all of a hash map or trie whose keys and values are `K` and `V`, as aya has checked when it opened the map.
+fn read<K: Pod, V: Pod>(map: &MapData, name: &'static str) -> Result<Vec<(K, V)>, DatapathError> {
+    let (keys, values) = batch::entries(map, size_of::<K>(), size_of::<V>())
+        .map_err(|error| failed("walk", name, String::new(), error.into()))?;
+    let keys = keys.chunks_exact(size_of::<K>()).map(bytemuck::pod_read_unaligned);
+    let values = values.chunks_exact(size_of::<V>()).map(bytemuck::pod_read_unaligned);
+    Ok(keys.zip(values).collect())
 }
 
 /// An array; the kernel zeroes its elements when it makes it.
@@ -222,12 +220,11 @@ impl<K: Pod + Debug, V: Pod> Trie<K, V> {
 
     /// Every prefix, in no order.
     pub(super) fn entries(&self) -> Result<Vec<((u32, K), V)>, DatapathError> {
-        let map = lock(&self.map);
-        let read = |entry: Result<(Key<MapPod<K>>, MapPod<V>), MapError>| {
-            let (key, MapPod(value)) = entry.map_err(|source| failed("walk", self.name, String::new(), source))?;
-            Ok(((key.prefix_len(), key.data().0), value))
-        };
-        map.iter().map(read).collect()
+        let prefixes = read::<Prefix<K>, V>(lock(&self.map).map(), self.name)?;
+        Ok(prefixes
+            .into_iter()
+            .map(|(prefix, value)| ((prefix.bits, prefix.key), value))
+            .collect())
     }
 
     /// Removes exactly this prefix; false if it is not there.
@@ -236,4 +233,12 @@ impl<K: Pod + Debug, V: Pod> Trie<K, V> {
             .map(|removed| removed.is_some())
             .map_err(|source| failed("remove from", self.name, format!("{key:?}/{prefix}"), source))
     }
+}
+
+/// A key of a trie as the kernel has it.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, packed)]
+struct Prefix<K: Pod> {
+    bits: u32,
+    key: K,
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{Done, Failure, Host};
-use crate::facts::{HostFacts, TargetFacts, listeners};
+use crate::facts::{HostFacts, TargetFacts};
 use crate::filter::{self, Ruleset};
+use crate::listener::listeners;
 use crate::model::{Attach, Faults, Name, NetCreate, Ports};
 use crate::plan;
 use crate::state::{Endpoint, FilterSource, Network, Published, State};

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{Plan, Step, check_loaded, find_endpoint, find_network};
-use crate::facts::{HostFacts, Listener};
+use crate::facts::HostFacts;
+use crate::listener::Listener;
 use crate::model::{Claims, Fault, Faults, PortSpec, Ports};
 use crate::state::{Endpoint, Published, State, Uplink};
 

@@ -1,7 +1,7 @@
 //! Published ports and the filter.
 
 use super::*;
-use crate::facts::Listener;
+use crate::listener::Listener;
 use crate::model::{FaultKind, Transport};
 
 /// A program that listens at every address of the host.
