@@ -136,7 +136,9 @@ impl Run<'_> {
             }
             ends
         })?;
-        tables.flush_flows(|key, _| other_halves.contains(key))?;
+        if !other_halves.is_empty() {
+            tables.flush_flows(|key, _| other_halves.contains(key))?;
+        }
         Ok(())
     }
 
