@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod apt;
+mod bench;
 mod build_ebpf;
 mod choice;
 mod ci;
@@ -30,12 +31,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build the eBPF programs into target/bpf/netbridge.o
+    /// Build the eBPF programs into target/bpf/
     BuildEbpf,
     /// Bring up the example lab in a sandbox and prove its packet path with real traffic
     Run(run::Arguments),
     /// Run the tests
     Test(test::Arguments),
+    /// Measure Linux bridges and netbridge side by side; `bench --help` tells how
+    Bench(bench::Arguments),
     /// Check format, lints, documentation and dependencies
     Lint,
     /// Run all that decides whether a change may go in
@@ -46,9 +49,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::BuildEbpf => build_ebpf::build().map(|_| ()),
+        Command::BuildEbpf => build_ebpf::build(),
         Command::Run(arguments) => run::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Lint => lint::run(),
         Command::Ci => ci::run(),
         Command::Doctor => doctor::run(),
