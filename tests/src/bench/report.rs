@@ -48,7 +48,12 @@ const SECTIONS: [Section; 4] = [
     Section {
         title: "Control plane",
         holds: |_| true,
-        metrics: &[Metric::Millis, Metric::ResidentBytes, Metric::MapBytes],
+        metrics: &[
+            Metric::Millis,
+            Metric::UndoMillis,
+            Metric::ResidentBytes,
+            Metric::MapBytes,
+        ],
     },
     Section {
         title: "CPU",
@@ -58,7 +63,7 @@ const SECTIONS: [Section; 4] = [
 ];
 
 /// Yardsticks whose ratios a reader asks for; of the others a ratio says nothing that the medians do not.
-const COMPARED: [Metric; 7] = [
+const COMPARED: [Metric; 8] = [
     Metric::NetNs,
     Metric::GbitPerSecond,
     Metric::PacketsPerSecond,
@@ -66,6 +71,7 @@ const COMPARED: [Metric; 7] = [
     Metric::P50Micros,
     Metric::P99Micros,
     Metric::Millis,
+    Metric::UndoMillis,
 ];
 
 const HOW_TO_READ: &str = "\

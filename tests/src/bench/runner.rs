@@ -52,7 +52,8 @@ struct Lane<'w> {
 
 /// The work of so many kept rounds of these cases, with the warm-up, as the cases tell it; seconds.
 pub fn work(cases: &[Box<dyn Case>], contestants: usize, rounds: usize) -> f64 {
-    cases.iter().map(|case| case.seconds()).sum::<f64>() * turns(contestants, rounds)
+    let work = |case: &Box<dyn Case>| case.seconds() * turns(contestants, rounds.min(case.rounds()));
+    cases.iter().map(work).sum()
 }
 
 /// Measures every case. What goes wrong in a cell is told, costs that cell its figures, and nothing else. Once `stop` is
@@ -71,8 +72,9 @@ pub fn run(
         }
         progress.case(&case.id(), index + 1, cases.len());
         let round = work(cases.get(index..).unwrap_or_default(), worlds.len(), 0) * progress.pace();
-        let rounds = schedule.affordable(round);
-        progress.skip(case.seconds() * (turns(worlds.len(), schedule.rounds) - turns(worlds.len(), rounds)));
+        let wanted = schedule.rounds.min(case.rounds());
+        let rounds = schedule.affordable(round).min(wanted);
+        progress.skip(case.seconds() * (turns(worlds.len(), wanted) - turns(worlds.len(), rounds)));
         run_case(case.as_ref(), worlds, rounds, progress, stop, &mut outcome);
     }
     outcome.interrupted = stop.load(Ordering::Relaxed);

@@ -6,6 +6,7 @@
 )]
 
 mod around;
+mod bench_control;
 mod bench_docker;
 mod bench_forwarding;
 mod bench_generator;
