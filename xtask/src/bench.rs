@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     build_ebpf::build()?;
     let mut cargo = command::cargo();
-    cargo.args("build --release --package netbridge --package netbridge-tests --bin netbridge --bin".split(' '));
+    cargo.args("build --release --package netbridge-tests --bin netbridge-under-test --bin".split(' '));
     cargo.arg(MEASURER);
     command::run(&mut cargo)?;
     let measurer = command::host_target().join("release").join(MEASURER);

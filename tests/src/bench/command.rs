@@ -15,6 +15,7 @@ use super::against;
 use super::case::Case;
 use super::chart;
 use super::contestants;
+use super::control;
 use super::crosscheck::{self, Check};
 use super::forwarding;
 use super::machine::Watch;
@@ -80,7 +81,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
 
 /// Every workload's cases, in the order of a run; to be made on the thread that measures them.
 fn all_cases(quick: bool) -> Vec<Box<dyn Case>> {
-    [forwarding::cases(quick), sockets::cases(quick)]
+    [forwarding::cases(quick), sockets::cases(quick), control::cases(quick)]
         .into_iter()
         .flatten()
         .collect()

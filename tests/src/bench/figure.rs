@@ -30,6 +30,7 @@ impl Metric {
             Self::CpuNsPerPacket => "CPU time per packet",
             Self::CpuNsPerGib => "CPU time per GiB",
             Self::Millis => "Duration",
+            Self::UndoMillis => "Duration of taking it back",
             Self::ResidentBytes => "Resident memory",
             Self::MapBytes => "Memory of BPF maps",
         }

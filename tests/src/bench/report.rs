@@ -48,7 +48,12 @@ const SECTIONS: [Section; 4] = [
     Section {
         title: "Control plane",
         holds: |_| true,
-        metrics: &[Metric::Millis, Metric::ResidentBytes, Metric::MapBytes],
+        metrics: &[
+            Metric::Millis,
+            Metric::UndoMillis,
+            Metric::ResidentBytes,
+            Metric::MapBytes,
+        ],
     },
     Section {
         title: "CPU",
@@ -58,7 +63,7 @@ const SECTIONS: [Section; 4] = [
 ];
 
 /// Yardsticks whose ratios a reader asks for; of the others a ratio says nothing that the medians do not.
-const COMPARED: [Metric; 7] = [
+const COMPARED: [Metric; 8] = [
     Metric::NetNs,
     Metric::GbitPerSecond,
     Metric::PacketsPerSecond,
@@ -66,6 +71,7 @@ const COMPARED: [Metric; 7] = [
     Metric::P50Micros,
     Metric::P99Micros,
     Metric::Millis,
+    Metric::UndoMillis,
 ];
 
 const HOW_TO_READ: &str = "\
@@ -176,13 +182,14 @@ impl Section {
     }
 }
 
-/// The cases that `holds` picks, but for those with a filter: these are in [`rule_scale`].
+/// The cases that `holds` picks, but for packets that pass a filter: these are in [`rule_scale`].
 fn base_rows(results: &Results, holds: impl Fn(&str) -> bool) -> Vec<Row<'_>> {
-    let without_rules = |id: &str| grid::member(id, "rules").is_none_or(|(_, rules)| rules == 0);
+    let filtered =
+        |id: &str| id.starts_with("forwarding/") && grid::member(id, "rules").is_some_and(|(_, rules)| rules > 0);
     let cases = results
         .cases
         .iter()
-        .filter(|case| holds(&case.id) && without_rules(&case.id));
+        .filter(|case| holds(&case.id) && !filtered(&case.id));
     cases.map(|case| (case.title.clone(), case)).collect()
 }
 

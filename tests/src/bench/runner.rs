@@ -75,11 +75,9 @@ pub fn run(
         }
         progress.case(&case.id(), index);
         let rest = cases.get(index..).unwrap_or_default();
-        let round = work(rest, worlds.len(), 0);
+        let takes = |rounds| progress.forecast(work(rest, worlds.len(), rounds), rest.len());
         let wanted = schedule.rounds.min(case.rounds());
-        let rounds = schedule
-            .affordable(progress.forecast(round, 0), progress.forecast(0.0, rest.len()))
-            .min(wanted);
+        let rounds = schedule.affordable(takes).min(wanted);
         progress.skip(case.seconds() * (turns(worlds.len(), wanted) - turns(worlds.len(), rounds)));
         run_case(case.as_ref(), worlds, rounds, progress, stop, &mut outcome);
     }
@@ -88,20 +86,14 @@ pub fn run(
 }
 
 impl Schedule {
-    /// How many rounds to keep if one of all that is still to do takes `round` seconds, and what comes with it `besides`.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "what is too much for an integer is cut to the rounds asked for"
-    )]
-    fn affordable(&self, round: f64, besides: f64) -> usize {
+    /// How many rounds to keep, if what is still to do takes so many seconds with so many rounds.
+    fn affordable(&self, takes: impl Fn(usize) -> f64) -> usize {
         let Some(deadline) = self.deadline else {
             return self.rounds;
         };
         let left = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
-        let warm_up = 1;
-        let fitting = (((left - besides) / round) as usize).saturating_sub(warm_up);
-        fitting.clamp(LEAST_ROUNDS.min(self.rounds), self.rounds)
+        let fitting = (LEAST_ROUNDS..=self.rounds).rev().find(|&rounds| takes(rounds) <= left);
+        fitting.unwrap_or(LEAST_ROUNDS.min(self.rounds))
     }
 }
 
@@ -490,16 +482,16 @@ mod tests {
             rounds: 10,
             deadline: Some(Instant::now() + Duration::from_secs(seconds)),
         };
-        assert_eq!(at(1000).affordable(10.0, 0.0), 10);
-        // 71 seconds less the moments since: seven rounds, one of them to warm up.
-        assert_eq!(at(71).affordable(10.0, 0.0), 6);
-        assert_eq!(at(71).affordable(10.0, 20.0), 4);
-        assert_eq!(at(0).affordable(10.0, 20.0), 3);
-        assert_eq!(Schedule { rounds: 2, ..at(0) }.affordable(10.0, 0.0), 2);
+        #[expect(clippy::cast_precision_loss, reason = "some rounds")]
+        let takes = |rounds: usize| 20.0 + 10.0 * (rounds + 1) as f64;
+        assert_eq!(at(1000).affordable(takes), 10);
+        assert_eq!(at(91).affordable(takes), 6);
+        assert_eq!(at(0).affordable(takes), 3);
+        assert_eq!(Schedule { rounds: 2, ..at(0) }.affordable(takes), 2);
         let endless = Schedule {
             deadline: None,
             ..at(0)
         };
-        assert_eq!(endless.affordable(1e9, 1e9), 10);
+        assert_eq!(endless.affordable(takes), 10);
     }
 }

@@ -96,7 +96,12 @@ fn rule_scale(results: &Results) -> Option<String> {
 
 /// Lines: publishing, by the number of ports.
 fn publishing(results: &Results) -> Option<String> {
-    let (places, panels) = by_number(results, "ports", Metric::Millis)?;
+    let (places, mut panels) = by_number(results, "ports", Metric::Millis)?;
+    let back = by_number(results, "ports", Metric::UndoMillis).filter(|(same, _)| *same == places);
+    panels.extend(back.into_iter().flat_map(|(_, back)| back).map(|panel| Panel {
+        title: format!("{}: taken back", panel.title),
+        ..panel
+    }));
     let lines = Lines {
         title: "Time to publish ports and to take them back",
         height: "milliseconds",
