@@ -451,7 +451,7 @@ mod tests {
         let (outcome, _) = run_fake(fake, 3, false);
         assert_eq!((outcome.series.len(), outcome.absences.len()), (3, 3));
         assert!(outcome.series.iter().all(|series| series.metric == Metric::P50Micros));
-        assert_eq!(outcome.absences[0].reason, "Latency, p99.9 in 2 of 3 rounds");
+        assert_eq!(outcome.absences[0].reason, "Latency, p99.9 in 2 of 3 rounds only");
     }
 
     #[test]
