@@ -16,6 +16,7 @@ use netbridge_common::abi::{
 };
 use netbridge_common::datapath::conntrack::is_expired;
 use netbridge_common::datapath::env::{Env, Hop, HopKind, Inserted};
+use netbridge_common::datapath::parse::Head;
 
 use crate::maps::{
     ADDRESSES, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FLOWS, Ip, LINKS, NETWORKS, POLICY, PUBLISHED, RECLAIMED, RULES,
@@ -50,6 +51,29 @@ impl Skb<'_> {
 
 impl Env for Skb<'_> {
     type F = V4;
+
+    #[inline(always)]
+    fn head<'a>(&'a self, room: &'a mut Head) -> &'a Head {
+        let (start, end) = (self.ctx.data(), self.ctx.data_end());
+        if start + size_of::<Head>() <= end {
+            // SAFETY: the bytes are there, as the verifier checks too, and nothing moves them while the core reads.
+            // Frames lie at even addresses: the kernel reads their MACs by halfwords itself (`ether_addr_equal`).
+            return unsafe { &*(start as *const Head) };
+        }
+        let there = self.frame_len().min(size_of::<Head>() as u32);
+        if there != 0 {
+            // SAFETY: the helper writes at most as many bytes as the room has. It cannot fail: so many are there.
+            unsafe {
+                helper::bpf_skb_load_bytes(
+                    self.raw().cast_const().cast(),
+                    0,
+                    (&raw mut *room).cast::<c_void>(),
+                    there,
+                );
+            }
+        }
+        room
+    }
 
     #[inline(always)]
     fn load<const N: usize>(&self, offset: u16) -> Option<[u8; N]> {

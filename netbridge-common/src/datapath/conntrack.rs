@@ -41,9 +41,19 @@ pub struct Cx<'a, E: Env> {
     /// The configuration.
     pub config: &'a Config,
     /// The packet.
-    pub packet: &'a Packet<AddrOf<E>>,
+    pub packet: &'a mut Packet<AddrOf<E>>,
     /// Where and when it arrived.
     pub arrival: Arrival,
+}
+
+impl<E: Env> Cx<'_, E> {
+    /// Tells the zone that the packet comes from.
+    pub fn enter(&mut self, zone: u16) {
+        self.arrival.zone = zone;
+        self.packet.key.zone = zone.to_ne_bytes();
+        self.packet.to.net = zone;
+        self.packet.from.net = zone;
+    }
 }
 
 /// Room for what a decision produces; a BPF stack is too small for it.
@@ -95,7 +105,7 @@ const fn restarts<A: Addr>(packet: &Packet<A>, head: &FlowHead) -> bool {
 
 /// True for a TCP segment that opens a connection.
 pub const fn is_opening<A: Addr>(packet: &Packet<A>) -> bool {
-    packet.proto == proto::TCP && packet.tcp & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) == tcp::SYN
+    packet.key.proto == proto::TCP && packet.tcp & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) == tcp::SYN
 }
 
 /// The ICMP type of the other direction: requests answer replies; 0 for other protocols.
@@ -234,7 +244,7 @@ pub const fn state(head: &FlowHead) -> u8 {
 /// The state of a tracked packet, whose flow is only looked at.
 #[inline(always)]
 pub fn state_of<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> u8 {
-    if find(cx, &cx.packet.key(cx.arrival.zone), &mut work.half) && !restarts(cx.packet, work.half.head()) {
+    if find(cx, &cx.packet.key, &mut work.half) && !restarts(cx.packet, work.half.head()) {
         state(work.half.head())
     } else {
         CtState::NEW
@@ -256,15 +266,15 @@ pub fn subject<E: Env>(cx: &Cx<'_, E>, flow: &FlowOf<E>, state: u8) -> Subject<A
 /// place.
 #[inline(always)]
 pub fn known<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Option<Action> {
-    let key = cx.packet.key(cx.arrival.zone);
-    if !find(cx, &key, &mut work.half) {
+    let key = &cx.packet.key;
+    if !find(cx, key, &mut work.half) {
         return None;
     }
     if restarts(cx.packet, work.half.head()) {
-        remove(cx.env, &key, &work.half);
+        remove(cx.env, key, &work.half);
         return None;
     }
-    Some(established(cx, &key, work))
+    Some(established(cx, key, work))
 }
 
 /// A packet of a flow that exists: state, refresh, filter where the cached answer is stale, action.
@@ -377,7 +387,9 @@ fn resolve<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, head: &mut FlowHead) {
 /// stack has routed already has its MACs and TTL.
 #[inline(always)]
 pub fn is_routed<E: Env>(cx: &Cx<'_, E>, head: &FlowHead) -> bool {
-    head.flags & flow_flags::ROUTED != 0 && cx.arrival.hook as u8 != Hook::ToUplink as u8 && cx.packet.dmac != head.dmac
+    head.flags & flow_flags::ROUTED != 0
+        && cx.arrival.hook as u8 != Hook::ToUplink as u8
+        && cx.packet.to.mac != head.dmac
 }
 
 /// The action of `work.half` on the packet.
@@ -399,6 +411,8 @@ pub fn follow<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
         return Action::Pass;
     }
     let action = verdict.follow(head, cx.packet, routed);
-    verdict.translate(cx.packet, head.flags, half.tail());
+    if routed || head.flags & (flow_flags::SRC | flow_flags::DST) != 0 {
+        verdict.translate(cx.packet, head.flags, half.tail());
+    }
     action
 }

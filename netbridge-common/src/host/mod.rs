@@ -20,6 +20,7 @@ use crate::abi::{
 };
 use crate::datapath::conntrack::is_expired;
 use crate::datapath::env::{Env, EventBudget, Hop, HopKind, Inserted};
+use crate::datapath::parse::Head;
 use crate::datapath::pipeline::{Scratch, run};
 use crate::datapath::verdict::Verdict;
 
@@ -184,6 +185,13 @@ struct View<'a> {
 
 impl Env for View<'_> {
     type F = V4;
+
+    fn head<'a>(&'a self, room: &'a mut Head) -> &'a Head {
+        for (place, byte) in bytemuck::bytes_of_mut(room).iter_mut().zip(&self.frame.bytes) {
+            *place = *byte;
+        }
+        room
+    }
 
     fn load<const N: usize>(&self, offset: u16) -> Option<[u8; N]> {
         let start = usize::from(offset);
