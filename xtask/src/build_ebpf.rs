@@ -1,8 +1,7 @@
-//! `cargo xtask build-ebpf`: the eBPF programs, as the object file that the netbridge binary embeds.
+//! `cargo xtask build-ebpf`: the eBPF programs, as the object files that the netbridge binary and the benchmark embed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
@@ -19,25 +18,42 @@ const EXPAND_MEMORY: &str = "link-arg=--disable-expand-memcpy-in-order";
 /// Between the flags in `CARGO_ENCODED_RUSTFLAGS`, so that a path may contain spaces.
 const FLAG_SEPARATOR: &str = "\x1f";
 
-/// Builds the object, installing what that takes, and returns its path.
-pub(crate) fn build() -> Result<PathBuf> {
+/// One object: what cargo calls the program it links, and the file in `target/bpf` that is embedded.
+struct Object {
+    program: &'static str,
+    file: &'static str,
+}
+
+const OBJECTS: [Object; 2] = [
+    Object {
+        program: "netbridge-ebpf",
+        file: "netbridge.o",
+    },
+    Object {
+        program: "netbridge-bench-ebpf",
+        file: "bench.o",
+    },
+];
+
+/// Builds the objects, installing what that takes.
+pub(crate) fn build() -> Result<()> {
     let (toolchain, linker) = choice::choose(Missing::Install)?;
     eprintln!("eBPF compiler: {}", toolchain.describe());
     eprintln!("eBPF linker:   {}", linker.describe());
-    let start = Instant::now();
     let built = compile(&toolchain, &linker)?;
-    let object = command::target().join("bpf/netbridge.o");
-    let outcome = if install(&built, &object)? { "new" } else { "unchanged" };
-    let size = fs::metadata(&object).map_or(0, |file| file.len().div_ceil(1024));
-    let shown = object.strip_prefix(command::workspace()).unwrap_or(&object).display();
-    eprintln!(
-        "eBPF object:   {shown}, {size} KiB, {outcome}, in {:.1} s",
-        start.elapsed().as_secs_f32()
-    );
-    Ok(object)
+    for object in OBJECTS {
+        let file = command::target().join("bpf").join(object.file);
+        let new = install(&built.join(object.program), &file)?;
+        let outcome = if new { "new" } else { "unchanged" };
+        let size = fs::metadata(&file).map_or(0, |file| file.len().div_ceil(1024));
+        let shown = file.strip_prefix(command::workspace()).unwrap_or(&file).display();
+        eprintln!("eBPF object:   {shown}, {size} KiB, {outcome}");
+    }
+    Ok(())
 }
 
-/// Has cargo build `core` and the programs, in a target directory apart from the one of the host's compiler.
+/// Has cargo build `core` and the programs, in a target directory apart from the one of the host's compiler; returns
+/// where they are.
 fn compile(toolchain: &Toolchain, linker: &Linker) -> Result<PathBuf> {
     let target = command::target().join("bpf-build");
     let linker = format!("linker={}", linker.path().display());
@@ -56,10 +72,10 @@ fn compile(toolchain: &Toolchain, linker: &Linker) -> Result<PathBuf> {
         .arg(&target);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags);
     command::run(&mut cargo)?;
-    Ok(target.join(TRIPLE).join("bpf/netbridge-ebpf"))
+    Ok(target.join(TRIPLE).join("bpf"))
 }
 
-/// Puts the object where the build script of netbridge looks for it. An object with the same bytes stays as it is, and
+/// Puts an object where a build script looks for it. An object with the same bytes stays as it is, and
 /// nothing that embeds it is rebuilt.
 fn install(built: &Path, object: &Path) -> Result<bool> {
     let bytes = fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;

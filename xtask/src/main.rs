@@ -30,7 +30,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build the eBPF programs into target/bpf/netbridge.o
+    /// Build the eBPF programs into target/bpf/
     BuildEbpf,
     /// Bring up the example lab in a sandbox and prove its packet path with real traffic
     Run(run::Arguments),
@@ -46,7 +46,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::BuildEbpf => build_ebpf::build().map(|_| ()),
+        Command::BuildEbpf => build_ebpf::build(),
         Command::Run(arguments) => run::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Lint => lint::run(),

@@ -13,10 +13,11 @@ pub(crate) struct Oracle {
     pub(crate) package: &'static str,
 }
 
-pub(crate) const ORACLES: [Oracle; 7] = [
+pub(crate) const ORACLES: [Oracle; 8] = [
     Oracle::new("ip", "iproute2"),
     Oracle::new("tcpdump", "tcpdump"),
     Oracle::new("nft", "nftables"),
+    Oracle::new("iptables-legacy", "iptables"),
     Oracle::new("conntrack", "conntrack"),
     Oracle::new("ping", "iputils-ping"),
     Oracle::new("bpftool", "bpftool"),

@@ -85,24 +85,35 @@ pub trait World {
     fn contestant(&self) -> Contestant;
     /// Who talks to whom.
     fn layout(&self) -> &Layout;
+    /// Whether what goes from a container to the outside leaves with the host's address.
+    fn translates(&self) -> Able;
     /// Makes these the operator's rules, in this order, in place of those there were. What no rule matches goes on.
     fn load_rules(&mut self, rules: &[Rule]) -> Result<Able>;
-    /// Replaces one of `rules`, all of which are loaded.
+    /// Replaces one of `rules`, which are those loaded last, by the contestant's shortest way.
     fn change_rule(&mut self, rules: &[Rule], index: usize, rule: &Rule) -> Result<Able>;
-    /// Publishes ports of container B, one by one or as the contestant's users would.
+    /// Publishes ports of container B one by one: for each the calls that the contestant's own manager makes.
     fn publish(&mut self, ports: &[Published]) -> Result<Able>;
-    /// Publishes `count` ports, `host` and up, as `container` and up, by the contestant's shortest way.
+    /// Publishes `count` ports, `host` and up, as `container` and up, by the contestant's shortest way: at best one entry.
     fn publish_range(&mut self, first: Published, count: u16) -> Result<Able>;
     /// Takes back all that was published.
     fn unpublish(&mut self) -> Result<Able>;
-    /// Connects one more container, made by this call, with the number `index`.
+    /// Makes one more container with the number `index`, connected to nothing: an empty namespace.
+    fn new_container(&mut self, index: u16) -> Result<Able>;
+    /// Connects the container that [`new_container`](Self::new_container) made: link, bridge port, the address
+    /// 10.77.1.0 + `index`, default route.
     fn attach(&mut self, index: u16) -> Result<Able>;
-    /// Disconnects it and removes it.
+    /// Disconnects it; the container stays.
     fn detach(&mut self, index: u16) -> Result<Able>;
+    /// Removes a container that is not connected.
+    fn remove_container(&mut self, index: u16) -> Result<()>;
     /// Forgets every tracked flow.
     fn forget_flows(&mut self) -> Result<()>;
-    /// Counters that move when packets take this contestant's own path, and no other's: name and value.
+    /// Packet counters that move when packets take this contestant's own path: name and value. One path moves some of
+    /// them: between two containers not what counts the uplink.
     fn path_counters(&self) -> Result<Vec<(String, u64)>>;
+    /// Counters of the same host that move when packets take another contestant's path. They stand still while A, B and
+    /// the outside talk; an ARP broadcast of a further container may move them.
+    fn foreign_counters(&self) -> Result<Vec<(String, u64)>>;
     /// Memory of its BPF maps, bytes; 0 where there are none.
     fn map_bytes(&self) -> Result<u64>;
 }

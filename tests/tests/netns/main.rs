@@ -6,6 +6,11 @@
 )]
 
 mod around;
+mod bench_docker;
+mod bench_forwarding;
+mod bench_generator;
+mod bench_sockets;
+mod bench_worlds;
 mod bulk;
 mod command;
 mod controller;

@@ -1,0 +1,303 @@
+//! netbridge, by the operations behind its command line.
+//!
+//! Each call opens the host anew, as a process of the command line does, and keeps the state on disk.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::maps::MapData;
+use netbridge::datapath::{Datapath, Pins};
+use netbridge::model::{Attach, MAX_PORTS, NetCreate, Ports};
+use netbridge::netlink::in_namespace;
+use netbridge::netns::Netns;
+use netbridge::ops::{self, Failure, Options};
+use netbridge::state::State;
+use netbridge_common::abi::MAX_RULES;
+
+use super::super::contestant::Contestant;
+use super::super::rule::{Rule, Target};
+use super::super::world::{Able, Host, Layout, Port, Published, World};
+use super::bridged::stack_counters;
+use super::ground::{Ground, HostSettings};
+use super::syntax::Matches;
+use super::{A, B, CONTAINERS, ETH0, GATEWAY, MTU, OUTSIDE, UPLINK, more, wiring};
+use crate::sandbox::Sandbox;
+use crate::wire::counters;
+
+/// The containers' network.
+const NETWORK: &str = "bench";
+/// Names the filter in messages.
+const FILTER: &str = "bench.rules";
+
+/// The host's part of netbridge.
+struct Instance {
+    host: Netns,
+    options: Options,
+}
+
+impl Instance {
+    /// Carries out an operation in the host's namespace.
+    fn play<T: Send>(&self, operation: impl AsyncFnOnce(&ops::Host) -> Result<T, Failure> + Send) -> Result<T> {
+        in_namespace(&self.host, async |_| {
+            let host = ops::Host::open(&self.options)?;
+            Ok(operation(&host).await?)
+        })
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let removed = self.play(async |host| {
+            // A world that failed to come up has none.
+            if host.state()?.network(NETWORK).is_some() {
+                ops::net_remove(host, &[NETWORK.to_owned()], true).await?;
+            }
+            Ok(())
+        });
+        if let Err(error) = removed {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+/// Containers on a network of netbridge.
+pub(super) struct Netbridge {
+    layout: Layout,
+    /// As it is with A and B alone.
+    state: State,
+    pins: Pins,
+    instance: Instance,
+    /// Last: namespaces go when nobody has them open.
+    ground: Ground,
+}
+
+impl Netbridge {
+    /// Builds it with the first two containers.
+    pub(super) fn build(sandbox: &Sandbox) -> Result<Self> {
+        let mut ground = Ground::new(Contestant::Netbridge)?;
+        let host = ground.add_host(HostSettings {
+            forwarding: true,
+            bridge_netfilter: false,
+        })?;
+        let outside = ground.add("outside")?;
+        wiring::uplink(&host, &outside)?;
+        let (a, b) = (ground.add("a")?, ground.add("b")?);
+        let instance = Instance {
+            host: ground.open("host")?,
+            options: Options {
+                bpffs: sandbox.bpffs().to_owned(),
+                ..Options::default()
+            },
+        };
+        let network = NetCreate {
+            subnet: Some(super::subnet(GATEWAY).trunc().to_string()),
+            gateway: Some(GATEWAY.to_string()),
+            uplink: Some(ETH0.to_owned()),
+            mtu: Some(MTU),
+            ..NetCreate::new(NETWORK)
+        };
+        let requests = [("a", A), ("b", B)].map(|(node, ip)| attachment(&ground, node, ip));
+        let (state, name) = instance.play(async |host| {
+            ops::net_create(host, &network).await?;
+            for request in &requests {
+                ops::attach(host, request).await?;
+            }
+            Ok((host.state()?, host.instance().to_owned()))
+        })?;
+        let bridge = &state.network(NETWORK).context("the network has gone")?.bridge;
+        let layout = Layout {
+            a: wiring::place(a, ETH0, A)?,
+            b: wiring::place(b, ETH0, B)?,
+            outside: wiring::place(outside, ETH0, OUTSIDE)?,
+            host: Some(Host {
+                a_port: host_end(&host, &state, "a")?,
+                b_port: host_end(&host, &state, "b")?,
+                uplink: wiring::port(&host, ETH0, UPLINK)?,
+                gateway: wiring::port(&host, bridge, GATEWAY)?,
+                netns: host,
+            }),
+        };
+        wiring::introduce(&layout, bridge)?;
+        wiring::settle(&layout)?;
+        let mut world = Self {
+            layout,
+            state,
+            pins: Pins::new(sandbox.bpffs(), &name),
+            instance,
+            ground,
+        };
+        world.forget_flows()?;
+        Ok(world)
+    }
+}
+
+/// A container's connection as its user asks for it.
+fn attachment(ground: &Ground, node: &str, ip: Ipv4Addr) -> Attach {
+    Attach {
+        name: Some(node.to_owned()),
+        ips: vec![format!("{ip}/{CONTAINERS}")],
+        ..Attach::new(ground.name(node), NETWORK)
+    }
+}
+
+fn host_end(host: &Netns, state: &State, endpoint: &str) -> Result<Port> {
+    let endpoint = state.endpoint(endpoint).context("an endpoint has gone")?;
+    wiring::port(host, &endpoint.host_if, Ipv4Addr::UNSPECIFIED)
+}
+
+/// Rules as the chain that netbridge reads.
+fn filter(rules: &[Rule]) -> Result<String> {
+    let mut text = String::from("*filter\n:FORWARD ACCEPT [0:0]\n");
+    for rule in rules {
+        let target = match rule.target {
+            Target::Drop => "DROP",
+            Target::Accept => "ACCEPT",
+        };
+        writeln!(text, "-A FORWARD{} -j {target}", Matches(rule))?;
+    }
+    text.push_str("COMMIT\n");
+    Ok(text)
+}
+
+/// `HOST[-END]:CONTAINER[-END]/PROTOCOL` of B.
+fn ports(first: Published, count: u16) -> Result<Ports> {
+    let last = |first: u16| first.checked_add(count.saturating_sub(1));
+    let (Some(host), Some(container)) = (last(first.host), last(first.container)) else {
+        bail!("{count} ports from {} are more than there are", first.host);
+    };
+    let proto = if first.proto == 6 { "tcp" } else { "udp" };
+    Ok(Ports {
+        endpoint: "b".to_owned(),
+        specs: vec![format!("{}-{host}:{}-{container}/{proto}", first.host, first.container)],
+    })
+}
+
+impl World for Netbridge {
+    fn contestant(&self) -> Contestant {
+        Contestant::Netbridge
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn translates(&self) -> Able {
+        Able::Done
+    }
+
+    fn load_rules(&mut self, rules: &[Rule]) -> Result<Able> {
+        if rules.is_empty() {
+            self.instance.play(async |host| ops::filter_flush(host).await)?;
+            return Ok(Able::Done);
+        }
+        if rules.len() > MAX_RULES as usize {
+            return Ok(Able::Cannot(format!("holds {MAX_RULES} rules")));
+        }
+        let text = filter(rules)?;
+        self.instance
+            .play(async |host| ops::filter_load(host, FILTER, &text).await)?;
+        Ok(Able::Done)
+    }
+
+    fn change_rule(&mut self, rules: &[Rule], index: usize, rule: &Rule) -> Result<Able> {
+        let mut rules = rules.to_vec();
+        rule.clone_into(rules.get_mut(index).context("there is no such rule")?);
+        self.load_rules(&rules)
+    }
+
+    fn publish(&mut self, published: &[Published]) -> Result<Able> {
+        for port in published {
+            let request = ports(*port, 1)?;
+            self.instance.play(async |host| ops::port_add(host, &request).await)?;
+        }
+        Ok(Able::Done)
+    }
+
+    fn publish_range(&mut self, first: Published, count: u16) -> Result<Able> {
+        if usize::from(count) > MAX_PORTS {
+            return Ok(Able::Cannot(format!("publishes at most {MAX_PORTS} ports at once")));
+        }
+        let request = ports(first, count)?;
+        self.instance.play(async |host| ops::port_add(host, &request).await)?;
+        Ok(Able::Done)
+    }
+
+    fn unpublish(&mut self) -> Result<Able> {
+        let all = Ports {
+            endpoint: "b".to_owned(),
+            specs: Vec::new(),
+        };
+        self.instance.play(async |host| ops::port_remove(host, &all).await)?;
+        Ok(Able::Done)
+    }
+
+    fn new_container(&mut self, index: u16) -> Result<Able> {
+        self.ground.add(&format!("c{index}"))?;
+        Ok(Able::Done)
+    }
+
+    fn attach(&mut self, index: u16) -> Result<Able> {
+        let request = attachment(&self.ground, &format!("c{index}"), more(index));
+        self.instance.play(async |host| ops::attach(host, &request).await)?;
+        Ok(Able::Done)
+    }
+
+    fn detach(&mut self, index: u16) -> Result<Able> {
+        let names = [format!("c{index}")];
+        self.instance.play(async |host| ops::detach(host, &names).await)?;
+        Ok(Able::Done)
+    }
+
+    fn remove_container(&mut self, index: u16) -> Result<()> {
+        self.ground.remove(&format!("c{index}"))
+    }
+
+    fn forget_flows(&mut self) -> Result<()> {
+        self.instance.play(async |host| ops::flows_flush(host, None))?;
+        Ok(())
+    }
+
+    fn path_counters(&self) -> Result<Vec<(String, u64)>> {
+        let datapath = Datapath::open(&self.pins)?;
+        let endpoints = self.state.endpoints.iter().map(|end| (end.name.to_string(), end.slot));
+        let uplinks = self
+            .state
+            .uplinks
+            .iter()
+            .map(|uplink| (uplink.name.clone(), uplink.slot));
+        endpoints
+            .chain(uplinks)
+            .map(|(name, slot)| Ok((format!("{name} sent"), datapath.tables().traffic(slot)?.tx_packets)))
+            .collect()
+    }
+
+    fn foreign_counters(&self) -> Result<Vec<(String, u64)>> {
+        let host = &self.instance.host;
+        let mut counted = stack_counters(host)?;
+        for endpoint in &self.state.endpoints {
+            let sent = counters(host, &endpoint.host_if)?.tx_packets;
+            counted.push((format!("packets bridged to {}", endpoint.name), sent));
+        }
+        Ok(counted)
+    }
+
+    fn map_bytes(&self) -> Result<u64> {
+        let maps = self.pins.root().join("maps");
+        let mut bytes = 0;
+        for pin in fs::read_dir(&maps).with_context(|| format!("cannot list {}", maps.display()))? {
+            let map = MapData::from_pin(pin?.path())?;
+            let descriptor = map.fd().as_fd().as_raw_fd();
+            let info = fs::read_to_string(format!("/proc/thread-self/fdinfo/{descriptor}"))?;
+            let memory = info.lines().find_map(|line| line.strip_prefix("memlock:"));
+            bytes += memory
+                .context("the kernel does not tell what a map takes")?
+                .trim()
+                .parse::<u64>()?;
+        }
+        ensure!(bytes > 0, "no maps in {}", maps.display());
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,201 @@
+//! What it costs to carry a packet, without sockets: nanoseconds at one core, with and without the cost of making the
+//! packet and of taking it out again.
+//!
+//! A round measures twice. The *floor*: frames appear on the first interface that they would cross, and a sink on that
+//! very interface counts and drops them. The *total*: the same frames, with the sink at the end of their path. The net
+//! cost is the total less the floor of the same round; what generator and sink cost is in both. Of the raw pair the
+//! first interface is the last, so its total is the floor; it has no net cost that a ratio could be made of.
+//!
+//! A flow that counts as established has been answered once, by the sink. Rules are loaded after that, as an operator
+//! does who changes a filter while traffic flows.
+
+mod conversation;
+mod programs;
+mod session;
+mod workload;
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use self::conversation::{Conversation, PUBLISHED, Relation};
+use self::session::Session;
+use self::workload::{Traffic, Workload};
+use super::case::Case;
+use super::classbench;
+use super::contestant::Contestant;
+use super::generator::Generator;
+use super::series::{Metric, Sample};
+use super::world::{Able, World};
+
+/// Rules of the operator, all but the last of which a packet passes.
+const RULES: [usize; 5] = [0, 10, 100, 1000, 10_000];
+/// The same filters in every run.
+const SEED: u64 = 20_241_105;
+
+/// All that is measured. `quick` has every workload without rules, few rules where every packet is judged by them anew,
+/// and the numbers of rules with one workload.
+pub fn cases(quick: bool) -> Vec<Box<dyn Case>> {
+    let generator = Rc::new(OnceCell::new());
+    let budget = Duration::from_millis(if quick { 30 } else { 100 });
+    let timed = workload::ALL.iter().flat_map(|workload| {
+        RULES
+            .iter()
+            .filter(move |rules| match **rules {
+                0 => true,
+                10 if workload.traffic == Traffic::New => true,
+                _ => !quick || workload.name == "l2",
+            })
+            .map(|rules| (*workload, *rules, Metered::Time))
+    });
+    let by_program = workload::ALL
+        .iter()
+        .filter(|workload| !quick || workload.name == "l2")
+        .map(|workload| (*workload, 0, Metered::Programs));
+    timed
+        .chain(by_program)
+        .map(|(workload, rules, metered)| {
+            Box::new(Forwarding {
+                workload,
+                rules,
+                metered,
+                budget,
+                generator: Rc::clone(&generator),
+                sessions: RefCell::default(),
+            }) as Box<dyn Case>
+        })
+        .collect()
+}
+
+/// What is metered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Metered {
+    /// Time per packet.
+    Time,
+    /// How long BPF programs run per packet; apart, because the counting takes time itself.
+    Programs,
+}
+
+/// A workload with so many rules.
+struct Forwarding {
+    workload: Workload,
+    rules: usize,
+    metered: Metered,
+    /// How long a round sends, roughly.
+    budget: Duration,
+    /// Loaded by the first case that needs it.
+    generator: Rc<OnceCell<Generator>>,
+    sessions: RefCell<HashMap<Contestant, Session>>,
+}
+
+impl Forwarding {
+    fn generator(&self) -> Result<&Generator> {
+        if self.generator.get().is_none() {
+            let _raced = self.generator.set(Generator::load()?);
+        }
+        self.generator.get().context("the generator has gone")
+    }
+
+    /// What a contestant cannot do by its nature.
+    fn beyond(&self, world: &dyn World) -> Option<String> {
+        let contestant = world.contestant();
+        if contestant == Contestant::Loopback {
+            return Some("a packet never leaves the interface on which it appears".to_owned());
+        }
+        if self.metered == Metered::Programs && contestant != Contestant::Netbridge {
+            return Some("runs no BPF programs".to_owned());
+        }
+        match world.translates() {
+            Able::Cannot(reason) if self.workload.relation == Relation::Masqueraded => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Makes the contestant ready, or tells what it cannot.
+    fn set_up(&self, world: &mut dyn World) -> Result<Able> {
+        if let Some(reason) = self.beyond(world) {
+            return Ok(Able::Cannot(reason));
+        }
+        world.load_rules(&[])?;
+        world.forget_flows()?;
+        if self.workload.relation == Relation::Published
+            && let cannot @ Able::Cannot(_) = world.publish(&[PUBLISHED])?
+        {
+            return Ok(cannot);
+        }
+        let generator = self.generator()?;
+        let mut session = Session::open(self.workload, generator, world.layout())?;
+        if self.rules > 0 {
+            let probe = Conversation::new(self.workload.relation, world.layout()).probe();
+            if let cannot @ Able::Cannot(_) = world.load_rules(&classbench::rules(self.rules, SEED, probe))? {
+                return Ok(cannot);
+            }
+        }
+        session.calibrate(generator, world, self.budget)?;
+        self.sessions.borrow_mut().insert(world.contestant(), session);
+        Ok(Able::Done)
+    }
+}
+
+impl Case for Forwarding {
+    fn id(&self) -> String {
+        match self.metered {
+            Metered::Time => format!("forwarding/{}/rules-{}", self.workload.name, self.rules),
+            Metered::Programs => format!("forwarding/bpf-time/{}", self.workload.name),
+        }
+    }
+
+    fn title(&self) -> String {
+        let title = self.workload.title;
+        match (self.metered, self.rules) {
+            (Metered::Programs, _) => format!("BPF run time: {title}"),
+            (Metered::Time, 0) => title.to_owned(),
+            (Metered::Time, rules) => format!("{title}, {rules} rules"),
+        }
+    }
+
+    fn prepare(&self, world: &mut dyn World) -> Result<Able> {
+        let able = self.set_up(world)?;
+        if able != Able::Done {
+            self.finish(world)?;
+        }
+        Ok(able)
+    }
+
+    fn measure(&self, world: &mut dyn World) -> Result<Sample> {
+        let generator = self.generator()?;
+        let mut sessions = self.sessions.borrow_mut();
+        let session = sessions
+            .get_mut(&world.contestant())
+            .context("measured before it was prepared")?;
+        if self.metered == Metered::Programs {
+            let nanos = programs::run_time(|| Ok(session.total(generator, world)?.frames))?;
+            return Ok(vec![(Metric::BpfNs, nanos)]);
+        }
+        let round = session.round(generator, world)?;
+        let mut sample = vec![
+            (Metric::TotalNs, round.total),
+            (Metric::PacketsPerSecond, 1e9 / round.total),
+        ];
+        if let Some(floor) = round.floor {
+            sample.insert(0, (Metric::NetNs, round.total - floor));
+        }
+        Ok(sample)
+    }
+
+    fn finish(&self, world: &mut dyn World) -> Result<()> {
+        self.sessions.borrow_mut().remove(&world.contestant());
+        if self.workload.relation == Relation::Published {
+            world.unpublish()?;
+        }
+        world.forget_flows()
+    }
+
+    fn seconds(&self) -> f64 {
+        // The floor, attaching its sink and taking it away, and what a round sends besides.
+        self.budget.as_secs_f64() + 0.06
+    }
+}

@@ -1,0 +1,161 @@
+//! Tables of cases by contestants.
+
+use std::collections::BTreeMap;
+
+use super::contestant::Contestant;
+use super::figure::{interval, spread};
+use super::results::{CaseName, Results};
+use super::series::Metric;
+use super::statistics::{ratio, summary};
+use super::table::Table;
+
+/// A row: what it is called, and the case.
+pub type Row<'r> = (String, &'r CaseName);
+
+/// Medians with quartiles of one yardstick. Cases that are not measured by it are left out; contestants without any
+/// figure are named below the table. None if nothing is left.
+pub fn medians(results: &Results, rows: &[Row<'_>], metric: Metric) -> Option<String> {
+    let summarise = |case: &CaseName, who| summary(results.values(&case.id, who, metric)?);
+    let unit = format!("median (quartiles), {}", metric.shown().0);
+    grid(results, rows, &unit, |case, who| {
+        Some(spread(metric, summarise(case, who)?))
+    })
+}
+
+/// Ratios of one yardstick to a contestant's, with their 95 % intervals. Cases in which that one has no figure are left
+/// out. None if nothing is left.
+pub fn ratios(results: &Results, rows: &[Row<'_>], metric: Metric, to: Contestant) -> Option<String> {
+    grid(results, rows, "ratio (95 % interval)", |case, who| {
+        let reference = results.values(&case.id, to, metric)?;
+        let own = results.values(&case.id, who, metric)?;
+        Some(if who == to {
+            "1".to_owned()
+        } else {
+            interval(ratio(own, reference)?)
+        })
+    })
+}
+
+/// Cases that differ in the number that their id ends in alone: `forwarding/l2/rules-` and then 0, 10, 100.
+pub fn families<'r>(results: &'r Results, last: &str) -> BTreeMap<&'r str, Vec<(u32, &'r CaseName)>> {
+    let mut families: BTreeMap<&str, Vec<(u32, &CaseName)>> = BTreeMap::new();
+    for case in &results.cases {
+        if let Some((family, number)) = member(&case.id, last) {
+            families.entry(family).or_default().push((number, case));
+        }
+    }
+    for members in families.values_mut() {
+        members.sort_by_key(|(number, _)| *number);
+    }
+    families
+}
+
+/// The family of an id that ends in `/LAST-NUMBER`, and the number.
+pub fn member<'i>(id: &'i str, last: &str) -> Option<(&'i str, u32)> {
+    let (family, member) = id.rsplit_once('/')?;
+    let number = member.strip_prefix(last)?.strip_prefix('-')?.parse().ok()?;
+    Some((family, number))
+}
+
+fn grid(
+    results: &Results,
+    rows: &[Row<'_>],
+    unit: &str,
+    cell: impl Fn(&CaseName, Contestant) -> Option<String>,
+) -> Option<String> {
+    let contestants = results.contestants();
+    let cells = |case| contestants.iter().map(|who| cell(case, *who)).collect::<Vec<_>>();
+    let rows: Vec<(&str, &CaseName, Vec<Option<String>>)> = rows
+        .iter()
+        .map(|(title, case)| (title.as_str(), *case, cells(case)))
+        .filter(|(_, _, cells)| cells.iter().any(Option::is_some))
+        .collect();
+    let filled = |column: usize| {
+        rows.iter()
+            .any(|(_, _, cells)| cells.get(column).is_some_and(Option::is_some))
+    };
+    let (columns, without): (Vec<_>, Vec<_>) = contestants.iter().enumerate().partition(|(column, _)| filled(*column));
+    let names = columns.iter().map(|(_, who)| who.to_string());
+    let mut table = Table::new(1, [unit.to_owned()].into_iter().chain(names));
+    for (title, case, cells) in &rows {
+        let mut line = vec![(*title).to_owned()];
+        for (column, who) in &columns {
+            let gap = || results.gap(&case.id, **who).map(|reason| table.gap(&reason));
+            let figure = cells.get(*column).cloned().flatten();
+            line.push(figure.or_else(gap).unwrap_or_else(|| "–".to_owned()));
+        }
+        table.row(line);
+    }
+    let without: Vec<String> = without
+        .into_iter()
+        .map(|(_, who)| {
+            let reason = rows.iter().find_map(|(_, case, _)| results.gap(&case.id, *who));
+            format!("{who} ({})", reason.as_deref().unwrap_or("not measured so"))
+        })
+        .collect();
+    let without = match &without[..] {
+        [] => String::new(),
+        some => format!("\nWithout a figure: {}.\n", some.join("; ")),
+    };
+    (!rows.is_empty()).then(|| table.markdown() + &without)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+
+    fn rows(results: &Results) -> Vec<Row<'_>> {
+        results.cases.iter().map(|case| (case.title.clone(), case)).collect()
+    }
+
+    #[test]
+    fn every_cell_has_a_figure_or_a_reason() {
+        let results = fixture::results();
+        let text = medians(&results, &rows(&results), Metric::NetNs).unwrap();
+        assert!(
+            text.contains("holds 64 rules") && text.contains("[2] a bridge alone translates nothing"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\nWithout a figure: loopback (a limit has neither"),
+            "{text}"
+        );
+        assert!(!text.contains("publish 100 ports"), "{text}");
+    }
+
+    #[test]
+    fn ratios_are_to_the_one_named() {
+        let results = fixture::results();
+        let text = ratios(&results, &rows(&results), Metric::P50Micros, Contestant::RawPair).unwrap();
+        let line = text
+            .lines()
+            .find(|line| line.contains("TCP request/response, container to container"));
+        assert!(
+            line.unwrap().contains("| 1 |") || line.unwrap().contains(" 1 |"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("container to outside"),
+            "the raw pair has no outside: {text}"
+        );
+        assert_eq!(
+            ratios(&results, &rows(&results), Metric::BpfNs, Contestant::RawPair),
+            None
+        );
+    }
+
+    #[test]
+    fn families_are_told_by_the_number_at_the_end() {
+        let results = fixture::results();
+        let families = families(&results, "rules");
+        assert_eq!(families.len(), 5);
+        let numbers: Vec<u32> = families["forwarding/l2"].iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, [0, 10, 100, 1000, 10_000]);
+        assert_eq!(
+            member("control/publish-range/ports-100", "ports"),
+            Some(("control/publish-range", 100))
+        );
+        assert_eq!(member("control/attach/first", "ports"), None);
+    }
+}

@@ -1,0 +1,87 @@
+//! How long transactions took.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use hdrhistogram::Histogram;
+
+/// The longest time that is told apart from longer ones; transactions fail long before.
+const LONGEST: Duration = Duration::from_mins(1);
+
+/// Significant figures of a recorded time.
+const FIGURES: u8 = 3;
+
+/// The times of many transactions, to three significant figures.
+#[derive(Debug, Clone)]
+pub struct Latency {
+    nanos: Histogram<u64>,
+}
+
+impl Latency {
+    /// No transactions yet.
+    pub(super) fn new() -> Result<Self> {
+        let longest = u64::try_from(LONGEST.as_nanos()).context("the longest time does not fit")?;
+        let nanos = Histogram::new_with_max(longest, FIGURES).context("cannot make a histogram")?;
+        Ok(Self { nanos })
+    }
+
+    /// One transaction.
+    pub(super) fn record(&mut self, took: Duration) {
+        self.nanos
+            .saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// How many transactions were recorded.
+    pub fn count(&self) -> u64 {
+        self.nanos.len()
+    }
+
+    /// The time in microseconds that `share` (0 to 1) of the transactions did not exceed; none if there are too few of
+    /// them for one to lie beyond.
+    #[expect(clippy::cast_precision_loss, reason = "a count of transactions is far below 2^52")]
+    pub fn micros_at(&self, share: f64) -> Option<f64> {
+        let beyond = self.count() as f64 * (1.0 - share);
+        // 1000 transactions have one beyond 99.9 %, whatever is lost in the last bits.
+        (beyond > 0.9995).then(|| self.nanos.value_at_quantile(share) as f64 / 1000.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_those_of_what_was_recorded() {
+        let mut latency = Latency::new().unwrap();
+        for micros in 1..=10_000 {
+            latency.record(Duration::from_micros(micros));
+        }
+        assert_eq!(latency.count(), 10_000);
+        for (share, expected) in [(0.5, 5_000.0), (0.9, 9_000.0), (0.99, 9_900.0), (0.999, 9_990.0)] {
+            let micros = latency.micros_at(share).unwrap();
+            assert!((micros / expected - 1.0_f64).abs() < 0.001, "{share}: {micros}");
+        }
+    }
+
+    #[test]
+    fn a_percentile_that_no_transaction_exceeds_is_not_told() {
+        let mut latency = Latency::new().unwrap();
+        assert_eq!(latency.micros_at(0.5), None);
+        for _ in 0..999 {
+            latency.record(Duration::from_micros(7));
+        }
+        assert!(latency.micros_at(0.99).is_some());
+        assert_eq!(latency.micros_at(0.999), None);
+        latency.record(Duration::from_micros(7));
+        assert!(latency.micros_at(0.999).is_some());
+    }
+
+    #[test]
+    fn a_time_beyond_the_longest_is_the_longest() {
+        let mut latency = Latency::new().unwrap();
+        latency.record(Duration::from_mins(10));
+        latency.record(Duration::from_mins(10));
+        let micros = latency.micros_at(0.5).unwrap();
+        assert!((micros / 60e6 - 1.0).abs() < 0.001, "{micros}");
+    }
+}
