@@ -189,6 +189,20 @@ impl Env for Skb<'_> {
     }
 
     #[inline(always)]
+    fn flow_renew(&self, key: &FlowKey<Ip>, now: u32, resolved: bool) -> Option<u8> {
+        let flow = FLOWS.get_ptr_mut(key)?;
+        // SAFETY: aligned words, each written at once. Should the element be another flow's by now, that flow is new: the
+        // times are right for it, too.
+        unsafe {
+            (&raw mut (*flow).head.seen).write_volatile(now);
+            if resolved {
+                (&raw mut (*flow).head.resolved).write_volatile(now);
+            }
+            Some((*flow).head.state)
+        }
+    }
+
+    #[inline(always)]
     fn flow_remove(&self, key: &FlowKey<Ip>) {
         let _gone = FLOWS.remove(key);
     }

@@ -304,10 +304,19 @@ fn established<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>
 #[inline(never)]
 fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) -> Action {
     let head = work.half.head_mut();
-    if head.flags & flow_flags::ROUTED != 0 && cx.arrival.now.wrapping_sub(head.resolved) >= cx.config.refresh {
-        resolve(cx, key, head);
-    }
+    let old = head.resolved;
+    let moved = head.flags & flow_flags::ROUTED != 0
+        && cx.arrival.now.wrapping_sub(old) >= cx.config.refresh
+        && resolve(cx, key, head);
     let first_reply = head.flags & (flow_flags::REPLY | flow_flags::REPLIED) == flow_flags::REPLY;
+    let ends = cx.packet.tcp & (tcp::FIN | tcp::RST) != 0 && head.state != TcpState::Closing as u8;
+    if !moved && !first_reply && !ends && head.epoch == cx.arrival.generation {
+        let resolved = head.resolved != old;
+        if is_renewed(cx, key, work, resolved) {
+            return follow(cx, work);
+        }
+    }
+    let head = work.half.head_mut();
     if first_reply || head.epoch != cx.arrival.generation {
         let state = state(head);
         let reason = filter::evaluate(cx, &subject(cx, &work.half, state));
@@ -338,6 +347,16 @@ fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) ->
     follow(cx, work)
 }
 
+/// Notes the use of both halves of a flow of which nothing else changes; false if something does: the other half is
+/// gone, or in another state.
+#[inline(always)]
+fn is_renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &Work<E::F>, resolved: bool) -> bool {
+    let head = work.half.head();
+    let other_key = other_half(key, head, work.half.tail());
+    let now = cx.arrival.now;
+    cx.env.flow_renew(&other_key, now, false) == Some(head.state) && cx.env.flow_renew(key, now, resolved).is_some()
+}
+
 /// Carries use and state over to the other half, so that both expire together. An answer makes the
 /// asking half ask the filter again, now as part of an established flow. False if it is gone.
 #[inline(always)]
@@ -361,9 +380,10 @@ fn renew_other_half<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<
     true
 }
 
-/// Looks again for the next hop, or for the station behind a trunk, once a second.
+/// Looks again for the next hop, or for the station behind a trunk, once a second; true if that has changed.
 #[inline(always)]
-fn resolve<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, head: &mut FlowHead) {
+fn resolve<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, head: &mut FlowHead) -> bool {
+    let (ifindex, slot, dmac, smac) = (head.ifindex, head.slot, head.dmac, head.smac);
     head.resolved = cx.arrival.now;
     if head.action == flow_action::UPLINK {
         let bridge = cx
@@ -381,6 +401,7 @@ fn resolve<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, head: &mut FlowHead) {
         head.ifindex = station.ifindex;
         head.slot = station.slot;
     }
+    (ifindex, slot) != (head.ifindex, head.slot) || dmac != head.dmac || smac != head.smac
 }
 
 /// True if the packet came by way of the gateway, and not straight to the receiver's MAC. What the

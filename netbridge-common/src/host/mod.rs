@@ -282,6 +282,15 @@ impl Env for View<'_> {
         }
     }
 
+    fn flow_renew(&self, key: &FlowKey<Ip>, now: u32, resolved: bool) -> Option<u8> {
+        *self.tables.writes.borrow_mut() += 1;
+        let mut flows = self.tables.flows.borrow_mut();
+        let head = &mut flows.get_mut(key)?.head;
+        head.seen = now;
+        head.resolved = if resolved { now } else { head.resolved };
+        Some(head.state)
+    }
+
     fn flow_remove(&self, key: &FlowKey<Ip>) {
         *self.tables.writes.borrow_mut() += 1;
         self.tables.flows.borrow_mut().remove(key);
