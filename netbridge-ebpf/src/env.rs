@@ -256,8 +256,7 @@ impl Env for Skb<'_> {
 
     #[inline(always)]
     fn published(&self, key: &PortKey<Ip>) -> Option<&PublishedV4> {
-        // SAFETY: as for `link`.
-        unsafe { PUBLISHED.get(key) }
+        PUBLISHED.get(&Key::new(PortKey::<Ip>::BITS, *key))
     }
 
     #[inline(always)]

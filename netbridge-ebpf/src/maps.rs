@@ -44,9 +44,9 @@ pub(crate) static FDB: HashMap<MacKey, Station, 16384> = HashMap::new();
 #[btf_map]
 pub(crate) static FLOWS: HashMap<FlowKey<Ip>, FlowV4, 262_144> = HashMap::new();
 
-/// Published ports. Written by the controller.
+/// Published ports, by blocks; room for every port of a transport one by one. Written by the controller.
 #[btf_map]
-pub(crate) static PUBLISHED: HashMap<PortKey<Ip>, PublishedV4, 16384> = HashMap::new();
+pub(crate) static PUBLISHED: LpmTrie<PortKey<Ip>, PublishedV4, 65536> = LpmTrie::new();
 
 /// Filter banks. The controller writes the one not in force.
 #[btf_map]

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use netbridge_common::abi::{
-    AddrKey, LINK_ADDRS, LinkAddrs, LinkHead, LinkV4, MacKey, NO_SLOT, NetworkAddrs, NetworkHead, NetworkV4, PortKey,
-    PortTarget, PublishedHead, PublishedV4, Record, Station, link_kind, network_flags, station_flags,
+    AddrKey, LINK_ADDRS, LinkAddrs, LinkHead, LinkV4, MacKey, NO_SLOT, NetworkAddrs, NetworkHead, NetworkV4, PortBlock,
+    PortKey, PortTarget, PublishedHead, PublishedV4, Record, Station, link_kind, network_flags, station_flags,
 };
 
 use crate::state::{Endpoint, Network, Published, Uplink};
@@ -113,17 +113,18 @@ pub fn station(endpoint: &Endpoint, ifindex: u32) -> Station {
     }
 }
 
-/// The key of a published port.
-pub fn port_key(port: &Published) -> PortKey<[u8; 4]> {
-    PortKey {
-        addr: port.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED).octets(),
-        port: port.host_port.to_be_bytes(),
-        proto: port.transport.number(),
+/// The keys of published ports.
+pub fn port_blocks(published: &Published) -> impl Iterator<Item = PortBlock<[u8; 4]>> {
+    let first = PortKey {
+        addr: published.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED).octets(),
+        proto: published.transport.number(),
         pad: 0,
-    }
+        port: published.host_port.to_be_bytes(),
+    };
+    PortBlock::cover(first, published.ports().last())
 }
 
-/// The target of a published port: an endpoint in network `net`.
+/// Where all of them lead: an endpoint in network `net`.
 pub fn port_target(port: &Published, endpoint: &Endpoint, net: u16) -> PublishedV4 {
     let head = PublishedHead {
         ifindex: endpoint.ifindex,
@@ -136,7 +137,7 @@ pub fn port_target(port: &Published, endpoint: &Endpoint, net: u16) -> Published
         head,
         PortTarget {
             addr,
-            port: port.port.to_be_bytes(),
+            shift: PortTarget::<[u8; 4]>::shift(port.host_port, port.port),
             pad: [0; 2],
         },
     )
@@ -172,10 +173,17 @@ mod tests {
 
     #[test]
     fn ports_are_in_network_order() {
-        let state = fixtures::state();
-        let key = port_key(&state.ports[0]);
-        assert_eq!({ key.port }, [0, 80]);
+        let mut state = fixtures::state();
+        let blocks = |port: &Published| {
+            port_blocks(port)
+                .map(|block| ({ block.first.port }, block.prefix))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(blocks(&state.ports[0]), [([0, 80], 64)]);
         let target = port_target(&state.ports[0], &state.endpoints[0], 1);
-        assert_eq!({ target.tail.port }, [0x1f, 0x90]);
+        assert_eq!(target.tail.port([0, 80]), [0x1f, 0x90]);
+        state.ports[0].count = 3;
+        assert_eq!(blocks(&state.ports[0]), [([0, 80], 63), ([0, 82], 64)]);
+        assert_eq!(port_target(&state.ports[0], &state.endpoints[0], 1), target);
     }
 }

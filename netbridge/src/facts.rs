@@ -1,11 +1,10 @@
 //! What a plan must know of the host and of a namespace, read before it decides.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::model::Transport;
 use crate::names;
 use crate::netlink::{LinkInfo, Netlink, in_namespace};
 use crate::netns::Netns;
@@ -28,8 +27,6 @@ pub struct HostFacts {
     pub addresses: Vec<(u32, Ipv4Net)>,
     /// Where its IPv4 routes lead, by ifindex.
     pub routes: Vec<(u32, Ipv4Net)>,
-    /// Ports that sockets of the host hold.
-    pub listeners: Vec<Listener>,
 }
 
 impl HostFacts {
@@ -69,7 +66,6 @@ impl HostFacts {
             links,
             addresses: addresses.filter(|(index, _)| stays(index)).collect(),
             routes: routes.filter(|(index, _)| stays(index)).collect(),
-            listeners: listeners()?,
         };
         Ok((facts, litter))
     }
@@ -113,141 +109,9 @@ impl TargetFacts {
     }
 }
 
-/// A port that a socket of the host holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// TCP, listening; or UDP, bound and not connected.
-    pub transport: Transport,
-    /// The address; `None` for any.
-    pub address: Option<Ipv4Addr>,
-    /// The port.
-    pub port: u16,
-}
-
-impl Listener {
-    /// Whether it would compete for `port` of `address`, where `None` is any address.
-    pub fn holds(&self, transport: Transport, address: Option<Ipv4Addr>, port: u16) -> bool {
-        let same_address = self.address.is_none() || address.is_none() || self.address == address;
-        self.transport == transport && self.port == port && same_address
-    }
-}
-
 fn only_ipv4((index, net): (u32, IpNet)) -> Option<(u32, Ipv4Net)> {
     match net {
         IpNet::V4(net) => Some((index, net)),
         IpNet::V6(_) => None,
-    }
-}
-
-/// The ports that sockets of the calling thread's namespace hold.
-fn listeners() -> Result<Vec<Listener>> {
-    let mut found = Vec::new();
-    for (table, transport) in [
-        ("tcp", Transport::Tcp),
-        ("tcp6", Transport::Tcp),
-        ("udp", Transport::Udp),
-        ("udp6", Transport::Udp),
-    ] {
-        let path = format!("/proc/thread-self/net/{table}");
-        match std::fs::read_to_string(&path) {
-            Ok(text) => found.extend(text.lines().skip(1).filter_map(|line| listener(transport, line))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {} // no IPv6 in this kernel
-            Err(error) => return Err(error).with_context(|| format!("read {path}")),
-        }
-    }
-    Ok(found)
-}
-
-/// Reads a line of `/proc/net/{tcp,udp}{,6}`; `None` if its socket holds no IPv4 port.
-fn listener(transport: Transport, line: &str) -> Option<Listener> {
-    /// `TCP_LISTEN`, and `TCP_CLOSE`, which is what an unconnected UDP socket has.
-    const STATES: [&str; 2] = ["0A", "07"];
-    let mut words = line.split_ascii_whitespace().skip(1);
-    let (address, port) = words.next()?.split_once(':')?;
-    let [listen, unconnected] = STATES;
-    let wanted = if transport == Transport::Tcp {
-        listen
-    } else {
-        unconnected
-    };
-    if words.nth(1)? != wanted {
-        return None;
-    }
-    let address = match socket_address(address)? {
-        IpAddr::V4(address) => address,
-        IpAddr::V6(address) if address.is_unspecified() => Ipv4Addr::UNSPECIFIED,
-        IpAddr::V6(address) => address.to_ipv4_mapped()?,
-    };
-    let address = (!address.is_unspecified()).then_some(address);
-    Some(Listener {
-        transport,
-        address,
-        port: u16::from_str_radix(port, 16).ok()?,
-    })
-}
-
-/// The kernel prints addresses as 32-bit words of its own byte order.
-fn socket_address(hex: &str) -> Option<IpAddr> {
-    let word = |index: usize| {
-        let digits = hex.get(index * 8..index * 8 + 8)?;
-        u32::from_str_radix(digits, 16).ok().map(u32::to_ne_bytes)
-    };
-    if hex.len() == 8 {
-        return word(0).map(IpAddr::from);
-    }
-    let mut bytes = [0; 16];
-    for (index, part) in bytes.chunks_exact_mut(4).enumerate() {
-        part.copy_from_slice(&word(index)?);
-    }
-    Some(IpAddr::from(bytes))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[cfg(target_endian = "little")]
-    fn socket_tables_are_read() {
-        let line = |address: &str, state: &str| {
-            format!("   0: {address} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000     0        0 1 1")
-        };
-        let tcp = |text: &str| listener(Transport::Tcp, text);
-        let holds = |address: Option<[u8; 4]>, port| {
-            Some(Listener {
-                transport: Transport::Tcp,
-                address: address.map(Into::into),
-                port,
-            })
-        };
-        assert_eq!(tcp(&line("0100007F:0050", "0A")), holds(Some([127, 0, 0, 1]), 80));
-        assert_eq!(tcp(&line("00000000:01BB", "0A")), holds(None, 443));
-        assert_eq!(
-            tcp(&line("00000000000000000000000000000000:0016", "0A")),
-            holds(None, 22)
-        );
-        assert_eq!(
-            tcp(&line("0000000000000000FFFF00000100A8C0:0016", "0A")),
-            holds(Some([192, 168, 0, 1]), 22)
-        );
-        assert_eq!(
-            tcp(&line("000080FE000000000000000001000000:0016", "0A")),
-            None,
-            "an IPv6 address"
-        );
-        assert_eq!(tcp(&line("0100007F:0050", "01")), None, "a connection");
-        assert_eq!(tcp("garbage"), None);
-    }
-
-    #[test]
-    fn any_address_competes_with_each() {
-        let listener = Listener {
-            transport: Transport::Tcp,
-            address: None,
-            port: 80,
-        };
-        assert!(listener.holds(Transport::Tcp, Some(Ipv4Addr::LOCALHOST), 80));
-        assert!(!listener.holds(Transport::Udp, None, 80));
-        assert!(!listener.holds(Transport::Tcp, None, 81));
     }
 }

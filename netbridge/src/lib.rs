@@ -9,6 +9,7 @@ pub mod facts;
 pub mod filter;
 pub mod ipam;
 pub mod lab;
+pub mod listener;
 pub mod model;
 pub mod names;
 pub mod netlink;

@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 use netbridge_common::abi;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{MacAddr, Name, Transport};
+use crate::model::{Claims, MacAddr, Name, PortSpec, Transport};
 
 /// A network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,7 +97,7 @@ impl Endpoint {
     }
 }
 
-/// One published port.
+/// Published ports: one, or a range.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Published {
     /// The endpoint it leads to.
@@ -106,30 +106,54 @@ pub struct Published {
     pub transport: Transport,
     /// The host's address; `None` for any address of the uplink.
     pub host_ip: Option<Ipv4Addr>,
-    /// The port on the host.
+    /// The first port on the host.
     pub host_port: u16,
-    /// The port in the container.
+    /// The port in the container that it leads to.
     pub port: u16,
+    /// How many ports, one behind the other on both sides; a state of format 1 knows single ports alone.
+    #[serde(default = "single")]
+    pub count: u16,
+}
+
+const fn single() -> u16 {
+    1
 }
 
 impl Published {
-    /// Whether both claim the same port of some address.
-    pub fn collides(&self, other: &Self) -> bool {
-        self.transport == other.transport
-            && self.host_port == other.host_port
-            && (self.host_ip.is_none() || other.host_ip.is_none() || self.host_ip == other.host_ip)
+    /// Ports of an endpoint.
+    pub fn new(endpoint: Name, ports: &PortSpec) -> Self {
+        Self {
+            endpoint,
+            transport: ports.transport,
+            host_ip: ports.host_ip,
+            host_port: ports.host,
+            port: ports.container,
+            count: ports.count,
+        }
     }
 
-    /// `HOSTIP:PORT/TRANSPORT`.
-    pub fn host_side(&self) -> String {
-        let ip = self.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
-        format!("{ip}:{}/{}", self.host_port, self.transport)
+    /// The ports, whosever they are.
+    pub fn ports(&self) -> PortSpec {
+        PortSpec {
+            host_ip: self.host_ip,
+            host: self.host_port,
+            container: self.port,
+            count: self.count,
+            transport: self.transport,
+        }
     }
 }
 
 impl fmt::Display for Published {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} to {}:{}", self.host_side(), self.endpoint, self.port)
+        let ports = self.ports();
+        write!(
+            f,
+            "{} to {}:{}",
+            ports.host_side(),
+            self.endpoint,
+            ports.container_side()
+        )
     }
 }
 
@@ -189,6 +213,11 @@ impl State {
         self.endpoints.iter().find(|endpoint| endpoint.has_address(address))
     }
 
+    /// What is published, by the ports of the host.
+    pub fn claims(&self) -> Claims<&Published> {
+        self.ports.iter().map(|port| (port.ports(), port)).collect()
+    }
+
     /// The lowest network id that is free.
     pub fn free_network_id(&self) -> Option<u16> {
         let last = u16::try_from(abi::MAX_NETWORKS - 1).unwrap_or(u16::MAX);
@@ -217,19 +246,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_address_collides_with_each() {
-        let port = |host_ip: Option<[u8; 4]>, host_port, transport| Published {
-            endpoint: "web".parse().unwrap(),
-            transport,
-            host_ip: host_ip.map(Into::into),
-            host_port,
-            port: 80,
-        };
-        let any = port(None, 80, Transport::Tcp);
-        let one = port(Some([192, 0, 2, 1]), 80, Transport::Tcp);
-        assert!(any.collides(&one) && one.collides(&any) && one.collides(&one));
-        assert!(!one.collides(&port(Some([192, 0, 2, 2]), 80, Transport::Tcp)));
-        assert!(!any.collides(&port(None, 80, Transport::Udp)));
-        assert!(!any.collides(&port(None, 81, Transport::Tcp)));
+    fn a_port_without_a_count_is_one() {
+        let text = r#"{"endpoint":"web","transport":"tcp","host_ip":null,"host_port":80,"port":8080}"#;
+        let port: Published = serde_json::from_str(text).unwrap();
+        assert_eq!(port.to_string(), "0.0.0.0:80/tcp to web:8080");
+        let range = Published { count: 3, ..port };
+        assert_eq!(range.to_string(), "0.0.0.0:80-82/tcp to web:8080-8082");
     }
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod apt;
+mod bench;
 mod build_ebpf;
 mod choice;
 mod ci;
@@ -36,6 +37,8 @@ enum Command {
     Run(run::Arguments),
     /// Run the tests
     Test(test::Arguments),
+    /// Measure Linux bridges and netbridge side by side; `bench --help` tells how
+    Bench(bench::Arguments),
     /// Check format, lints, documentation and dependencies
     Lint,
     /// Run all that decides whether a change may go in
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::BuildEbpf => build_ebpf::build(),
         Command::Run(arguments) => run::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Lint => lint::run(),
         Command::Ci => ci::run(),
         Command::Doctor => doctor::run(),

@@ -25,7 +25,7 @@ pub(crate) const ORACLES: [Oracle; 8] = [
 ];
 
 impl Oracle {
-    const fn new(program: &'static str, package: &'static str) -> Self {
+    pub(crate) const fn new(program: &'static str, package: &'static str) -> Self {
         Self { program, package }
     }
 
@@ -39,15 +39,20 @@ impl Oracle {
     }
 }
 
-/// Installs those that are missing.
+/// Installs those of the tests that are missing.
 pub(crate) fn ensure() -> Result<()> {
     let missing: Vec<&Oracle> = ORACLES.iter().filter(|oracle| oracle.find().is_none()).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let packages: Vec<&str> = missing.iter().map(|oracle| oracle.package).collect();
-    apt::install(&packages).with_context(|| {
+    install(&missing).with_context(|| {
         let programs: Vec<&str> = missing.iter().map(|oracle| oracle.program).collect();
         format!("the tests need {}, which this machine lacks", programs.join(", "))
     })
+}
+
+/// Installs the packages that these come in.
+pub(crate) fn install(oracles: &[&Oracle]) -> Result<()> {
+    let packages: Vec<&str> = oracles.iter().map(|oracle| oracle.package).collect();
+    apt::install(&packages)
 }

@@ -126,7 +126,7 @@ pub trait Family: Copy + Debug + 'static {
     type Link: Record<Head = LinkHead, Tail = LinkAddrs<Self::Addr>>;
     /// A network.
     type Network: Record<Head = NetworkHead, Tail = NetworkAddrs<Self::Addr>>;
-    /// Where a published port leads.
+    /// Where a block of published ports leads.
     type Published: Record<Head = PublishedHead, Tail = PortTarget<Self::Addr>>;
     /// One filter rule.
     type Rule: Record<Head = RuleHead, Tail = RuleAddrs<Self::Addr>>;

@@ -33,7 +33,7 @@ pub use flow::{
 };
 pub use link::{LINK_ADDRS, LinkAddrs, LinkHead, LinkV4, LinkV6, link_kind};
 pub use network::{MAX_NETWORKS, NetworkAddrs, NetworkHead, NetworkV4, NetworkV6, SUBNET_LOCAL, network_flags};
-pub use port::{PortKey, PortTarget, PublishedHead, PublishedV4, PublishedV6};
+pub use port::{PortBlock, PortKey, PortTarget, PublishedHead, PublishedV4, PublishedV6};
 pub use reason::Reason;
 pub use station::{AddrKey, MacKey, Station, station_flags};
 

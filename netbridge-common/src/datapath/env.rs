@@ -123,7 +123,7 @@ pub trait Env {
     fn flow_remove(&self, key: &FlowKeyOf<Self>);
     /// Removes every expired half, at most once per `config.refresh` ticks; false if it is not time.
     fn reclaim(&self, config: &Config, now: u32) -> bool;
-    /// Where a published port leads.
+    /// Where a published port leads, by the longest prefix that holds the key.
     fn published(&self, key: &PortKey<AddrOf<Self>>) -> Option<&<Self::F as Family>::Published>;
     /// The head of a filter bank.
     fn policy(&self, bank: u32) -> Option<&Policy>;

@@ -106,7 +106,7 @@ fn open<E: Env>(
         src: cx.packet.key.src,
         dst: target.addr,
         sport: cx.packet.key.sport,
-        dport: target.port,
+        dport: target.port(cx.packet.key.dport),
     };
     let forward = work.half.head_mut();
     *forward = conntrack::new_head(cx.arrival.now);

@@ -56,8 +56,9 @@ fn candidate(config: &Config, sport: [u8; 2], seed: u32, attempt: u32) -> [u8; 2
     config.snat_min.wrapping_add((offset & 0xffff) as u16).to_be_bytes()
 }
 
-/// True if the port is published at the address, where a mapping would shadow it (CVE-2021-3773).
-#[inline(always)]
+/// True if the port is published at the address, where a mapping would shadow it (CVE-2021-3773). A function of its own in
+/// the object: its keys are not on the stack below which the flow is created.
+#[inline(never)]
 fn is_published<E: Env>(env: &E, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2]) -> bool {
     if key.proto == proto::ICMP {
         return false;

@@ -10,10 +10,12 @@
 //! Time is scaled so that the real clock's progress during a test does not matter: what is a second
 //! elsewhere is [`SECOND`] ticks here.
 
+use core::ops::RangeInclusive;
+
 use crate::abi::{
     AddrKey, Config, CtState, LINK_ADDRS, LinkAddrs, LinkHead, LinkV4, Mac, MacKey, NO_SLOT, NetworkAddrs, NetworkHead,
-    NetworkV4, PortKey, PortTarget, PublishedHead, PublishedV4, RuleAddrs, RuleHead, RuleV4, SUBNET_LOCAL, Station,
-    VERSION, link_kind, network_flags, proto, station_flags, verdict,
+    NetworkV4, PortBlock, PortKey, PortTarget, PublishedHead, PublishedV4, RuleAddrs, RuleHead, RuleV4, SUBNET_LOCAL,
+    Station, VERSION, link_kind, network_flags, proto, station_flags, verdict,
 };
 use crate::datapath::env::{Hop, HopKind};
 
@@ -217,17 +219,22 @@ pub const fn rule(decision: u8) -> RuleV4 {
 }
 
 /// Publishes `(protocol, host address or zero, port)` at a port of an endpoint.
-pub fn publish(
+pub fn publish(env: &mut HostEnv, (proto, addr, port): (u8, Ip, u16), endpoint: (Node, u32, u32), to: u16) {
+    publish_range(env, (proto, addr, port..=port), endpoint, to);
+}
+
+/// Publishes `(protocol, host address or zero, ports)` at as many ports of an endpoint, from `to` on.
+pub fn publish_range(
     env: &mut HostEnv,
-    (proto, addr, port): (u8, Ip, u16),
+    (proto, addr, ports): (u8, Ip, RangeInclusive<u16>),
     (node, ifindex, slot): (Node, u32, u32),
     to: u16,
 ) {
-    let key = PortKey {
+    let first = PortKey {
         addr,
-        port: port.to_be_bytes(),
         proto,
         pad: 0,
+        port: ports.start().to_be_bytes(),
     };
     let head = PublishedHead {
         ifindex,
@@ -237,10 +244,12 @@ pub fn publish(
     };
     let tail = PortTarget {
         addr: node.1,
-        port: to.to_be_bytes(),
+        shift: PortTarget::<Ip>::shift(*ports.start(), to),
         pad: [0; 2],
     };
-    env.published.insert(key, PublishedV4 { head, tail });
+    let blocks = PortBlock::cover(first, *ports.end());
+    env.published
+        .extend(blocks.map(|block| (block, PublishedV4 { head, tail })));
 }
 
 fn config() -> Config {

@@ -16,7 +16,7 @@ use bytemuck::Zeroable;
 
 use crate::abi::{
     AddrKey, BANKS, Config, DropEvent, FlowKey, FlowV4, Hook, LinkV4, MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4,
-    Policy, PortKey, PublishedV4, REASON_SLOTS, Reason, RuleV4, Station, Traffic, V4,
+    Policy, PortBlock, PortKey, PublishedV4, REASON_SLOTS, Reason, RuleV4, Station, Traffic, V4,
 };
 use crate::datapath::conntrack::is_expired;
 use crate::datapath::env::{Env, EventBudget, Hop, HopKind, Inserted};
@@ -61,8 +61,8 @@ pub struct HostEnv {
     pub subnets: HashMap<Prefix, u32>,
     /// Endpoints by address.
     pub addresses: HashMap<AddrKey<Ip>, Station>,
-    /// Published ports.
-    pub published: HashMap<PortKey<Ip>, PublishedV4>,
+    /// Published ports, by blocks.
+    pub published: HashMap<PortBlock<Ip>, PublishedV4>,
     /// Heads of the filter's banks.
     pub policy: [Policy; BANKS as usize],
     /// Rules of both banks.
@@ -307,7 +307,13 @@ impl Env for View<'_> {
     }
 
     fn published(&self, key: &PortKey<Ip>) -> Option<&PublishedV4> {
-        self.tables.published.get(key)
+        let holds = |block: &PortBlock<Ip>| {
+            let bits = |key: &PortKey<Ip>| u64::from_be_bytes(bytemuck::cast(*key));
+            let differ = bits(&block.first) ^ bits(key);
+            differ.checked_shr(PortKey::<Ip>::BITS - block.prefix).unwrap_or(0) == 0
+        };
+        let blocks = self.tables.published.iter().filter(|(block, _)| holds(block));
+        blocks.max_by_key(|(block, _)| block.prefix).map(|(_, target)| target)
     }
 
     fn policy(&self, bank: u32) -> Option<&Policy> {

@@ -7,7 +7,7 @@ use std::hash::Hash;
 use anyhow::Result;
 use ipnet::Ipv4Net;
 use netbridge_common::abi::{
-    AddrKey, FlowKey, FlowV4, LinkV4, MacKey, NetworkV4, PortKey, PublishedV4, SUBNET_LOCAL, Station, ZONE_UPLINK,
+    AddrKey, FlowKey, FlowV4, LinkV4, MacKey, NetworkV4, PortBlock, PublishedV4, SUBNET_LOCAL, Station, ZONE_UPLINK,
     flow_flags, station_flags,
 };
 use netbridge_common::datapath::conntrack::outlived;
@@ -15,8 +15,9 @@ use netbridge_common::datapath::conntrack::outlived;
 use super::{Apply, UPLINK_HOOKS, tables};
 use crate::datapath::{Datapath, DatapathError, Ipv4};
 use crate::encode;
+use crate::model::Name;
 use crate::netlink::LinkInfo;
-use crate::state::State;
+use crate::state::{Endpoint, State};
 
 /// Makes what is loaded agree with `state`; `links` are the host's interfaces. Programs and maps without a state are
 /// removed.
@@ -61,7 +62,7 @@ struct Entries {
     subnets: HashMap<Ipv4Net, u32>,
     addresses: HashMap<AddrKey<Ipv4>, Station>,
     stations: HashMap<MacKey, Station>,
-    ports: HashMap<PortKey<Ipv4>, PublishedV4>,
+    ports: HashMap<PortBlock<Ipv4>, PublishedV4>,
 }
 
 impl Entries {
@@ -82,6 +83,7 @@ impl Entries {
             stations: HashMap::new(),
             ports: HashMap::new(),
         };
+        let mut owners: HashMap<&Name, (&Endpoint, u16)> = HashMap::new();
         for network in &state.networks {
             let uplink = network.uplink.as_deref().and_then(|name| state.uplink(name));
             entries
@@ -98,10 +100,15 @@ impl Entries {
                     let key = encode::address_key(address.addr(), network.id);
                     entries.addresses.insert(key, station);
                 }
-                for port in state.ports.iter().filter(|port| port.endpoint == endpoint.name) {
-                    let target = encode::port_target(port, endpoint, network.id);
-                    entries.ports.insert(encode::port_key(port), target);
-                }
+                owners.insert(&endpoint.name, (endpoint, network.id));
+            }
+        }
+        for port in &state.ports {
+            if let Some((endpoint, net)) = owners.get(&port.endpoint) {
+                let target = encode::port_target(port, endpoint, *net);
+                entries
+                    .ports
+                    .extend(encode::port_blocks(port).map(|block| (block, target)));
             }
         }
         entries
@@ -167,8 +174,8 @@ impl Entries {
             settle(
                 tables.published()?,
                 &self.ports,
-                |key, port| tables.put_published(key, port),
-                |key| tables.remove_published(key),
+                |ports, target| tables.put_published(ports, target),
+                |ports| tables.remove_published(ports),
             )?,
         ];
         Ok(!gone.is_empty() || differed.contains(&true))

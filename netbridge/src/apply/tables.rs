@@ -1,6 +1,6 @@
 //! Steps on the maps.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
@@ -8,9 +8,10 @@ use netbridge_common::abi::{FlowKey, FlowV4, Policy, RuleV4, SUBNET_LOCAL, flow_
 use netbridge_common::datapath::conntrack::other_half;
 
 use super::Run;
-use crate::datapath::Datapath;
+use crate::datapath::{Datapath, Ipv4};
 use crate::encode;
 use crate::filter;
+use crate::model::{Claims, Transport};
 use crate::netlink::LinkInfo;
 use crate::plan::interface_names;
 use crate::state::{Endpoint, Network, Published, State, Uplink};
@@ -91,11 +92,12 @@ impl Run<'_> {
 
     pub(super) fn publish(&self, ports: &[Published]) -> Result<()> {
         let tables = self.loaded()?.tables();
+        let owners: HashMap<_, _> = self.new.endpoints.iter().map(|owner| (&owner.name, owner)).collect();
         for port in ports {
-            let endpoint = self.new.endpoint(port.endpoint.as_str());
-            let endpoint = endpoint.with_context(|| format!("endpoint {} is not known", port.endpoint))?;
-            let target = encode::port_target(port, endpoint, self.network_id(endpoint)?);
-            tables.put_published(&encode::port_key(port), &target)?;
+            let owner = owners.get(&port.endpoint);
+            let owner = owner.with_context(|| format!("endpoint {} is not known", port.endpoint))?;
+            let target = encode::port_target(port, owner, self.network_id(owner)?);
+            encode::port_blocks(port).try_for_each(|block| tables.put_published(&block, &target))?;
         }
         Ok(())
     }
@@ -105,20 +107,18 @@ impl Run<'_> {
             return Ok(());
         };
         let tables = datapath.tables();
-        let mut targets = Vec::new();
         for port in ports {
-            tables.remove_published(&encode::port_key(port))?;
-            let endpoint = self
-                .old
-                .endpoint(port.endpoint.as_str())
-                .or_else(|| self.new.endpoint(port.endpoint.as_str()));
-            targets.extend(endpoint.and_then(Endpoint::address).map(|address| (port, address)));
+            encode::port_blocks(port).try_for_each(|block| tables.remove_published(&block))?;
         }
-        tables.flush_flows(|key, flow| {
-            targets
-                .iter()
-                .any(|(port, address)| came_through(key, flow, port, *address))
-        })?;
+        let owners = self.new.endpoints.iter().chain(&self.old.endpoints);
+        let addresses: HashMap<_, _> = owners
+            .filter_map(|owner| Some((&owner.name, owner.address()?)))
+            .collect();
+        let gone: Claims<Ipv4Addr> = ports
+            .iter()
+            .filter_map(|port| Some((port.ports(), *addresses.get(&port.endpoint)?)))
+            .collect();
+        tables.flush_flows(|key, flow| came_through(key, flow, &gone))?;
         Ok(())
     }
 
@@ -136,7 +136,9 @@ impl Run<'_> {
             }
             ends
         })?;
-        tables.flush_flows(|key, _| other_halves.contains(key))?;
+        if !other_halves.is_empty() {
+            tables.flush_flows(|key, _| other_halves.contains(key))?;
+        }
         Ok(())
     }
 
@@ -207,17 +209,22 @@ pub(super) fn forget(datapath: &Datapath, ifindex: u32) -> Result<()> {
     Ok(tables.remove_link(ifindex)?)
 }
 
-/// Whether either half of a flow came through the published `port` of the endpoint at `address`.
-fn came_through(key: &FlowKey<[u8; 4]>, flow: &FlowV4, port: &Published, address: Ipv4Addr) -> bool {
-    let (inside, nat) = ((address.octets(), port.port.to_be_bytes()), flow.tail);
-    let outside = |host: [u8; 4], host_port| {
-        host_port == port.host_port.to_be_bytes() && port.host_ip.is_none_or(|ip| ip.octets() == host)
+/// Whether half a flow came through one of these published ports, held by the addresses that they lead to.
+fn came_through(key: &FlowKey<Ipv4>, flow: &FlowV4, ports: &Claims<Ipv4Addr>) -> bool {
+    let Some(transport) = Transport::of(key.proto) else {
+        return false;
     };
-    let inward =
-        flow.head.flags & flow_flags::DST != 0 && (nat.dst, nat.dport) == inside && outside(key.dst, key.dport);
-    let outward =
-        flow.head.flags & flow_flags::SRC != 0 && (key.src, key.sport) == inside && outside(nat.src, nat.sport);
-    key.proto == port.transport.number() && (inward || outward)
+    let through = |(host, host_port): (Ipv4, [u8; 2]), (inside, port): (Ipv4, [u8; 2])| {
+        let host_port = u16::from_be_bytes(host_port);
+        let found = ports.at(transport, host.into(), host_port);
+        found.is_some_and(|(ports, address)| {
+            address.octets() == inside && ports.behind(host_port) == Some(u16::from_be_bytes(port))
+        })
+    };
+    let nat = flow.tail;
+    let has = |flag| flow.head.flags & flag != 0;
+    (has(flow_flags::DST) && through((key.dst, key.dport), (nat.dst, nat.dport)))
+        || (has(flow_flags::SRC) && through((nat.src, nat.sport), (key.src, key.sport)))
 }
 
 /// Whether either half of a flow has the endpoint at an end.
@@ -258,11 +265,8 @@ mod tests {
             port.host_ip = host_ip;
             for (halves, expected) in flows.iter().zip(expected) {
                 for (key, flow) in halves {
-                    assert_eq!(
-                        came_through(key, flow, &port, container.into()),
-                        expected,
-                        "{host_ip:?} {key:?}"
-                    );
+                    let ports = [(port.ports(), container.into())].into_iter().collect();
+                    assert_eq!(came_through(key, flow, &ports), expected, "{host_ip:?} {key:?}");
                 }
             }
         }

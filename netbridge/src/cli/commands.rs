@@ -153,7 +153,7 @@ const NO_RULES: Ruleset = Ruleset {
 /// Inspections are JSON for people too.
 fn inspection(details: &impl serde::Serialize) -> Result<Reply, Failure> {
     let mut reply = Reply::new(details, "")?;
-    reply.text = format!("{:#}", reply.json);
+    reply.text.clone_from(&reply.json);
     Ok(reply)
 }
 

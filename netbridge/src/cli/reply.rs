@@ -13,8 +13,8 @@ use crate::ops::{Done, Failure};
 pub(super) struct Reply {
     /// For people; empty to print nothing.
     pub(super) text: String,
-    /// For programs.
-    pub(super) json: Value,
+    /// For programs: JSON.
+    pub(super) json: String,
     /// For people, on standard error.
     pub(super) warnings: Vec<String>,
     /// The exit code.
@@ -26,7 +26,7 @@ pub(super) struct Reply {
 impl Reply {
     /// An answer to a question.
     pub(super) fn new(value: &impl Serialize, text: impl Into<String>) -> Result<Self, Failure> {
-        let json = serde_json::to_value(value).map_err(anyhow::Error::from)?;
+        let json = serde_json::to_string_pretty(value).map_err(anyhow::Error::from)?;
         Ok(Self {
             text: text.into(),
             json,
@@ -44,7 +44,7 @@ impl Reply {
             let json = json!({ "dry_run": true, "steps": done.steps, "warnings": done.warnings });
             Self {
                 text: done.steps.join("\n"),
-                json,
+                json: format!("{json:#}"),
                 ..Self::default()
             }
         } else {
@@ -63,7 +63,7 @@ impl Reply {
             return;
         }
         if json {
-            print_line(io::stdout(), &format!("{:#}", self.json));
+            print_line(io::stdout(), &self.json);
         } else if !self.text.is_empty() {
             print_line(io::stdout(), &self.text);
         }

@@ -68,7 +68,10 @@ pub(super) fn endpoints(endpoints: &[EndpointDetails]) -> String {
 }
 
 pub(super) fn ports(ports: &[Published]) -> String {
-    let row = |port: &Published| [port.host_side(), port.endpoint.to_string(), port.port.to_string()];
+    let row = |port: &Published| {
+        let ports = port.ports();
+        [ports.host_side(), port.endpoint.to_string(), ports.container_side()]
+    };
     let rows: Vec<_> = ports.iter().map(row).collect();
     table(["HOST", "ENDPOINT", "PORT"], &rows)
 }

@@ -2,19 +2,17 @@
 //!
 //! aya wants `&mut` to write although the kernel serialises writers itself; a mutex gives it that.
 
-use std::collections::HashMap as Collected;
 use std::fmt::Debug;
 use std::hash::Hash as StdHash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{self, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{self, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
-use bytemuck::Pod;
-use ipnet::Ipv4Net;
+use bytemuck::{Pod, Zeroable};
 use nix::libc::{E2BIG, ENOENT, ENOSPC};
 
-use super::{DatapathError, Pins};
+use super::{DatapathError, Pins, batch};
 
 /// A type whose bytes may be copied to and from a map.
 #[derive(Clone, Copy)]
@@ -116,19 +114,18 @@ impl<K: Pod + Debug + Eq + StdHash, V: Pod> Hash<K, V> {
     }
 
     /// Every entry once, in no order.
-    ///
-    /// Where the datapath deletes the entry at which the walk stands, the kernel begins again; so entries are
-    /// collected by key, and the walk ends after four times the map's size however often that happens.
     pub(super) fn entries(&self) -> Result<Vec<(K, V)>, DatapathError> {
-        let map = lock(&self.map);
-        let mut collected = Collected::new();
-        for entry in map.iter().take(4 * self.entries as usize) {
-            let (MapPod(key), MapPod(value)) =
-                entry.map_err(|source| failed("walk", self.name, String::new(), source))?;
-            collected.insert(key, value);
-        }
-        Ok(collected.into_iter().collect())
+        read(lock(&self.map).map(), self.name)
     }
+}
+
+/// Reads all of a hash map or trie whose keys and values are `K` and `V`, as aya has checked when it opened the map.
+fn read<K: Pod, V: Pod>(map: &MapData, name: &'static str) -> Result<Vec<(K, V)>, DatapathError> {
+    let (keys, values) = batch::entries(map, size_of::<K>(), size_of::<V>())
+        .map_err(|error| failed("walk", name, String::new(), error.into()))?;
+    let keys = keys.chunks_exact(size_of::<K>()).map(bytemuck::pod_read_unaligned);
+    let values = values.chunks_exact(size_of::<V>()).map(bytemuck::pod_read_unaligned);
+    Ok(keys.zip(values).collect())
 }
 
 /// An array; the kernel zeroes its elements when it makes it.
@@ -192,14 +189,14 @@ impl<V: Pod> PerCpu<V> {
     }
 }
 
-/// A trie of IPv4 networks, asked by the datapath for the longest that holds an address.
-pub(super) struct Trie<V: Pod> {
+/// A trie of prefixes, each a number of bits of a key; the datapath asks for the longest that a key begins with.
+pub(super) struct Trie<K: Pod, V: Pod> {
     name: &'static str,
     entries: u32,
-    map: Mutex<LpmTrie<MapData, [u8; 4], MapPod<V>>>,
+    map: Mutex<LpmTrie<MapData, MapPod<K>, MapPod<V>>>,
 }
 
-impl<V: Pod> Trie<V> {
+impl<K: Pod + Debug, V: Pod> Trie<K, V> {
     pub(super) fn open(pins: &Pins, name: &'static str) -> Result<Self, DatapathError> {
         Ok(Self {
             name,
@@ -208,38 +205,40 @@ impl<V: Pod> Trie<V> {
         })
     }
 
-    /// Inserts or replaces; bits of the address beyond the prefix do not count.
-    pub(super) fn put(&self, net: Ipv4Net, value: &V) -> Result<(), DatapathError> {
+    /// Inserts or replaces; bits of the key beyond the prefix are to be zero.
+    pub(super) fn put(&self, (prefix, key): (u32, K), value: &V) -> Result<(), DatapathError> {
         lock(&self.map)
-            .insert(&trie_key(net), MapPod(*value), 0)
+            .insert(&Key::new(prefix, MapPod(key)), MapPod(*value), 0)
             .map_err(|source| match errno(&source) {
                 Some(ENOSPC) => DatapathError::Full {
                     map: self.name,
                     entries: self.entries,
                 },
-                _ => failed("write", self.name, net.to_string(), source),
+                _ => failed("write", self.name, format!("{key:?}/{prefix}"), source),
             })
     }
 
-    /// Every network, in no order.
-    pub(super) fn entries(&self) -> Result<Vec<(Ipv4Net, V)>, DatapathError> {
-        let map = lock(&self.map);
-        let read = |entry: Result<(Key<[u8; 4]>, MapPod<V>), MapError>| {
-            let (key, MapPod(value)) = entry.map_err(|source| failed("walk", self.name, String::new(), source))?;
-            let prefix = u8::try_from(key.prefix_len()).unwrap_or(u8::MAX);
-            Ok(Ipv4Net::new(key.data().into(), prefix).ok().map(|net| (net, value)))
-        };
-        map.iter().filter_map(|entry| read(entry).transpose()).collect()
+    /// Every prefix, in no order.
+    pub(super) fn entries(&self) -> Result<Vec<((u32, K), V)>, DatapathError> {
+        let prefixes = read::<Prefix<K>, V>(lock(&self.map).map(), self.name)?;
+        Ok(prefixes
+            .into_iter()
+            .map(|(prefix, value)| ((prefix.bits, prefix.key), value))
+            .collect())
     }
 
-    /// Removes exactly this network; false if it is not there.
-    pub(super) fn remove(&self, net: Ipv4Net) -> Result<bool, DatapathError> {
-        found(lock(&self.map).remove(&trie_key(net)))
+    /// Removes exactly this prefix; false if it is not there.
+    pub(super) fn remove(&self, (prefix, key): (u32, K)) -> Result<bool, DatapathError> {
+        found(lock(&self.map).remove(&Key::new(prefix, MapPod(key))))
             .map(|removed| removed.is_some())
-            .map_err(|source| failed("remove from", self.name, net.to_string(), source))
+            .map_err(|source| failed("remove from", self.name, format!("{key:?}/{prefix}"), source))
     }
 }
 
-fn trie_key(net: Ipv4Net) -> Key<[u8; 4]> {
-    Key::new(net.prefix_len().into(), net.network().octets())
+/// A key of a trie as the kernel has it.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, packed)]
+struct Prefix<K: Pod> {
+    bits: u32,
+    key: K,
 }

@@ -7,6 +7,7 @@
 //! not told apart here. Interfaces are those of the calling thread's network namespace.
 
 mod attach;
+mod batch;
 mod clock;
 mod error;
 mod events;

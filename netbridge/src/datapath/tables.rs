@@ -7,8 +7,8 @@ use aya::maps::MapError;
 use bytemuck::Zeroable;
 use ipnet::Ipv4Net;
 use netbridge_common::abi::{
-    AddrKey, BANKS, Config, FlowKey, FlowV4, LinkV4, MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4, Policy, PortKey,
-    PublishedV4, Reason, RuleV4, Station, Traffic,
+    AddrKey, BANKS, Config, FlowKey, FlowV4, LinkV4, MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4, Policy, PortBlock,
+    PortKey, PublishedV4, Reason, RuleV4, Station, Traffic,
 };
 
 use super::map::{Array, Hash, PerCpu, Trie};
@@ -23,11 +23,11 @@ pub struct Tables {
     config: Array<Config>,
     links: Hash<u32, LinkV4>,
     networks: Array<NetworkV4>,
-    subnets: Trie<u32>,
+    subnets: Trie<Ipv4, u32>,
     addresses: Hash<AddrKey<Ipv4>, Station>,
     fdb: Hash<MacKey, Station>,
     flows: Hash<FlowKey<Ipv4>, FlowV4>,
-    published: Hash<PortKey<Ipv4>, PublishedV4>,
+    published: Trie<PortKey<Ipv4>, PublishedV4>,
     policy: Array<Policy>,
     rules: Array<RuleV4>,
     drops: PerCpu<u64>,
@@ -44,7 +44,7 @@ impl Tables {
             addresses: Hash::open(pins, maps::ADDRESSES)?,
             fdb: Hash::open(pins, maps::FDB)?,
             flows: Hash::open(pins, maps::FLOWS)?,
-            published: Hash::open(pins, maps::PUBLISHED)?,
+            published: Trie::open(pins, maps::PUBLISHED)?,
             policy: Array::open(pins, maps::POLICY)?,
             rules: Array::open(pins, maps::RULES)?,
             drops: PerCpu::open(pins, maps::DROPS)?,
@@ -110,17 +110,21 @@ impl Tables {
 
     /// Says which network a subnet is, [`netbridge_common::abi::SUBNET_LOCAL`] for addresses of the host itself.
     pub fn put_subnet(&self, subnet: Ipv4Net, network: u32) -> Result<(), DatapathError> {
-        self.subnets.put(subnet, &network)
+        self.subnets.put(subnet_key(subnet), &network)
     }
 
     /// Every subnet and which network it is.
     pub fn subnets(&self) -> Result<Vec<(Ipv4Net, u32)>, DatapathError> {
-        self.subnets.entries()
+        let read = |((prefix, address), network): ((u32, Ipv4), u32)| {
+            let net = Ipv4Net::new(address.into(), u8::try_from(prefix).ok()?).ok()?;
+            Some((net, network))
+        };
+        Ok(self.subnets.entries()?.into_iter().filter_map(read).collect())
     }
 
     /// Forgets exactly this subnet.
     pub fn remove_subnet(&self, subnet: Ipv4Net) -> Result<(), DatapathError> {
-        self.subnets.remove(subnet).map(drop)
+        self.subnets.remove(subnet_key(subnet)).map(drop)
     }
 
     /// Says behind which interface an address is.
@@ -153,19 +157,20 @@ impl Tables {
         self.fdb.remove(key).map(drop)
     }
 
-    /// Publishes a port.
-    pub fn put_published(&self, key: &PortKey<Ipv4>, target: &PublishedV4) -> Result<(), DatapathError> {
-        self.published.put(key, target)
+    /// Publishes a block of ports.
+    pub fn put_published(&self, ports: &PortBlock<Ipv4>, target: &PublishedV4) -> Result<(), DatapathError> {
+        self.published.put((ports.prefix, ports.first), target)
     }
 
-    /// Every published port and where it leads.
-    pub fn published(&self) -> Result<Vec<(PortKey<Ipv4>, PublishedV4)>, DatapathError> {
-        self.published.entries()
+    /// Every block of published ports and where it leads.
+    pub fn published(&self) -> Result<Vec<(PortBlock<Ipv4>, PublishedV4)>, DatapathError> {
+        let block = |((prefix, first), target)| (PortBlock { first, prefix }, target);
+        Ok(self.published.entries()?.into_iter().map(block).collect())
     }
 
-    /// Withdraws a port. Flows that came through it live on; see [`flush_flows`](Self::flush_flows).
-    pub fn remove_published(&self, key: &PortKey<Ipv4>) -> Result<(), DatapathError> {
-        self.published.remove(key).map(drop)
+    /// Withdraws exactly this block. Flows that came through it live on; see [`flush_flows`](Self::flush_flows).
+    pub fn remove_published(&self, ports: &PortBlock<Ipv4>) -> Result<(), DatapathError> {
+        self.published.remove((ports.prefix, ports.first)).map(drop)
     }
 
     /// Puts a filter in force, all of it at once, and makes every flow ask it again.
@@ -238,6 +243,10 @@ impl Tables {
             .map(|reason| Ok((*reason, self.drops.fold(*reason as u32, 0, |sum, cpu| sum + cpu)?)))
             .collect()
     }
+}
+
+fn subnet_key(subnet: Ipv4Net) -> (u32, Ipv4) {
+    (subnet.prefix_len().into(), subnet.network().octets())
 }
 
 /// The generation after this one: in the other bank, and never 0.

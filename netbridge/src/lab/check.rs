@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::file::{self, Places};
 use super::topology::{Link, LinkEnd, Outside, namespace};
 use crate::model::{
-    AddressSpec, Attach, Fault, Faults, MacAddr, Name, NetCreate, PortSpec, Ports, parse_ipv4, parse_subnet,
+    AddressSpec, Attach, Claims, Fault, Faults, MacAddr, Name, NetCreate, PortSpec, Ports, parse_ipv4, parse_subnet,
 };
 use crate::names::is_ifname;
 use crate::plan::MTUS;
@@ -31,7 +31,7 @@ pub(super) struct Check<'a> {
     /// The ends of links, by node and interface.
     interfaces: BTreeSet<(Name, String)>,
     /// The published ports so far.
-    ports: Vec<PortSpec>,
+    ports: Claims<()>,
 }
 
 impl<'a> Check<'a> {
@@ -42,7 +42,7 @@ impl<'a> Check<'a> {
             faults: Faults::default(),
             addresses: BTreeMap::new(),
             interfaces: BTreeSet::new(),
-            ports: Vec::new(),
+            ports: Claims::default(),
         }
     }
 
@@ -311,13 +311,13 @@ impl<'a> Check<'a> {
         for written in &node.publish {
             let parsed = PortSpec::parse(written.get_ref()).map_err(|fault| self.places.placed(written, fault));
             let Some(spec) = self.faults.keep(parsed) else { continue };
-            if self.ports.iter().any(|taken| collide(&spec, taken)) {
-                let fault = self
-                    .places
-                    .fault(written, "publish", "is taken on the host", "take another host port");
+            if let Some((taken, ())) = self.ports.overlapping(&spec) {
+                let why = format!("is taken on the host, by {taken}");
+                let fault = self.places.fault(written, "publish", why, "take another host port");
                 self.faults.push(fault);
+            } else {
+                self.ports.insert(spec, ());
             }
-            self.ports.push(spec);
         }
         ports.push(Ports {
             endpoint: node.name.get_ref().clone(),
@@ -404,9 +404,4 @@ impl<'a> Check<'a> {
         }
         Some(mtu)
     }
-}
-
-fn collide(a: &PortSpec, b: &PortSpec) -> bool {
-    let overlap = a.host < b.host.saturating_add(b.count) && b.host < a.host.saturating_add(a.count);
-    a.transport == b.transport && overlap && (a.host_ip.is_none() || b.host_ip.is_none() || a.host_ip == b.host_ip)
 }

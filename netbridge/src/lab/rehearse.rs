@@ -50,7 +50,7 @@ pub(super) fn rehearse(file: &str, topology: &Topology) -> Result<(), Faults> {
     }
     if rehearsal.faults.is_empty() {
         for ports in &topology.ports {
-            rehearsal.play(|state| plan::port_add(state, &host, ports));
+            rehearsal.play(|state| plan::port_add(state, &host, &[], ports));
         }
     }
     rehearsal.faults.check()
@@ -105,7 +105,6 @@ fn host_on_paper(topology: &Topology) -> HostFacts {
             .map(|outside| (UPLINK_INDEX, outside.host.trunc()))
             .into_iter()
             .collect(),
-        listeners: Vec::new(),
     }
 }
 

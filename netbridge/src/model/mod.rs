@@ -1,6 +1,7 @@
 //! The vocabulary of the controller, pure: names, addresses, requests, and what is wrong with them.
 
 mod address;
+mod claims;
 mod fault;
 mod mac;
 mod name;
@@ -8,8 +9,9 @@ mod port;
 mod request;
 
 pub use address::{AddressSpec, parse_ipv4, parse_subnet};
+pub use claims::Claims;
 pub use fault::{Fault, FaultKind, Faults};
 pub use mac::MacAddr;
 pub use name::Name;
-pub use port::{MAX_PORTS, PortSpec, Transport};
+pub use port::{PortSpec, Transport};
 pub use request::{Attach, NetCreate, Ports};

@@ -11,9 +11,6 @@ use super::Fault;
 /// The form of a port specification.
 const FORM: &str = "write [HOSTIP:]HOST[-END]:CONTAINER[-END][/tcp|udp], ports from 1 to 65535";
 
-/// Ports that one call publishes at most.
-pub const MAX_PORTS: usize = 1024;
-
 /// A transport whose ports can be published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -25,6 +22,15 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// The one with this IP protocol number.
+    pub const fn of(number: u8) -> Option<Self> {
+        match number {
+            proto::TCP => Some(Self::Tcp),
+            proto::UDP => Some(Self::Udp),
+            _ => None,
+        }
+    }
+
     /// Its IP protocol number.
     pub const fn number(self) -> u8 {
         match self {
@@ -43,7 +49,7 @@ impl fmt::Display for Transport {
     }
 }
 
-/// A port specification: equal ranges on the host and in the container.
+/// Ports on the host and as many in the container, one behind the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortSpec {
     /// The host's address; `None` for any address of the uplink.
@@ -52,7 +58,7 @@ pub struct PortSpec {
     pub host: u16,
     /// First port in the container.
     pub container: u16,
-    /// Ports in the range, from 1 to [`MAX_PORTS`].
+    /// How many.
     pub count: u16,
     /// The transport.
     pub transport: Transport,
@@ -81,14 +87,6 @@ impl PortSpec {
         if host_end - host != container_end - container {
             return Err(fault("the ranges differ in length".to_owned()));
         }
-        let count = usize::from(host_end - host) + 1;
-        if count > MAX_PORTS {
-            return Err(Fault::usage(
-                format!("port {text:?}"),
-                format!("is {count} ports, and one call publishes at most {MAX_PORTS}"),
-                "publish the range in several calls",
-            ));
-        }
         Ok(Self {
             host_ip,
             host,
@@ -98,9 +96,50 @@ impl PortSpec {
         })
     }
 
-    /// Every pair of a port on the host and its port in the container.
-    pub fn pairs(self) -> impl Iterator<Item = (u16, u16)> {
-        (0..self.count).map(move |offset| (self.host + offset, self.container + offset))
+    /// The last port on the host.
+    pub fn last(&self) -> u16 {
+        end(self.host, self.count)
+    }
+
+    /// The port in the container behind a port on the host; `None` if that is not among them.
+    pub fn behind(&self, host: u16) -> Option<u16> {
+        let offset = host.checked_sub(self.host).filter(|offset| *offset < self.count)?;
+        self.container.checked_add(offset)
+    }
+
+    /// Where the outside finds them: `HOSTIP:HOST[-END]/TRANSPORT`.
+    pub fn host_side(&self) -> String {
+        let ip = self.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        format!("{ip}:{}/{}", written(self.host, self.count), self.transport)
+    }
+
+    /// Where they are in the container: `CONTAINER[-END]`.
+    pub fn container_side(&self) -> String {
+        written(self.container, self.count)
+    }
+}
+
+impl fmt::Display for PortSpec {
+    /// The specification that reads as these ports.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(ip) = self.host_ip {
+            write!(f, "{ip}:")?;
+        }
+        let (host, container) = (written(self.host, self.count), self.container_side());
+        write!(f, "{host}:{container}/{}", self.transport)
+    }
+}
+
+/// The last of so many ports.
+fn end(first: u16, count: u16) -> u16 {
+    first.saturating_add(count.saturating_sub(1))
+}
+
+/// So many ports, as they are written.
+fn written(first: u16, count: u16) -> String {
+    match end(first, count) {
+        last if last == first => first.to_string(),
+        last => format!("{first}-{last}"),
     }
 }
 
@@ -143,7 +182,8 @@ mod tests {
                 "192.0.2.1:1000-1009:2000-2009/udp",
                 spec(ip, 1000, 2000, 10, Transport::Udp),
             ),
-            ("1-1024:1-1024", spec(None, 1, 1, 1024, Transport::Tcp)),
+            ("1-65535:1-65535", spec(None, 1, 1, 65535, Transport::Tcp)),
+            ("8000-17999:8000-17999", spec(None, 8000, 8000, 10_000, Transport::Tcp)),
             ("65535:65535", spec(None, 65535, 65535, 1, Transport::Tcp)),
         ] {
             assert_eq!(PortSpec::parse(text), Ok(expected), "{text}");
@@ -168,8 +208,12 @@ mod tests {
             "+80:80",
             "10-5:10-5",
             "10-12:10-11",
-            "1-1025:1-1025",
-            "1-65535:1-65535",
+            "10-12:10",
+            "10:10-12",
+            "10-:10-",
+            "10-11-12:10-11-12",
+            "0-9:1-10",
+            "65530-65536:1-7",
             "300.0.0.1:80:80",
             "::1:80:80",
             "1:2:3:4",
@@ -180,8 +224,25 @@ mod tests {
     }
 
     #[test]
-    fn pairs_run_in_step_to_the_last_port() {
-        let spec = PortSpec::parse("65534-65535:1-2").unwrap();
-        assert_eq!(spec.pairs().collect::<Vec<_>>(), [(65534, 1), (65535, 2)]);
+    fn ports_run_in_step_to_the_last() {
+        let spec = PortSpec::parse("65533-65535:1-3").unwrap();
+        let behind = [65532, 65533, 65534, 65535].map(|host| spec.behind(host));
+        assert_eq!(behind, [None, Some(1), Some(2), Some(3)]);
+        assert_eq!((spec.last(), spec.behind(0)), (65535, None));
+    }
+
+    #[test]
+    fn a_specification_is_written_as_it_is_read() {
+        for (text, host_side) in [
+            ("80:8080/tcp", "0.0.0.0:80/tcp"),
+            ("192.0.2.1:53:5353/udp", "192.0.2.1:53/udp"),
+            ("8000-17999:8001-18000/tcp", "0.0.0.0:8000-17999/tcp"),
+        ] {
+            let spec = PortSpec::parse(text).unwrap();
+            assert_eq!(
+                (spec.to_string(), spec.host_side()),
+                (text.to_owned(), host_side.to_owned())
+            );
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! The operations that change something.
 
+use std::collections::BTreeSet;
+
 use super::{Done, Failure, Host};
 use crate::facts::{HostFacts, TargetFacts};
 use crate::filter::{self, Ruleset};
+use crate::listener::listeners;
 use crate::model::{Attach, Faults, Name, NetCreate, Ports};
 use crate::plan;
 use crate::state::{Endpoint, FilterSource, Network, Published, State};
@@ -60,8 +63,8 @@ pub async fn detach(host: &Host, names: &[String]) -> Result<Done<Vec<Name>>, Fa
 /// Publishes ports of an endpoint.
 pub async fn port_add(host: &Host, request: &Ports) -> Result<Done<Vec<Published>>, Failure> {
     let added = |old: &State, new: &State| Some(difference(&new.ports, &old.ports));
-    host.change(|state, facts| Ok(plan::port_add(state, facts, request)?), added)
-        .await
+    let plan = |state: &State, facts: &HostFacts| Ok(plan::port_add(state, facts, &listeners()?, request)?);
+    host.change(plan, added).await
 }
 
 /// Stops publishing ports of an endpoint, and ends the connections through them; no specification
@@ -92,5 +95,6 @@ pub async fn filter_flush(host: &Host) -> Result<Done<()>, Failure> {
 
 /// What is in `a` and not in `b`.
 fn difference(a: &[Published], b: &[Published]) -> Vec<Published> {
+    let b: BTreeSet<_> = b.iter().collect();
     a.iter().filter(|port| !b.contains(port)).cloned().collect()
 }

@@ -44,7 +44,7 @@ impl Default for Options {
 pub struct Done<T> {
     /// What was made or removed; with [`Options::dry_run`], what would be.
     pub value: T,
-    /// The steps taken, in words; with [`Options::dry_run`], to be taken.
+    /// With [`Options::dry_run`], the steps to be taken, in words.
     pub steps: Vec<String>,
     /// What the caller should know.
     pub warnings: Vec<String>,
@@ -170,11 +170,12 @@ impl Host {
         let swept = litter
             .iter()
             .map(|link| format!("remove interface {}, left by an interrupted call", link.name));
-        let steps = swept.chain(plan.steps.iter().map(ToString::to_string)).collect();
-        let (new, told) = if dry_run {
-            (plan.state, plan.warnings)
+        let (steps, new, told) = if dry_run {
+            let steps = swept.chain(plan.steps.iter().map(ToString::to_string)).collect();
+            (steps, plan.state, plan.warnings)
         } else {
-            apply(with, &old, plan, |state| Ok(self.store.save(state)?)).await?
+            let (new, told) = apply(with, &old, plan, |state| Ok(self.store.save(state)?)).await?;
+            (Vec::new(), new, told)
         };
         drop(lock);
         warnings.extend(told);

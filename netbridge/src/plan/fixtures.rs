@@ -51,6 +51,7 @@ pub(crate) fn state() -> State {
             host_ip: None,
             host_port: 80,
             port: 8080,
+            count: 1,
         }],
         filter: None,
         local: ["192.0.2.1", "10.88.0.1"]
@@ -82,7 +83,6 @@ pub(crate) fn host() -> HostFacts {
         ]
         .map(|(index, net)| (index, net.parse().unwrap()))
         .into(),
-        listeners: Vec::new(),
     }
 }
 

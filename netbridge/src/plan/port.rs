@@ -1,12 +1,15 @@
 //! Plans that publish ports and stop publishing them.
 
+use std::collections::BTreeSet;
+
 use super::{Plan, Step, check_loaded, find_endpoint, find_network};
 use crate::facts::HostFacts;
-use crate::model::{Fault, Faults, MAX_PORTS, PortSpec, Ports};
+use crate::listener::Listener;
+use crate::model::{Claims, Fault, Faults, PortSpec, Ports};
 use crate::state::{Endpoint, Published, State, Uplink};
 
-/// Plans the publication of ports.
-pub fn port_add(state: &State, host: &HostFacts, request: &Ports) -> Result<Plan, Faults> {
+/// Plans the publication of ports; `listeners` are the sockets of the host.
+pub fn port_add(state: &State, host: &HostFacts, listeners: &[Listener], request: &Ports) -> Result<Plan, Faults> {
     let mut faults = Faults::default();
     faults.keep(check_loaded(state, host.loaded, &host.instance));
     let endpoint = faults.keep(find_endpoint(state, &request.endpoint));
@@ -20,57 +23,34 @@ pub fn port_add(state: &State, host: &HostFacts, request: &Ports) -> Result<Plan
         ));
     }
     let specs = parse_specs(request, &mut faults);
-    let mut ports: Vec<Published> = Vec::new();
-    for (text, spec) in &specs {
-        if let Some((uplink, ip)) = uplink.zip(spec.host_ip)
-            && !uplink.addresses.contains(&ip)
-        {
-            let own = uplink
-                .addresses
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", ");
-            let why = format!("{ip} is not an address of uplink {}", uplink.name);
-            faults.push(Fault::conflict(
-                format!("port {text}"),
-                why,
-                format!("give {own}, or leave it out for any"),
-            ));
-        }
-        let wanted = of_spec(&request.endpoint, spec, endpoint);
-        let taken = |port: &&Published| state.ports.iter().chain(&ports).find(|other| other.collides(port));
-        if let Some((port, other)) = wanted.iter().find_map(|port| Some((port, taken(&port)?))) {
+    let mut claims = state.claims();
+    let wanted: Vec<Published> = endpoint.map_or_else(Vec::new, |endpoint| {
+        let published = |(_, spec): &(_, PortSpec)| Published::new(endpoint.name.clone(), spec);
+        specs.iter().map(published).collect()
+    });
+    for ((text, spec), port) in specs.iter().zip(&wanted) {
+        if let Some(fault) = uplink.and_then(|uplink| stranger(text, spec, uplink)) {
+            faults.push(fault);
+        } else if let Some((_, other)) = claims.overlapping(spec) {
             faults.push(collision(port, other));
+        } else {
+            claims.insert(*spec, port);
         }
-        let held = |port: &&Published| {
-            host.listeners
-                .iter()
-                .any(|l| l.holds(port.transport, port.host_ip, port.host_port))
-        };
-        if let Some(port) = wanted.iter().find(held) {
-            let what = format!("port {}", port.host_side());
-            faults.push(Fault::conflict(
-                what,
-                "is in use by a socket of the host",
-                "choose another, or stop its program",
-            ));
+        if let Some(listener) = listeners.iter().find(|listener| listener.holds(spec)) {
+            let why = if spec.count == 1 {
+                "is in use by a socket of the host".to_owned()
+            } else {
+                format!("port {} is in use by a socket of the host", listener.port)
+            };
+            let what = format!("port {}", spec.host_side());
+            faults.push(Fault::conflict(what, why, "choose another, or stop its program"));
         }
-        ports.extend(wanted);
-    }
-    if ports.len() > MAX_PORTS {
-        let why = format!("are more than one call publishes, {MAX_PORTS}");
-        faults.push(Fault::usage(
-            format!("{} ports", ports.len()),
-            why,
-            "publish them in several calls",
-        ));
     }
     faults.check()?;
     let mut next = state.clone();
-    next.ports.extend(ports.iter().cloned());
+    next.ports.extend(wanted.iter().cloned());
     Ok(Plan {
-        steps: vec![Step::Publish(ports)],
+        steps: vec![Step::Publish(wanted)],
         state: next,
         warnings: Vec::new(),
     })
@@ -81,31 +61,28 @@ pub fn port_remove(state: &State, request: &Ports) -> Result<Plan, Faults> {
     let mut faults = Faults::default();
     let endpoint = faults.keep(find_endpoint(state, &request.endpoint));
     let specs = parse_specs(request, &mut faults);
-    let mut ports: Vec<Published> = Vec::new();
-    if let Some(endpoint) = endpoint.filter(|_| request.specs.is_empty()) {
-        ports.extend(
-            state
-                .ports
-                .iter()
-                .filter(|port| port.endpoint == endpoint.name)
-                .cloned(),
-        );
+    let own = || {
+        let own = |port: &&Published| endpoint.is_some_and(|endpoint| port.endpoint == endpoint.name);
+        state.ports.iter().filter(own)
+    };
+    let mut ports: BTreeSet<&Published> = BTreeSet::new();
+    if request.specs.is_empty() {
+        ports.extend(own());
     }
+    let claims: Claims<&Published> = own().map(|port| (port.ports(), port)).collect();
     for (text, spec) in &specs {
-        let wanted = of_spec(&request.endpoint, spec, endpoint);
-        if endpoint.is_some() && !wanted.iter().all(|port| state.ports.contains(port)) {
-            let why = format!("is not published for endpoint {}", request.endpoint);
-            faults.push(Fault::not_found(
-                format!("port {text}"),
-                why,
-                "`netbridge port ls` lists those that are",
-            ));
+        match claims.overlapping(spec) {
+            Some((published, port)) if published == spec => {
+                ports.insert(port);
+            }
+            other if endpoint.is_some() => faults.push(not_published(text, &request.endpoint, other)),
+            _ => {}
         }
-        ports.extend(wanted);
     }
     faults.check()?;
     let mut next = state.clone();
     next.ports.retain(|port| !ports.contains(port));
+    let ports: Vec<Published> = ports.into_iter().cloned().collect();
     let steps = if ports.is_empty() {
         Vec::new()
     } else {
@@ -121,20 +98,6 @@ pub fn port_remove(state: &State, request: &Ports) -> Result<Plan, Faults> {
 fn parse_specs<'a>(request: &'a Ports, faults: &mut Faults) -> Vec<(&'a str, PortSpec)> {
     let parse = |text: &'a String| Some((text.as_str(), faults.keep(PortSpec::parse(text))?));
     request.specs.iter().filter_map(parse).collect()
-}
-
-fn of_spec(name: &str, spec: &PortSpec, endpoint: Option<&Endpoint>) -> Vec<Published> {
-    let Some(endpoint) = endpoint.filter(|endpoint| endpoint.name == *name) else {
-        return Vec::new();
-    };
-    let published = |(host_port, port)| Published {
-        endpoint: endpoint.name.clone(),
-        transport: spec.transport,
-        host_ip: spec.host_ip,
-        host_port,
-        port,
-    };
-    spec.pairs().map(published).collect()
 }
 
 fn uplink_of<'a>(state: &'a State, endpoint: &Endpoint) -> Result<&'a Uplink, Fault> {
@@ -153,12 +116,26 @@ fn uplink_of<'a>(state: &'a State, endpoint: &Endpoint) -> Result<&'a Uplink, Fa
     })
 }
 
+/// The fault of ports at an address that is not the uplink's.
+fn stranger(text: &str, spec: &PortSpec, uplink: &Uplink) -> Option<Fault> {
+    let ip = spec.host_ip.filter(|ip| !uplink.addresses.contains(ip))?;
+    let own = uplink
+        .addresses
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
+    let why = format!("{ip} is not an address of uplink {}", uplink.name);
+    let remedy = format!("give {own}, or leave it out for any");
+    Some(Fault::conflict(format!("port {text}"), why, remedy))
+}
+
 fn collision(port: &Published, other: &Published) -> Fault {
-    let what = format!("port {}", port.host_side());
+    let what = format!("port {}", port.ports().host_side());
     let why = format!(
         "is published for endpoint {} already, as {}",
         other.endpoint,
-        other.host_side()
+        other.ports().host_side()
     );
     if other == port {
         Fault::exists(what, why, "`netbridge port ls` lists what is published")
@@ -169,4 +146,19 @@ fn collision(port: &Published, other: &Published) -> Fault {
             "choose another port, or remove that one with `netbridge port rm`",
         )
     }
+}
+
+/// The fault of ports to remove that are not published as they are given; `other` has some of them.
+fn not_published(text: &str, endpoint: &str, other: Option<(&PortSpec, &&Published)>) -> Fault {
+    let (why, remedy) = match other {
+        Some((published, _)) if published.count > 1 => (
+            format!("is not published by itself for endpoint {endpoint}, but with others"),
+            format!("`netbridge port rm {endpoint} {published}` removes them all"),
+        ),
+        _ => (
+            format!("is not published for endpoint {endpoint}"),
+            "`netbridge port ls` lists those that are".to_owned(),
+        ),
+    };
+    Fault::not_found(format!("port {text}"), why, remedy)
 }

@@ -18,8 +18,11 @@ use crate::state::State;
 
 pub use self::lock::Lock;
 
-/// Version of the state file's format.
-const VERSION: u32 = 1;
+/// Version of the state file's format: 2 since a published port has a count, which a program that reads 1 would miss.
+const VERSION: u32 = 2;
+
+/// The oldest version that is read.
+const OLDEST: u32 = 1;
 
 /// Where states are, unless `NETBRIDGE_STATE_DIR` says otherwise.
 const STATE_DIR: &str = "/var/lib/netbridge";
@@ -53,7 +56,7 @@ pub enum StoreError {
         source: serde_json::Error,
     },
     /// The state file was written by another version.
-    #[error("{}: the state has format {found}, and this netbridge reads {VERSION}; use the version that wrote it", path.display())]
+    #[error("{}: the state has format {found}, and this netbridge reads {OLDEST} to {VERSION}; use the version that wrote it", path.display())]
     Version {
         /// The state file.
         path: PathBuf,
@@ -93,12 +96,12 @@ struct Header {
     version: u32,
 }
 
-/// The state file.
-#[derive(Serialize, Deserialize)]
-struct Document<S> {
+/// The state file, as it is written.
+#[derive(Serialize)]
+struct Document<'a> {
     version: u32,
     #[serde(flatten)]
-    state: S,
+    state: &'a State,
 }
 
 impl Store {
@@ -144,8 +147,8 @@ impl Store {
             Err(error) => return Err(failed("read", &path)(error)),
         };
         let parsed = serde_json::from_slice::<Header>(&text).and_then(|header| {
-            if header.version == VERSION {
-                serde_json::from_slice::<Document<State>>(&text).map(|document| Ok(document.state))
+            if (OLDEST..=VERSION).contains(&header.version) {
+                serde_json::from_slice::<State>(&text).map(Ok)
             } else {
                 Ok(Err(header.version))
             }
@@ -267,6 +270,20 @@ mod tests {
             assert!(matches!(error, StoreError::Corrupt { .. }), "{damaged:?}: {error}");
             assert!(error.to_string().contains("state.json"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_state_of_the_first_format_is_read_and_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::under(root.path(), root.path(), "default");
+        store.save(&sample()).unwrap();
+        let text = fs::read_to_string(store.path()).unwrap();
+        let first = text.replace("\"version\": 2", "\"version\": 1");
+        assert_ne!(first, text);
+        fs::write(store.path(), first).unwrap();
+        assert_eq!(store.load().unwrap(), sample());
+        store.save(&store.load().unwrap()).unwrap();
+        assert_eq!(fs::read_to_string(store.path()).unwrap(), text);
     }
 
     #[test]

@@ -18,6 +18,10 @@ pub trait Case {
     fn measure(&self, world: &mut dyn World) -> Result<Sample>;
     /// Undoes what [`prepare`](Self::prepare) did. Called also if that or a round failed.
     fn finish(&self, world: &mut dyn World) -> Result<()>;
+    /// Rounds that are worth their time, at most, the first that warms up not counted.
+    fn rounds(&self) -> usize {
+        usize::MAX
+    }
     /// How long a round takes, for the time left; seconds.
     fn seconds(&self) -> f64;
 }

@@ -15,6 +15,7 @@ use super::against;
 use super::case::Case;
 use super::chart;
 use super::contestants;
+use super::control;
 use super::crosscheck::{self, Check};
 use super::forwarding;
 use super::machine::Watch;
@@ -31,7 +32,7 @@ use crate::sandbox::{Sandbox, within};
 /// Where runs are kept, each in a directory named after its start.
 const RUNS: &str = "target/bench";
 /// When a run's last round should be over: the whole is to take less than 25 minutes, a quick one less than 4.
-const TIME: Duration = Duration::from_secs(23 * 60);
+const TIME: Duration = Duration::from_mins(23);
 const QUICK_TIME: Duration = Duration::from_secs(200);
 /// How long another tool and our load programs are compared, each time; seconds.
 const CHECK_SECONDS: u64 = 2;
@@ -80,7 +81,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
 
 /// Every workload's cases, in the order of a run; to be made on the thread that measures them.
 fn all_cases(quick: bool) -> Vec<Box<dyn Case>> {
-    [forwarding::cases(quick), sockets::cases(quick)]
+    [forwarding::cases(quick), sockets::cases(quick), control::cases(quick)]
         .into_iter()
         .flatten()
         .collect()
@@ -137,7 +138,7 @@ fn measure(arguments: &Arguments, sandbox: &Sandbox, results: &mut Results, stop
         rounds: arguments.rounds(),
         deadline: arguments.rounds.is_none().then(|| begin + time),
     };
-    let mut progress = Progress::new(runner::work(&cases, worlds.len(), schedule.rounds));
+    let mut progress = Progress::new(runner::work(&cases, worlds.len(), schedule.rounds), cases.len());
     let outcome = runner::run(&cases, &mut worlds, schedule, &mut progress, stop);
     progress.finish();
     results.series = outcome.series;

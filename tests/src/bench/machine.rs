@@ -27,13 +27,12 @@ const SYSCTLS: [&str; 14] = [
 ];
 
 /// The programs that take part, and how each tells its version.
-const TOOLS: [(&str, &str); 8] = [
+const TOOLS: [(&str, &str); 7] = [
     ("ip", "-V"),
     ("iptables-nft", "--version"),
     ("iptables-legacy", "--version"),
     ("ipset", "--version"),
     ("nft", "--version"),
-    ("conntrack", "--version"),
     ("iperf3", "--version"),
     ("sockperf", "--version"),
 ];

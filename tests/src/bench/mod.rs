@@ -11,6 +11,7 @@ pub mod classbench;
 pub mod command;
 pub mod contestant;
 pub mod contestants;
+pub mod control;
 pub mod cpu;
 pub mod crosscheck;
 pub mod figure;

@@ -36,6 +36,8 @@ pub enum Metric {
     CpuNsPerGib,
     /// Milliseconds that a call took.
     Millis,
+    /// Milliseconds that a call took which takes back what another did.
+    UndoMillis,
     /// Resident memory of the processes that serve the contestant, bytes.
     ResidentBytes,
     /// Memory of the contestant's BPF maps, bytes.
@@ -53,7 +55,7 @@ impl Metric {
             Self::P50Micros | Self::P90Micros | Self::P99Micros | Self::P999Micros => "µs",
             Self::PerSecond => "1/s",
             Self::CpuNsPerGib => "ns/GiB",
-            Self::Millis => "ms",
+            Self::Millis | Self::UndoMillis => "ms",
             Self::ResidentBytes | Self::MapBytes => "bytes",
         }
     }

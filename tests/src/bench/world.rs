@@ -91,7 +91,8 @@ pub trait World {
     fn load_rules(&mut self, rules: &[Rule]) -> Result<Able>;
     /// Replaces one of `rules`, which are those loaded last, by the contestant's shortest way.
     fn change_rule(&mut self, rules: &[Rule], index: usize, rule: &Rule) -> Result<Able>;
-    /// Publishes ports of container B one by one: for each the calls that the contestant's own manager makes.
+    /// Publishes ports of container B that one request lists, each by itself: the calls that the contestant's own manager
+    /// makes for it, one where its tool takes a list.
     fn publish(&mut self, ports: &[Published]) -> Result<Able>;
     /// Publishes `count` ports, `host` and up, as `container` and up, by the contestant's shortest way: at best one entry.
     fn publish_range(&mut self, first: Published, count: u16) -> Result<Able>;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use bytemuck::{Zeroable as _, bytes_of};
 use netbridge::datapath::{Datapath, Pins};
-use netbridge_common::abi::{LinkV4, MacKey, Policy, PortKey, Station};
+use netbridge_common::abi::{LinkV4, MacKey, Policy, PortBlock, PortKey, Station};
 use netbridge_tests::census::{Census, links};
 use netbridge_tests::icmp::ping;
 use netbridge_tests::sandbox::{Sandbox, within};
@@ -27,7 +27,7 @@ fn instance(sandbox: &Sandbox) -> Result<String> {
     entry.file_name().into_string().ok().context("its name is no text")
 }
 
-fn pins(sandbox: &Sandbox) -> Result<Pins> {
+pub(crate) fn pins(sandbox: &Sandbox) -> Result<Pins> {
     Ok(Pins::new(sandbox.bpffs(), &instance(sandbox)?))
 }
 
@@ -51,7 +51,7 @@ fn entries(datapath: &Datapath) -> Result<BTreeSet<String>> {
         all.insert(format!("station {:?}: {:?}", bytes_of(&key), bytes_of(&value)));
     }
     for (key, value) in tables.published()? {
-        all.insert(format!("port {:?}: {:?}", bytes_of(&key), bytes_of(&value)));
+        all.insert(format!("port {key:?}: {:?}", bytes_of(&value)));
     }
     let (policy, rules) = tables.filter()?;
     all.insert(format!("filter {:?} {}", bytes_of(&policy), rules.len()));
@@ -83,7 +83,11 @@ fn every_change_first_makes_the_maps_say_what_the_state_says() -> Result<()> {
         tables.put_subnet("10.9.0.0/24".parse()?, 9)?;
         tables.remove_address(&address)?;
         tables.remove_published(&port)?;
-        tables.put_published(&PortKey { proto: 17, ..port }, &target)?;
+        let first = PortKey {
+            proto: 17,
+            ..port.first
+        };
+        tables.put_published(&PortBlock { first, ..port }, &target)?;
         let (policy, _) = tables.filter()?;
         tables.swap_filter(&Policy { rules: 0, ..policy }, &[])?;
         datapath.detach(uplink)?;

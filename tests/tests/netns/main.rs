@@ -6,6 +6,7 @@
 )]
 
 mod around;
+mod bench_control;
 mod bench_docker;
 mod bench_forwarding;
 mod bench_generator;
@@ -24,6 +25,7 @@ mod namespaces;
 mod netlink;
 mod policy;
 mod proof;
+mod ranges;
 mod refused;
 mod trunk;
 

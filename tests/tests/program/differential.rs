@@ -7,10 +7,10 @@ use std::hash::Hash;
 use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
-use netbridge_common::abi::{CtState, Reason, RuleV4, SLOTS, rule_flags, verdict};
+use netbridge_common::abi::{CtState, Reason, RuleV4, SLOTS, proto, rule_flags, verdict};
 use netbridge_common::datapath::verdict::Action;
 use netbridge_common::host::HostEnv;
-use netbridge_common::host::lab::{A, SECOND, ifindex, lab, rule};
+use netbridge_common::host::lab::{A, B, HOST, SECOND, ifindex, lab, publish_range, rule, slot};
 use netbridge_common::host::rewrite::apply;
 
 use crate::kernel::{Kernel, Outcome};
@@ -85,7 +85,7 @@ fn a_planted_fault_is_caught() -> Result<()> {
         }),
         ("a published port one off", |env| {
             for target in env.published.values_mut() {
-                target.tail.port[1] ^= 1;
+                target.tail.shift[1] ^= 1;
             }
         }),
         ("a flow table one smaller", |env| env.flow_capacity -= 1),
@@ -194,6 +194,11 @@ fn world() -> HostEnv {
         trunk.head.slot = 7;
         env.links.insert(ifindex::OTHER, trunk);
     }
+    // Ranges that begin and end at ports of the traffic, cut into blocks of many sizes, and one within another.
+    let (a, b) = ((A, ifindex::A, slot::A), (B, ifindex::B, slot::B));
+    publish_range(&mut env, (proto::UDP, [0; 4], 1024..=5351), b, 50_000);
+    publish_range(&mut env, (proto::TCP, [0; 4], 7000..=8999), b, 1);
+    publish_range(&mut env, (proto::TCP, HOST.1, 40_000..=65_534), a, 53);
     let stack = env.hops[&([192, 88, 99, 0], 24)];
     env.hops.insert(([127, 0, 0, 0], 8), stack);
     env

@@ -21,8 +21,12 @@ const NODES: [(Node, Node, u32, u32); 6] = [
     (BEHIND_TRUNK, GATEWAYS[0], ifindex::OTHER, 1),
 ];
 
-/// Ports that meet: published ones, ephemeral ones, well-known ones, the extremes.
-const PORTS: [u16; 12] = [0, 22, 53, 80, 1024, 5353, 8080, 8081, 32_768, 40_000, 60_999, 65_535];
+/// Ports that meet: published ones, the ends of ranges and what is beside them, ephemeral ones, well-known ones, the
+/// extremes.
+const PORTS: [u16; 20] = [
+    0, 22, 53, 80, 1023, 1024, 5351, 5352, 5353, 6999, 7000, 8080, 8081, 8999, 9000, 32_768, 39_999, 40_000, 60_999,
+    65_535,
+];
 
 /// xorshift64*, good enough to pick packets and the same on every machine.
 pub(crate) struct Random(u64);

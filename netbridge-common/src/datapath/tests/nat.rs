@@ -11,7 +11,7 @@ use crate::datapath::conntrack::{is_expired, other_half};
 use crate::datapath::verdict::Action;
 use crate::host::build::Datagram;
 use crate::host::lab::{A, B, ELSEWHERE, GATEWAY, HOST, Node, REMOTE, ROUTER, SECOND, ifindex, inward, lab, out};
-use crate::host::lab::{publish, rule, slot};
+use crate::host::lab::{publish, publish_range, rule, slot};
 use crate::host::{HostEnv, Ip};
 use crate::wire::tcp::{ACK, FIN, RST, SYN};
 
@@ -72,6 +72,17 @@ fn a_published_port_is_never_taken() {
         let shadows = protocol == proto::UDP && at != ELSEWHERE;
         let port = port_of(proto::UDP, &ask(&env, (A, ifindex::A), 5000).bytes);
         assert_eq!(port != 5000, shadows, "{protocol} {at:?}");
+    }
+    let mut env = lab();
+    publish_range(
+        &mut env,
+        (proto::UDP, HOST.1, 4990..=5001),
+        (B, ifindex::B, slot::B),
+        53,
+    );
+    for (sport, kept) in [(4989, true), (4990, false), (5000, false), (5001, false), (5002, true)] {
+        let port = port_of(proto::UDP, &ask(&env, (A, ifindex::A), sport).bytes);
+        assert_eq!(port == sport, kept, "{sport} became {port}");
     }
     // Neither as one of the range: the only port left is not published.
     let mut env = lab();

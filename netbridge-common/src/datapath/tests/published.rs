@@ -7,7 +7,7 @@ use crate::abi::{NetworkV4, Reason, TcpState, proto, rule_flags, verdict};
 use crate::datapath::verdict::Action;
 use crate::host::build::Datagram;
 use crate::host::lab::{A, B, D, E, GATEWAY, HOST, REMOTE, ROUTER, SECOND, UNRESOLVED, ifindex, inward, lab};
-use crate::host::lab::{out, publish, rule, slot};
+use crate::host::lab::{out, publish, publish_range, rule, slot};
 use crate::host::{HostEnv, Ip};
 use crate::wire::tcp::{ACK, FIN, RST, SYN};
 
@@ -30,6 +30,74 @@ fn the_port_at_the_very_address_comes_before_the_port_at_any() {
     publish(&mut env, (proto::TCP, HOST.1, 8080), (B, ifindex::B, slot::B), 81);
     assert_eq!(knock(&env, HOST.1), (Action::Peer, ifindex::B));
     assert_eq!(knock(&env, SECOND_ADDRESS), (Action::Peer, ifindex::A));
+}
+
+/// Where a segment for a port of the host's address goes, and to which port in the container.
+fn ranged(env: &HostEnv, dport: u16) -> Option<(u32, u16)> {
+    let result = arrives(&env.clone(), inward(REMOTE, HOST.1).syn(5000, dport));
+    let port = u16::from_be_bytes([result.bytes[36], result.bytes[37]]);
+    (result.action() == Action::Peer).then_some((result.verdict.ifindex, port))
+}
+
+#[test]
+fn each_port_of_a_range_leads_to_its_own_in_the_container() {
+    for (first, last, to) in [
+        (8000, 17_999, 8000),
+        (8000, 17_999, 1),
+        (1, 65_535, 1),
+        (81, 82, 65_534),
+        (60_001, 65_535, 1),
+    ] {
+        let mut env = lab();
+        env.published.clear();
+        let port = |at: u16| Some((ifindex::B, to + (at - first)));
+        publish_range(
+            &mut env,
+            (proto::TCP, [0; 4], first..=last),
+            (B, ifindex::B, slot::B),
+            to,
+        );
+        let middle = first + (last - first) / 2;
+        for at in [first, first + 1, middle, last - 1, last] {
+            assert_eq!(ranged(&env, at), port(at), "{at} of {first}-{last}");
+        }
+        for beside in [first - 1, last.wrapping_add(1)] {
+            assert_eq!(ranged(&env, beside), None, "{beside} beside {first}-{last}");
+        }
+    }
+}
+
+#[test]
+fn the_smaller_block_comes_before_the_larger_and_the_address_before_any() {
+    let mut env = lab();
+    env.published.clear();
+    publish_range(
+        &mut env,
+        (proto::TCP, [0; 4], 0..=u16::MAX),
+        (A, ifindex::A, slot::A),
+        0,
+    );
+    publish_range(&mut env, (proto::TCP, [0; 4], 8000..=8100), (B, ifindex::B, slot::B), 1);
+    publish(&mut env, (proto::TCP, [0; 4], 8050), (A, ifindex::A, slot::A), 80);
+    publish_range(
+        &mut env,
+        (proto::TCP, HOST.1, 8096..=8127),
+        (A, ifindex::A, slot::A),
+        9000,
+    );
+    for (dport, expected) in [
+        (7999, (ifindex::A, 7999)),
+        (8000, (ifindex::B, 1)),
+        (8049, (ifindex::B, 50)),
+        (8050, (ifindex::A, 80)),
+        (8051, (ifindex::B, 52)),
+        (8095, (ifindex::B, 96)),
+        (8096, (ifindex::A, 9000)),
+        (8127, (ifindex::A, 9031)),
+        (8128, (ifindex::A, 8128)),
+    ] {
+        assert_eq!(ranged(&env, dport), Some(expected), "{dport}");
+    }
 }
 
 #[test]

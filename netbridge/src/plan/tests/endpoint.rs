@@ -97,7 +97,7 @@ fn a_trunk_has_no_address_unless_it_asks_for_one() {
     assert!(endpoint.addresses.is_empty() && endpoint.gateway.is_none());
     let mut state = state();
     state.endpoints[0].addresses.clear();
-    assert!(whys(port_add(&state, &host(), &ports("web", &["81:81"]))).contains("has no address"));
+    assert!(whys(port_add(&state, &host(), &[], &ports("web", &["81:81"]))).contains("has no address"));
 }
 
 #[test]

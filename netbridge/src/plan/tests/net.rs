@@ -153,7 +153,7 @@ fn what_exists_is_said_to_exist() {
     let exists = |result: Result<Plan, Faults>| assert_eq!(result.unwrap_err().kind(), Some(FaultKind::Exists));
     exists(net_create(&state(), &host(), &NetCreate::new("front")));
     exists(attach_app(&state(), &request("web", &[])));
-    exists(port_add(&state(), &host(), &ports("web", &["80:8080"])));
+    exists(port_add(&state(), &host(), &[], &ports("web", &["80:8080"])));
 }
 
 #[test]

@@ -1,16 +1,18 @@
-//! netbridge, by the operations behind its command line.
-//!
-//! Each call opens the host anew, as a process of the command line does, and keeps the state on disk.
+//! netbridge: set up by the operations behind its command line, and changed by its command, a process a call, as its user
+//! does it.
 
+use std::collections::BTreeSet;
+use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::MapData;
 use netbridge::datapath::{Datapath, Pins};
-use netbridge::model::{Attach, MAX_PORTS, NetCreate, Ports};
+use netbridge::model::{Attach, NetCreate};
 use netbridge::netlink::in_namespace;
 use netbridge::netns::Netns;
 use netbridge::ops::{self, Failure, Options};
@@ -23,19 +25,23 @@ use super::super::world::{Able, Host, Layout, Port, Published, World};
 use super::bridged::stack_counters;
 use super::ground::{Ground, HostSettings};
 use super::syntax::Matches;
-use super::{A, B, CONTAINERS, ETH0, GATEWAY, MTU, OUTSIDE, UPLINK, more, wiring};
+use super::{A, B, CONTAINERS, ETH0, GATEWAY, MTU, OUTSIDE, UPLINK, command, more, wiring};
 use crate::sandbox::Sandbox;
 use crate::wire::counters;
 
 /// The containers' network.
 const NETWORK: &str = "bench";
-/// Names the filter in messages.
-const FILTER: &str = "bench.rules";
+/// The command, of the sources beside this program.
+const PROGRAM: &str = "netbridge-under-test";
 
 /// The host's part of netbridge.
 struct Instance {
     host: Netns,
+    /// What `ip netns` calls its namespace.
+    name: String,
     options: Options,
+    /// The command.
+    program: PathBuf,
 }
 
 impl Instance {
@@ -45,6 +51,13 @@ impl Instance {
             let host = ops::Host::open(&self.options)?;
             Ok(operation(&host).await?)
         })
+    }
+
+    /// Calls the command as its user does, with `input` on its standard input.
+    fn call(&self, arguments: &[&str], input: &str) -> Result<Able> {
+        let program = self.program.to_str().context("the command's path is no text")?;
+        command::feed(program, &[&["-n", &self.name], arguments].concat(), input)?;
+        Ok(Able::Done)
     }
 }
 
@@ -69,6 +82,8 @@ pub(super) struct Netbridge {
     /// As it is with A and B alone.
     state: State,
     pins: Pins,
+    /// Containers attached later.
+    attached: BTreeSet<u16>,
     instance: Instance,
     /// Last: namespaces go when nobody has them open.
     ground: Ground,
@@ -87,6 +102,8 @@ impl Netbridge {
         let (a, b) = (ground.add("a")?, ground.add("b")?);
         let instance = Instance {
             host: ground.open("host")?,
+            name: ground.name("host"),
+            program: program()?,
             options: Options {
                 bpffs: sandbox.bpffs().to_owned(),
                 ..Options::default()
@@ -126,12 +143,24 @@ impl Netbridge {
             layout,
             state,
             pins: Pins::new(sandbox.bpffs(), &name),
+            attached: BTreeSet::new(),
             instance,
             ground,
         };
         world.forget_flows()?;
         Ok(world)
     }
+}
+
+/// The command, which cargo puts beside the programs of this package, and above its tests.
+fn program() -> Result<PathBuf> {
+    let own = env::current_exe().context("cannot tell where this program is")?;
+    let directories = own.ancestors().skip(1).take(2);
+    let mut places = directories.map(|directory| directory.join(PROGRAM));
+    places.find(|path| path.is_file()).with_context(|| {
+        let own = own.display();
+        format!("{PROGRAM} is not beside {own}; `cargo build --package netbridge-tests --bins` builds it")
+    })
 }
 
 /// A container's connection as its user asks for it.
@@ -162,17 +191,14 @@ fn filter(rules: &[Rule]) -> Result<String> {
     Ok(text)
 }
 
-/// `HOST[-END]:CONTAINER[-END]/PROTOCOL` of B.
-fn ports(first: Published, count: u16) -> Result<Ports> {
+/// `HOST[-END]:CONTAINER[-END]/PROTOCOL`.
+fn ports(first: Published, count: u16) -> Result<String> {
     let last = |first: u16| first.checked_add(count.saturating_sub(1));
     let (Some(host), Some(container)) = (last(first.host), last(first.container)) else {
         bail!("{count} ports from {} are more than there are", first.host);
     };
     let proto = if first.proto == 6 { "tcp" } else { "udp" };
-    Ok(Ports {
-        endpoint: "b".to_owned(),
-        specs: vec![format!("{}-{host}:{}-{container}/{proto}", first.host, first.container)],
-    })
+    Ok(format!("{}-{host}:{}-{container}/{proto}", first.host, first.container))
 }
 
 impl World for Netbridge {
@@ -190,16 +216,12 @@ impl World for Netbridge {
 
     fn load_rules(&mut self, rules: &[Rule]) -> Result<Able> {
         if rules.is_empty() {
-            self.instance.play(async |host| ops::filter_flush(host).await)?;
-            return Ok(Able::Done);
+            return self.instance.call(&["filter", "flush"], "");
         }
         if rules.len() > MAX_RULES as usize {
             return Ok(Able::Cannot(format!("holds {MAX_RULES} rules")));
         }
-        let text = filter(rules)?;
-        self.instance
-            .play(async |host| ops::filter_load(host, FILTER, &text).await)?;
-        Ok(Able::Done)
+        self.instance.call(&["filter", "load", "-"], &filter(rules)?)
     }
 
     fn change_rule(&mut self, rules: &[Rule], index: usize, rule: &Rule) -> Result<Able> {
@@ -209,29 +231,18 @@ impl World for Netbridge {
     }
 
     fn publish(&mut self, published: &[Published]) -> Result<Able> {
-        for port in published {
-            let request = ports(*port, 1)?;
-            self.instance.play(async |host| ops::port_add(host, &request).await)?;
-        }
-        Ok(Able::Done)
+        let ports: Vec<String> = published.iter().map(|port| ports(*port, 1)).collect::<Result<_>>()?;
+        let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
+        self.instance
+            .call(&[&["port", "add", "b"], ports.as_slice()].concat(), "")
     }
 
     fn publish_range(&mut self, first: Published, count: u16) -> Result<Able> {
-        if usize::from(count) > MAX_PORTS {
-            return Ok(Able::Cannot(format!("publishes at most {MAX_PORTS} ports at once")));
-        }
-        let request = ports(first, count)?;
-        self.instance.play(async |host| ops::port_add(host, &request).await)?;
-        Ok(Able::Done)
+        self.instance.call(&["port", "add", "b", &ports(first, count)?], "")
     }
 
     fn unpublish(&mut self) -> Result<Able> {
-        let all = Ports {
-            endpoint: "b".to_owned(),
-            specs: Vec::new(),
-        };
-        self.instance.play(async |host| ops::port_remove(host, &all).await)?;
-        Ok(Able::Done)
+        self.instance.call(&["port", "rm", "b", "--all"], "")
     }
 
     fn new_container(&mut self, index: u16) -> Result<Able> {
@@ -240,18 +251,24 @@ impl World for Netbridge {
     }
 
     fn attach(&mut self, index: u16) -> Result<Able> {
-        let request = attachment(&self.ground, &format!("c{index}"), more(index));
-        self.instance.play(async |host| ops::attach(host, &request).await)?;
+        let name = format!("c{index}");
+        let (netns, ip) = (self.ground.name(&name), format!("{}/{CONTAINERS}", more(index)));
+        let arguments = ["attach", &netns, "--net", NETWORK, "--name", &name, "--ip", &ip];
+        self.instance.call(&arguments, "")?;
+        self.attached.insert(index);
         Ok(Able::Done)
     }
 
     fn detach(&mut self, index: u16) -> Result<Able> {
-        let names = [format!("c{index}")];
-        self.instance.play(async |host| ops::detach(host, &names).await)?;
+        self.instance.call(&["detach", &format!("c{index}")], "")?;
+        self.attached.remove(&index);
         Ok(Able::Done)
     }
 
     fn remove_container(&mut self, index: u16) -> Result<()> {
+        if self.attached.contains(&index) {
+            self.detach(index)?;
+        }
         self.ground.remove(&format!("c{index}"))
     }
 

@@ -116,10 +116,8 @@ impl Firewall for Nftables {
     }
 
     fn publish(&mut self, ports: &[Published]) -> Result<()> {
-        for port in ports {
-            transact(&format!("add element ip bench shifted {{ {} }}\n", shifted(*port)))?;
-        }
-        Ok(())
+        let elements: Vec<String> = ports.iter().copied().map(shifted).collect();
+        transact(&format!("add element ip bench shifted {{ {} }}\n", elements.join(", ")))
     }
 
     fn publish_range(&mut self, first: Published, count: u16) -> Result<()> {

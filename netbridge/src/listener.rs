@@ -1,0 +1,167 @@
+//! Sockets of the host that hold ports, asked of the kernel's socket monitoring (`sock_diag`): `/proc/net/tcp` says the
+//! same, but walks every connection's hash bucket for it, which takes milliseconds.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::{Context as _, Result, bail};
+use netlink_packet_sock_diag::SockDiagMessage;
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags};
+use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use rtnetlink::sys::protocols::NETLINK_SOCK_DIAG;
+use rtnetlink::sys::{Socket, SocketAddr};
+
+use crate::model::{PortSpec, Transport};
+
+/// A port that a socket of the host holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// TCP, listening; or UDP, bound and not connected.
+    pub transport: Transport,
+    /// The address; `None` for any.
+    pub address: Option<Ipv4Addr>,
+    /// The port.
+    pub port: u16,
+}
+
+impl Listener {
+    /// Whether it would compete for one of these ports.
+    pub fn holds(&self, ports: &PortSpec) -> bool {
+        let same_address = self.address.is_none() || ports.host_ip.is_none() || self.address == ports.host_ip;
+        self.transport == ports.transport && ports.behind(self.port).is_some() && same_address
+    }
+}
+
+/// The ports that sockets of the calling thread's namespace hold.
+pub fn listeners() -> Result<Vec<Listener>> {
+    let mut socket = Socket::new(NETLINK_SOCK_DIAG).context("open a socket to list sockets")?;
+    socket.bind_auto().context("bind the socket that lists sockets")?;
+    let mut found = Vec::new();
+    for transport in [Transport::Tcp, Transport::Udp] {
+        for family in [AF_INET, AF_INET6] {
+            let sockets = list(&socket, transport, family);
+            let sockets = sockets.with_context(|| format!("list the host's {transport} sockets"))?;
+            found.extend(sockets.iter().filter_map(|socket| listener(transport, socket)));
+        }
+    }
+    Ok(found)
+}
+
+/// Lists the sockets of a family that may hold ports.
+fn list(socket: &Socket, transport: Transport, family: u8) -> Result<Vec<InetResponseHeader>> {
+    let request = InetRequest {
+        family,
+        protocol: transport.number(),
+        extensions: ExtensionFlags::empty(),
+        // An unconnected UDP socket counts as closed.
+        states: match transport {
+            Transport::Tcp => StateFlags::LISTEN,
+            Transport::Udp => StateFlags::CLOSE,
+        },
+        socket_id: SocketId::new_v4(),
+    };
+    let mut message = NetlinkMessage::from(SockDiagMessage::InetRequest(request));
+    message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
+    let mut sockets = Vec::new();
+    loop {
+        let (bytes, _) = socket.recv_from_full()?;
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)?;
+            rest = rest
+                .get(message.header.length as usize..)
+                .context("an answer is cut short")?;
+            match message.payload {
+                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket)) => sockets.push(socket.header),
+                NetlinkPayload::Done(_) => return Ok(sockets),
+                NetlinkPayload::Error(error) => {
+                    return Err(error.to_io()).context("the kernel refuses; `modprobe -a tcp_diag udp_diag`");
+                }
+                other => bail!("an answer of an unknown kind: {other:?}"),
+            }
+        }
+    }
+}
+
+/// The port that a socket holds; `None` if that is no IPv4 port.
+fn listener(transport: Transport, socket: &InetResponseHeader) -> Option<Listener> {
+    let address = match socket.socket_id.source_address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(address) if address.is_unspecified() => Ipv4Addr::UNSPECIFIED,
+        IpAddr::V6(address) => address.to_ipv4_mapped()?,
+    };
+    Some(Listener {
+        transport,
+        address: (!address.is_unspecified()).then_some(address),
+        port: socket.socket_id.source_port,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, UdpSocket};
+
+    use super::*;
+
+    #[test]
+    fn sockets_of_either_family_are_found() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let udp = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        let client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let found = listeners().unwrap();
+        let held = |transport, address, port| Listener {
+            transport,
+            address,
+            port,
+        };
+        assert!(found.contains(&held(Transport::Tcp, Some(Ipv4Addr::LOCALHOST), port)));
+        assert!(found.contains(&held(Transport::Udp, None, udp.local_addr().unwrap().port())));
+        let connection = client.local_addr().unwrap().port();
+        assert!(found.iter().all(|listener| listener.port != connection), "a connection");
+    }
+
+    #[test]
+    fn addresses_of_ipv6_count_where_they_take_ipv4() {
+        let held = |address: &str| {
+            let mut id = SocketId::new_v6();
+            (id.source_address, id.source_port) = (address.parse().unwrap(), 80);
+            let socket = InetResponseHeader {
+                family: AF_INET6,
+                state: 10,
+                timer: None,
+                socket_id: id,
+                recv_queue: 0,
+                send_queue: 0,
+                uid: 0,
+                inode: 0,
+            };
+            listener(Transport::Tcp, &socket).map(|listener| listener.address)
+        };
+        assert_eq!(held("::"), Some(None));
+        assert_eq!(held("::ffff:192.0.2.1"), Some(Some(Ipv4Addr::new(192, 0, 2, 1))));
+        assert_eq!(held("fe80::1"), None);
+    }
+
+    #[test]
+    fn any_address_competes_with_each() {
+        let listener = Listener {
+            transport: Transport::Tcp,
+            address: None,
+            port: 80,
+        };
+        for (ports, expected) in [
+            ("127.0.0.1:80:1", true),
+            ("80:1/udp", false),
+            ("81:1", false),
+            ("70-80:1-11", true),
+            ("70-79:1-10", false),
+        ] {
+            assert_eq!(listener.holds(&PortSpec::parse(ports).unwrap()), expected, "{ports}");
+        }
+    }
+}
