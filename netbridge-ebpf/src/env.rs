@@ -16,6 +16,7 @@ use netbridge_common::abi::{
 };
 use netbridge_common::datapath::conntrack::is_expired;
 use netbridge_common::datapath::env::{Env, Hop, HopKind, Inserted};
+use netbridge_common::datapath::parse::Head;
 
 use crate::maps::{
     ADDRESSES, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FLOWS, Ip, LINKS, NETWORKS, POLICY, PUBLISHED, RECLAIMED, RULES,
@@ -50,6 +51,29 @@ impl Skb<'_> {
 
 impl Env for Skb<'_> {
     type F = V4;
+
+    #[inline(always)]
+    fn head<'a>(&'a self, room: &'a mut Head) -> &'a Head {
+        let (start, end) = (self.ctx.data(), self.ctx.data_end());
+        if start + size_of::<Head>() <= end {
+            // SAFETY: the bytes are there, as the verifier checks too, and nothing moves them while the core reads.
+            // Frames lie at even addresses: the kernel reads their MACs by halfwords itself (`ether_addr_equal`).
+            return unsafe { &*(start as *const Head) };
+        }
+        let there = self.frame_len().min(size_of::<Head>() as u32);
+        if there != 0 {
+            // SAFETY: the helper writes at most as many bytes as the room has. It cannot fail: so many are there.
+            unsafe {
+                helper::bpf_skb_load_bytes(
+                    self.raw().cast_const().cast(),
+                    0,
+                    (&raw mut *room).cast::<c_void>(),
+                    there,
+                );
+            }
+        }
+        room
+    }
 
     #[inline(always)]
     fn load<const N: usize>(&self, offset: u16) -> Option<[u8; N]> {
@@ -162,6 +186,20 @@ impl Env for Skb<'_> {
     #[inline(always)]
     fn flow_update(&self, key: &FlowKey<Ip>, flow: &FlowV4) {
         let _gone = FLOWS.insert(key, flow, u64::from(BPF_EXIST));
+    }
+
+    #[inline(always)]
+    fn flow_renew(&self, key: &FlowKey<Ip>, now: u32, resolved: bool) -> Option<u8> {
+        let flow = FLOWS.get_ptr_mut(key)?;
+        // SAFETY: aligned words, each written at once. Should the element be another flow's by now, that flow is new: the
+        // times are right for it, too.
+        unsafe {
+            (&raw mut (*flow).head.seen).write_volatile(now);
+            if resolved {
+                (&raw mut (*flow).head.resolved).write_volatile(now);
+            }
+            Some((*flow).head.state)
+        }
     }
 
     #[inline(always)]

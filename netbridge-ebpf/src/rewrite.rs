@@ -8,12 +8,42 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::generated as helper;
-use netbridge_common::abi::proto;
+use netbridge_common::abi::{Mac, proto};
+use netbridge_common::datapath::env::Env as _;
 use netbridge_common::datapath::verdict::{Verdict, checksum_offset, edits};
 use netbridge_common::wire::{ethernet, icmp, ipv4};
 
 use crate::env::Skb;
 use crate::maps::Ip;
+
+/// Offset of what routing leaves alone, between the MACs and the TTL.
+const BETWEEN: u16 = 12;
+
+/// A frame up to the ports behind a plain IPv4 header, behind padding that puts its words where they are aligned.
+#[repr(C, align(4))]
+struct RoutedHead {
+    pad: u16,
+    dmac: Mac,
+    smac: Mac,
+    /// `EtherType`, and the IP header up to the TTL.
+    between: [u8; 10],
+    ttl: u8,
+    proto: u8,
+    checksum: [u8; 2],
+    src: Ip,
+    dst: Ip,
+    ports: [u8; 4],
+}
+
+/// Length of an Ethernet header and an IPv4 header without options, bytes.
+const PLAIN: u16 = ethernet::LEN + ipv4::MIN_LEN;
+/// Length of the ports, bytes.
+const PORTS: u16 = 4;
+
+/// True if there are new ports, and they lie right behind the addresses.
+fn has_plain_ports(verdict: &Verdict<Ip>) -> bool {
+    verdict.edits & edits::L4 != 0 && verdict.l4 == PLAIN && verdict.proto != proto::ICMP
+}
 
 impl Skb<'_> {
     /// Writes bytes into the frame; every offset was read successfully before, so this cannot fail.
@@ -43,11 +73,12 @@ impl Skb<'_> {
     /// Carries out every edit.
     #[inline(always)]
     pub(crate) fn rewrite(&self, verdict: &Verdict<Ip>) {
-        if verdict.edits & edits::MACS != 0 {
+        if verdict.edits & (edits::MACS | edits::IP) == edits::MACS | edits::IP {
+            self.rewrite_head(verdict);
+        } else if verdict.edits & edits::MACS != 0 {
             let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (verdict.dmac, verdict.smac);
             self.store(0, [a, b, c, d, e, f, g, h, i, j, k, l]);
-        }
-        if verdict.edits & edits::IP != 0 {
+        } else if verdict.edits & edits::IP != 0 {
             let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (verdict.src, verdict.dst);
             let [c0, c1] = verdict.ip_sum;
             let header = [verdict.ttl, verdict.proto, c0, c1, s0, s1, s2, s3, d0, d1, d2, d3];
@@ -61,9 +92,43 @@ impl Skb<'_> {
         }
     }
 
+    /// Writes MACs, IP header and, where they follow it, ports at once: every helper that writes makes sure that the frame may be written.
+    #[inline(always)]
+    fn rewrite_head(&self, verdict: &Verdict<Ip>) {
+        let Some(between) = self.load(BETWEEN) else {
+            return;
+        };
+        let head = RoutedHead {
+            pad: 0,
+            dmac: verdict.dmac,
+            smac: verdict.smac,
+            between,
+            ttl: verdict.ttl,
+            proto: verdict.proto,
+            checksum: verdict.ip_sum,
+            src: verdict.src,
+            dst: verdict.dst,
+            ports: verdict.ports,
+        };
+        let len = if has_plain_ports(verdict) { PLAIN + PORTS } else { PLAIN };
+        // SAFETY: the helper reads at most what is behind the padding, and checks the offset in the frame itself.
+        unsafe {
+            helper::bpf_skb_store_bytes(
+                self.raw(),
+                0,
+                (&raw const head.dmac).cast::<c_void>(),
+                u32::from(len),
+                0,
+            );
+        }
+    }
+
     #[inline(always)]
     fn rewrite_l4(&self, verdict: &Verdict<Ip>) {
-        self.store_ports(verdict.proto, verdict.l4, verdict.ports);
+        let stored = verdict.edits & edits::MACS != 0 && has_plain_ports(verdict);
+        if !stored {
+            self.store_ports(verdict.proto, verdict.l4, verdict.ports);
+        }
         let checksum = verdict.l4 + checksum_offset(verdict.proto);
         // A UDP checksum of zero means "none" and stays; one that becomes zero is written as 0xffff.
         let mangled = if verdict.proto == proto::UDP {

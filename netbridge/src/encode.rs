@@ -14,10 +14,12 @@ pub fn uplink(uplink: &Uplink) -> LinkV4 {
     let head = LinkHead {
         kind: link_kind::UPLINK,
         pad: 0,
-        net: 0,
-        slot: uplink.slot,
-        mac: uplink.mac.0,
         pad2: 0,
+        slot: uplink.slot,
+        station: MacKey {
+            mac: uplink.mac.0,
+            net: 0,
+        },
     };
     LinkV4::new(head, link_addresses(uplink.addresses.iter().copied()))
 }
@@ -32,10 +34,9 @@ pub fn endpoint(endpoint: &Endpoint, net: u16) -> LinkV4 {
     let head = LinkHead {
         kind,
         pad: 0,
-        net,
-        slot: endpoint.slot,
-        mac: endpoint.mac.0,
         pad2: 0,
+        slot: endpoint.slot,
+        station: mac_key(endpoint, net),
     };
     LinkV4::new(
         head,
@@ -65,9 +66,12 @@ pub fn network(network: &Network, bridge: u32, uplink: Option<&Uplink>) -> Netwo
         bridge,
         uplink: uplink.map_or(0, |uplink| uplink.ifindex),
         mtu: uplink.map_or(network.mtu, |uplink| uplink.mtu),
-        mac: network.mac.0,
-        pad: 0,
+        gateway: MacKey {
+            mac: network.mac.0,
+            net: network.id,
+        },
         uplink_slot: uplink.map_or(NO_SLOT, |uplink| uplink.slot),
+        pad: 0,
     };
     let snat = uplink
         .and_then(|uplink| uplink.addresses.first())

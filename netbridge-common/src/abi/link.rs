@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::record;
+use super::{MacKey, record};
 
 /// Addresses that one endpoint can hold: the source guard compares them all, without a loop the
 /// verifier would have to walk more than eight times.
@@ -26,14 +26,12 @@ pub struct LinkHead {
     pub kind: u8,
     /// Zero.
     pub pad: u8,
-    /// The network it belongs to; 0 for an uplink.
-    pub net: u16,
-    /// Index of its [`super::Traffic`].
-    pub slot: u32,
-    /// An endpoint's assigned MAC, an uplink's own.
-    pub mac: [u8; 6],
     /// Zero.
     pub pad2: u16,
+    /// Index of its [`super::Traffic`].
+    pub slot: u32,
+    /// An endpoint's assigned MAC, an uplink's own; the network it belongs to, 0 for an uplink.
+    pub station: MacKey,
 }
 
 /// Its addresses. Places not used repeat the first, so that a comparison needs no count.

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::record;
+use super::{MacKey, record};
 
 /// Networks of one instance, id 0 ([`super::ZONE_UPLINK`]) not counted as one.
 pub const MAX_NETWORKS: u32 = 256;
@@ -28,12 +28,12 @@ pub struct NetworkHead {
     pub uplink: u32,
     /// IP packets longer than this do not fit the uplink, bytes.
     pub mtu: u32,
-    /// The bridge's MAC, which is the gateway's.
-    pub mac: [u8; 6],
-    /// Zero.
-    pub pad: u16,
+    /// The bridge's MAC, which is the gateway's, in this network.
+    pub gateway: MacKey,
     /// The uplink's traffic slot.
     pub uplink_slot: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// Addresses of a network.

@@ -4,14 +4,21 @@ use bytemuck::{Pod, Zeroable};
 
 use super::Mac;
 
-/// Key of the FDB.
-#[repr(C)]
+/// Key of the FDB. Aligned, so that the programs compare and copy it as one word.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct MacKey {
     /// The station's MAC.
     pub mac: Mac,
     /// The network's id.
     pub net: u16,
+}
+
+impl MacKey {
+    /// True if both are the same.
+    pub fn is(self, other: Self) -> bool {
+        bytemuck::cast::<Self, u64>(self) == bytemuck::cast::<Self, u64>(other)
+    }
 }
 
 /// Key of the address table.

@@ -1,6 +1,6 @@
 //! Frames to another station of the same network.
 
-use crate::abi::{AddrKey, CtState, MacKey, NO_SLOT, Reason, Record, Station, flow_flags, station_flags};
+use crate::abi::{AddrKey, CtState, NO_SLOT, Reason, Record, Station, flow_flags, station_flags};
 use crate::wire::ethernet;
 
 use super::conntrack::{self, Cx, Work};
@@ -45,16 +45,10 @@ where
 /// are the kernel bridge's.
 #[inline(always)]
 fn destination<E: Env>(cx: &Cx<'_, E>) -> Station {
-    if ethernet::is_group(cx.packet.dmac) {
+    if ethernet::is_group(cx.packet.to.mac) {
         return NO_STATION;
     }
-    let found = cx
-        .env
-        .station(&MacKey {
-            mac: cx.packet.dmac,
-            net: cx.arrival.zone,
-        })
-        .unwrap_or(NO_STATION);
+    let found = cx.env.station(&cx.packet.to).unwrap_or(NO_STATION);
     let aged = found.flags & station_flags::STATIC == 0
         && conntrack::outlived(cx.arrival.now, found.seen, cx.config.fdb_ageing);
     if aged || found.ifindex == cx.arrival.ifindex {
@@ -92,7 +86,7 @@ where
     AddrOf<E>: Quote,
 {
     let holder = AddrKey {
-        addr: cx.packet.dst,
+        addr: cx.packet.key.dst,
         net: cx.arrival.zone.to_ne_bytes(),
         pad: [0; 2],
     };
@@ -135,7 +129,7 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>
     if reason as u8 != Reason::None as u8 {
         return work.verdict.refuse(reason);
     }
-    let key = cx.packet.key(cx.arrival.zone);
+    let key = cx.packet.key;
     *work.half.tail_mut() = conntrack::untranslated(&key);
     let forward = work.half.head_mut();
     *forward = conntrack::new_head(cx.arrival.now);
@@ -144,18 +138,18 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>
     let gateway = cx
         .env
         .network(cx.arrival.zone)
-        .map_or([0; 6], |network| network.head().mac);
+        .map_or([0; 6], |network| network.head().gateway.mac);
     forward.flags = flow_flags::ROUTED;
     forward.ifindex = station.ifindex;
     forward.slot = station.slot;
-    forward.dmac = cx.packet.dmac;
+    forward.dmac = cx.packet.to.mac;
     forward.smac = gateway;
     forward.peer_zone = cx.arrival.zone;
     *work.other.tail_mut() = conntrack::answer(&key);
     let reply = work.other.head_mut();
     *reply = conntrack::new_head(cx.arrival.now);
     reply.flags = flow_flags::ROUTED | flow_flags::REPLY;
-    reply.dmac = cx.packet.smac;
+    reply.dmac = cx.packet.from.mac;
     reply.smac = gateway;
     reply.ifindex = cx.arrival.ifindex;
     reply.slot = cx.arrival.slot;

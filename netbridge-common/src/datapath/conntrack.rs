@@ -41,9 +41,19 @@ pub struct Cx<'a, E: Env> {
     /// The configuration.
     pub config: &'a Config,
     /// The packet.
-    pub packet: &'a Packet<AddrOf<E>>,
+    pub packet: &'a mut Packet<AddrOf<E>>,
     /// Where and when it arrived.
     pub arrival: Arrival,
+}
+
+impl<E: Env> Cx<'_, E> {
+    /// Tells the zone that the packet comes from.
+    pub fn enter(&mut self, zone: u16) {
+        self.arrival.zone = zone;
+        self.packet.key.zone = zone.to_ne_bytes();
+        self.packet.to.net = zone;
+        self.packet.from.net = zone;
+    }
 }
 
 /// Room for what a decision produces; a BPF stack is too small for it.
@@ -95,7 +105,7 @@ const fn restarts<A: Addr>(packet: &Packet<A>, head: &FlowHead) -> bool {
 
 /// True for a TCP segment that opens a connection.
 pub const fn is_opening<A: Addr>(packet: &Packet<A>) -> bool {
-    packet.proto == proto::TCP && packet.tcp & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) == tcp::SYN
+    packet.key.proto == proto::TCP && packet.tcp & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) == tcp::SYN
 }
 
 /// The ICMP type of the other direction: requests answer replies; 0 for other protocols.
@@ -234,7 +244,7 @@ pub const fn state(head: &FlowHead) -> u8 {
 /// The state of a tracked packet, whose flow is only looked at.
 #[inline(always)]
 pub fn state_of<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> u8 {
-    if find(cx, &cx.packet.key(cx.arrival.zone), &mut work.half) && !restarts(cx.packet, work.half.head()) {
+    if find(cx, &cx.packet.key, &mut work.half) && !restarts(cx.packet, work.half.head()) {
         state(work.half.head())
     } else {
         CtState::NEW
@@ -256,15 +266,15 @@ pub fn subject<E: Env>(cx: &Cx<'_, E>, flow: &FlowOf<E>, state: u8) -> Subject<A
 /// place.
 #[inline(always)]
 pub fn known<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Option<Action> {
-    let key = cx.packet.key(cx.arrival.zone);
-    if !find(cx, &key, &mut work.half) {
+    let key = &cx.packet.key;
+    if !find(cx, key, &mut work.half) {
         return None;
     }
     if restarts(cx.packet, work.half.head()) {
-        remove(cx.env, &key, &work.half);
+        remove(cx.env, key, &work.half);
         return None;
     }
-    Some(established(cx, &key, work))
+    Some(established(cx, key, work))
 }
 
 /// A packet of a flow that exists: state, refresh, filter where the cached answer is stale, action.
@@ -294,10 +304,19 @@ fn established<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>
 #[inline(never)]
 fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) -> Action {
     let head = work.half.head_mut();
-    if head.flags & flow_flags::ROUTED != 0 && cx.arrival.now.wrapping_sub(head.resolved) >= cx.config.refresh {
-        resolve(cx, key, head);
-    }
+    let old = head.resolved;
+    let moved = head.flags & flow_flags::ROUTED != 0
+        && cx.arrival.now.wrapping_sub(old) >= cx.config.refresh
+        && resolve(cx, key, head);
     let first_reply = head.flags & (flow_flags::REPLY | flow_flags::REPLIED) == flow_flags::REPLY;
+    let ends = cx.packet.tcp & (tcp::FIN | tcp::RST) != 0 && head.state != TcpState::Closing as u8;
+    if !moved && !first_reply && !ends && head.epoch == cx.arrival.generation {
+        let resolved = head.resolved != old;
+        if is_renewed(cx, key, work, resolved) {
+            return follow(cx, work);
+        }
+    }
+    let head = work.half.head_mut();
     if first_reply || head.epoch != cx.arrival.generation {
         let state = state(head);
         let reason = filter::evaluate(cx, &subject(cx, &work.half, state));
@@ -328,6 +347,16 @@ fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) ->
     follow(cx, work)
 }
 
+/// Notes the use of both halves of a flow of which nothing else changes; false if something does: the other half is
+/// gone, or in another state.
+#[inline(always)]
+fn is_renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &Work<E::F>, resolved: bool) -> bool {
+    let head = work.half.head();
+    let other_key = other_half(key, head, work.half.tail());
+    let now = cx.arrival.now;
+    cx.env.flow_renew(&other_key, now, false) == Some(head.state) && cx.env.flow_renew(key, now, resolved).is_some()
+}
+
 /// Carries use and state over to the other half, so that both expire together. An answer makes the
 /// asking half ask the filter again, now as part of an established flow. False if it is gone.
 #[inline(always)]
@@ -351,9 +380,10 @@ fn renew_other_half<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<
     true
 }
 
-/// Looks again for the next hop, or for the station behind a trunk, once a second.
+/// Looks again for the next hop, or for the station behind a trunk, once a second; true if that has changed.
 #[inline(always)]
-fn resolve<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, head: &mut FlowHead) {
+fn resolve<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, head: &mut FlowHead) -> bool {
+    let (ifindex, slot, dmac, smac) = (head.ifindex, head.slot, head.dmac, head.smac);
     head.resolved = cx.arrival.now;
     if head.action == flow_action::UPLINK {
         let bridge = cx
@@ -371,13 +401,16 @@ fn resolve<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, head: &mut FlowHead) {
         head.ifindex = station.ifindex;
         head.slot = station.slot;
     }
+    (ifindex, slot) != (head.ifindex, head.slot) || dmac != head.dmac || smac != head.smac
 }
 
 /// True if the packet came by way of the gateway, and not straight to the receiver's MAC. What the
 /// stack has routed already has its MACs and TTL.
 #[inline(always)]
 pub fn is_routed<E: Env>(cx: &Cx<'_, E>, head: &FlowHead) -> bool {
-    head.flags & flow_flags::ROUTED != 0 && cx.arrival.hook as u8 != Hook::ToUplink as u8 && cx.packet.dmac != head.dmac
+    head.flags & flow_flags::ROUTED != 0
+        && cx.arrival.hook as u8 != Hook::ToUplink as u8
+        && cx.packet.to.mac != head.dmac
 }
 
 /// The action of `work.half` on the packet.
@@ -399,6 +432,8 @@ pub fn follow<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
         return Action::Pass;
     }
     let action = verdict.follow(head, cx.packet, routed);
-    verdict.translate(cx.packet, head.flags, half.tail());
+    if routed || head.flags & (flow_flags::SRC | flow_flags::DST) != 0 {
+        verdict.translate(cx.packet, head.flags, half.tail());
+    }
     action
 }

@@ -2,6 +2,8 @@
 
 use crate::abi::{AddrKey, Config, DropEvent, Family, FlowKey, Mac, MacKey, Policy, PortKey, Reason, Station};
 
+use super::parse::Head;
+
 /// Addresses of an environment's family.
 pub type AddrOf<E> = <<E as Env>::F as Family>::Addr;
 /// Flow halves of an environment's family.
@@ -77,6 +79,8 @@ pub trait Env {
     /// The address family of the tables.
     type F: Family;
 
+    /// The frame's first bytes, where they are or copied to `room`; what is behind the frame's end means nothing.
+    fn head<'a>(&'a self, room: &'a mut Head) -> &'a Head;
     /// `N` bytes of the frame at `offset`; `None` if it is shorter.
     fn load<const N: usize>(&self, offset: u16) -> Option<[u8; N]>;
     /// Length of the frame, bytes.
@@ -112,6 +116,9 @@ pub trait Env {
     fn flow_insert(&self, key: &FlowKeyOf<Self>, flow: &FlowOf<Self>) -> Inserted;
     /// Replaces half a flow (`BPF_EXIST`); one that is gone stays gone.
     fn flow_update(&self, key: &FlowKeyOf<Self>, flow: &FlowOf<Self>);
+    /// Notes in place that half a flow was used at `now`, and if `resolved` that its way was looked up too; its state,
+    /// none if it is gone.
+    fn flow_renew(&self, key: &FlowKeyOf<Self>, now: u32, resolved: bool) -> Option<u8>;
     /// Removes half a flow.
     fn flow_remove(&self, key: &FlowKeyOf<Self>);
     /// Removes every expired half, at most once per `config.refresh` ticks; false if it is not time.

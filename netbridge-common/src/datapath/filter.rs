@@ -39,18 +39,18 @@ impl<A: Addr> Subject<A> {
     where
         E::F: Family<Addr = A>,
     {
-        let packet = cx.packet;
+        let packet = &*cx.packet;
         let ports = packet.has_ports();
         Self {
             in_ifindex: cx.arrival.ifindex,
             in_net: u32::from(cx.arrival.zone),
             out_ifindex: 0,
             out_net: 0,
-            src: packet.src,
-            dst: packet.dst,
-            sport: if ports { u16::from_be_bytes(packet.sport) } else { 0 },
-            dport: if ports { u16::from_be_bytes(packet.dport) } else { 0 },
-            proto: packet.proto,
+            src: packet.key.src,
+            dst: packet.key.dst,
+            sport: if ports { u16::from_be_bytes(packet.key.sport) } else { 0 },
+            dport: if ports { u16::from_be_bytes(packet.key.dport) } else { 0 },
+            proto: packet.key.proto,
             state,
             ports: u8::from(ports),
         }

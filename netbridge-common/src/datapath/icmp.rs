@@ -51,7 +51,7 @@ impl Quote for <V4 as Family>::Addr {
     #[inline(always)]
     fn quoted<E: Env>(env: &E, packet: &Packet<Self>) -> Option<Quoted<Self>> {
         let at = packet.l4 + icmp::LEN;
-        let header = ipv4::Header::new(env.load::<20>(at)?)?;
+        let header = ipv4::Header::new(bytemuck::cast(env.load::<20>(at)?))?;
         let l4 = at + header.header_len;
         // Eight bytes behind the header are all that RFC 792 promises.
         let [a, b, c, d, e, f, _, _] = env.load::<8>(l4)?;
@@ -61,7 +61,7 @@ impl Quote for <V4 as Family>::Addr {
             proto::ICMP if a == icmp::ECHO_REPLY => (a, [0; 2], [e, f]),
             _ => return None,
         };
-        if header.later_fragment || header.src != packet.dst || l4 + icmp::LEN > packet.end {
+        if header.later_fragment || header.src != packet.key.dst || l4 + icmp::LEN > packet.end {
             return None;
         }
         let l4_sum_at = l4 + checksum_offset(header.proto);

@@ -36,15 +36,15 @@ where
 #[inline(never)]
 fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut Work<E::F>) -> Action {
     // Mid-stream segments open nothing from the outside.
-    let opens = cx.packet.proto == proto::UDP || conntrack::is_opening(cx.packet);
+    let opens = cx.packet.key.proto == proto::UDP || conntrack::is_opening(cx.packet);
     if opens
         && cx.packet.has_ports()
-        && is_local(addrs, cx.packet.dst)
+        && is_local(addrs, cx.packet.key.dst)
         && let Some(published) = published(cx)
     {
         return open(cx, published.head(), published.tail(), work);
     }
-    match cx.env.subnet(cx.packet.dst) {
+    match cx.env.subnet(cx.packet.key.dst) {
         None | Some(SUBNET_LOCAL) => Action::Pass,
         Some(_) => work.verdict.refuse(Reason::DirectAccess),
     }
@@ -64,9 +64,9 @@ fn is_local<A: Addr>(addrs: &LinkAddrs<A>, addr: A) -> bool {
 #[inline(always)]
 fn published<'a, E: Env>(cx: &Cx<'a, E>) -> Option<&'a <E::F as Family>::Published> {
     let exact = PortKey {
-        addr: cx.packet.dst,
-        port: cx.packet.dport,
-        proto: cx.packet.proto,
+        addr: cx.packet.key.dst,
+        port: cx.packet.key.dport,
+        proto: cx.packet.key.proto,
         pad: 0,
     };
     let any = PortKey {
@@ -88,7 +88,7 @@ fn open<E: Env>(
         return work.verdict.refuse(Reason::Fragment);
     }
     // Nobody outside holds an address of the host's or of a container's: the answers would go to its owner.
-    if cx.env.subnet(cx.packet.src).is_some() {
+    if cx.env.subnet(cx.packet.key.src).is_some() {
         return work.verdict.refuse(Reason::SpoofedIp);
     }
     if cx.packet.ttl <= 1 {
@@ -101,12 +101,12 @@ fn open<E: Env>(
     else {
         return work.verdict.refuse(Reason::UnknownLink);
     };
-    let key = cx.packet.key(cx.arrival.zone);
+    let key = cx.packet.key;
     *work.half.tail_mut() = Nat {
-        src: cx.packet.src,
+        src: cx.packet.key.src,
         dst: target.addr,
-        sport: cx.packet.sport,
-        dport: target.port(cx.packet.dport),
+        sport: cx.packet.key.sport,
+        dport: target.port(cx.packet.key.dport),
     };
     let forward = work.half.head_mut();
     *forward = conntrack::new_head(cx.arrival.now);
@@ -115,7 +115,7 @@ fn open<E: Env>(
     forward.ifindex = target_head.ifindex;
     forward.slot = target_head.slot;
     forward.dmac = target_head.mac;
-    forward.smac = network.head().mac;
+    forward.smac = network.head().gateway.mac;
     forward.peer_zone = target_head.net;
     let reason = filter::evaluate(cx, &conntrack::subject(cx, &work.half, CtState::NEW));
     if reason as u8 != Reason::None as u8 {

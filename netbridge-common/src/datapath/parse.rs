@@ -1,6 +1,8 @@
 //! From bytes to a packet the rest of the core can ask.
 
-use crate::abi::{Addr, FlowKey, Mac, V4, proto};
+use bytemuck::{Pod, Zeroable};
+
+use crate::abi::{Addr, FlowKey, MacKey, V4, proto};
 use crate::wire::{arp, ethernet, icmp, ipv4, tcp, udp};
 
 use super::env::{AddrOf, Env};
@@ -33,22 +35,35 @@ pub enum Fragment {
     Later = 2,
 }
 
-/// A parsed frame.
+/// The first bytes of a frame, read at once: Ethernet, an IPv4 header and the fixed part of TCP's.
+///
+/// Frames lie at even addresses, and the programs read halfwords where bytes would cost them a load, a shift and an
+/// addition each.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C, packed(2))]
+pub struct Head {
+    /// The Ethernet header.
+    pub ethernet: [u16; 7],
+    /// The IPv4 header, or an IPv6 header's first half.
+    pub ip: [u32; 5],
+    /// What follows.
+    pub l4: [u32; 5],
+}
+
+/// A parsed frame. Aligned and laid out for whole-word access, as [`Head`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct Packet<A> {
-    /// What kind of frame.
-    pub kind: Kind,
-    /// Which part of a datagram.
-    pub fragment: Fragment,
-    /// IP protocol.
-    pub proto: u8,
-    /// ICMP type, 0 for other protocols.
-    pub icmp: u8,
-    /// TCP flags, 0 for other protocols.
-    pub tcp: u8,
-    /// TTL.
-    pub ttl: u8,
+#[repr(C, align(8))]
+pub struct Packet<A: Addr> {
+    /// Its key in the flow table: addresses, protocol, ports (an echo request's identifier as the source port, an
+    /// echo reply's as the destination port) and ICMP type, 0 for other protocols; the zone is filled in when it
+    /// is known.
+    pub key: FlowKey<A>,
+    /// Destination MAC; the zone is filled in when it is known.
+    pub to: MacKey,
+    /// Source MAC; the zone is filled in when it is known.
+    pub from: MacKey,
+    /// `EtherType`.
+    pub ethertype: [u8; 2],
     /// IP header checksum as it stands.
     pub ip_sum: [u8; 2],
     /// Offset of the layer-4 header.
@@ -57,42 +72,39 @@ pub struct Packet<A> {
     pub l4_len: u16,
     /// Offset of the datagram's end: padding may follow.
     pub end: u16,
-    /// `EtherType`.
-    pub ethertype: [u8; 2],
-    /// Source port; an echo request's identifier.
-    pub sport: [u8; 2],
-    /// Destination port; an echo reply's identifier.
-    pub dport: [u8; 2],
-    /// Destination MAC.
-    pub dmac: Mac,
-    /// Source MAC.
-    pub smac: Mac,
-    /// Source address.
-    pub src: A,
-    /// Destination address.
-    pub dst: A,
+    /// What kind of frame.
+    pub kind: Kind,
+    /// Which part of a datagram.
+    pub fragment: Fragment,
+    /// TCP flags, 0 for other protocols.
+    pub tcp: u8,
+    /// TTL.
+    pub ttl: u8,
 }
 
 impl<A: Addr> Packet<A> {
     /// Nothing read yet.
     pub const EMPTY: Self = Self {
-        kind: Kind::Malformed,
-        fragment: Fragment::Whole,
-        proto: 0,
-        icmp: 0,
-        tcp: 0,
-        ttl: 0,
+        key: FlowKey {
+            src: A::UNSPECIFIED,
+            dst: A::UNSPECIFIED,
+            sport: [0; 2],
+            dport: [0; 2],
+            zone: [0; 2],
+            proto: 0,
+            icmp: 0,
+        },
+        to: MacKey { mac: [0; 6], net: 0 },
+        from: MacKey { mac: [0; 6], net: 0 },
+        ethertype: [0; 2],
         ip_sum: [0; 2],
         l4: 0,
         l4_len: 0,
         end: 0,
-        ethertype: [0; 2],
-        sport: [0; 2],
-        dport: [0; 2],
-        dmac: [0; 6],
-        smac: [0; 6],
-        src: A::UNSPECIFIED,
-        dst: A::UNSPECIFIED,
+        kind: Kind::Malformed,
+        fragment: Fragment::Whole,
+        tcp: 0,
+        ttl: 0,
     };
 
     /// True if the packet is a whole datagram.
@@ -104,21 +116,21 @@ impl<A: Addr> Packet<A> {
     /// first fragment.
     pub fn is_tracked(&self) -> bool {
         self.fragment as u8 != Fragment::Later as u8
-            && match self.proto {
+            && match self.key.proto {
                 proto::TCP | proto::UDP => true,
-                proto::ICMP => self.icmp == icmp::ECHO_REQUEST || self.icmp == icmp::ECHO_REPLY,
+                proto::ICMP => self.key.icmp == icmp::ECHO_REQUEST || self.key.icmp == icmp::ECHO_REPLY,
                 _ => false,
             }
     }
 
     /// True if the packet is an ICMP error that quotes another.
     pub fn is_icmp_error(&self) -> bool {
-        self.proto == proto::ICMP && self.is_whole() && icmp::is_error(self.icmp)
+        self.key.proto == proto::ICMP && self.is_whole() && icmp::is_error(self.key.icmp)
     }
 
     /// True if the source and destination ports mean something.
     pub fn has_ports(&self) -> bool {
-        (self.proto == proto::TCP || self.proto == proto::UDP) && self.fragment as u8 != Fragment::Later as u8
+        (self.key.proto == proto::TCP || self.key.proto == proto::UDP) && self.fragment as u8 != Fragment::Later as u8
     }
 
     /// True if every IP packet that the frame stands for fits `mtu`: a GSO frame is cut up later.
@@ -132,19 +144,6 @@ impl<A: Addr> Packet<A> {
         };
         longest <= mtu
     }
-
-    /// The packet's key in the flow table.
-    pub fn key(&self, zone: u16) -> FlowKey<A> {
-        FlowKey {
-            src: self.src,
-            dst: self.dst,
-            sport: self.sport,
-            dport: self.dport,
-            zone: zone.to_ne_bytes(),
-            proto: self.proto,
-            icmp: self.icmp,
-        }
-    }
 }
 
 /// A family the core can parse.
@@ -153,32 +152,32 @@ pub trait Parse: Addr {
     const ETHERTYPE: [u8; 2];
 
     /// Fills in what lies behind the Ethernet header; false if it is malformed.
-    fn parse_ip<E: Env>(env: &E, packet: &mut Packet<Self>) -> bool;
+    fn parse_ip<E: Env>(env: &E, head: &Head, packet: &mut Packet<Self>) -> bool;
 }
 
-/// Parses the frame into `packet`. A function of its own in the object, so that its buffers are gone
-/// from the stack when the decision begins.
-#[inline(never)]
-pub fn parse<E: Env>(env: &E, packet: &mut Packet<AddrOf<E>>)
+/// Parses the frame into `packet`.
+#[inline(always)]
+pub fn parse<E: Env>(env: &E, room: &mut Head, packet: &mut Packet<AddrOf<E>>)
 where
     AddrOf<E>: Parse,
 {
     *packet = Packet::EMPTY;
-    let Some(bytes) = env.load::<14>(0) else {
+    let head = env.head(room);
+    if env.frame_len() < u32::from(ethernet::LEN) {
         return;
-    };
-    let header = ethernet::Header::new(bytes);
-    packet.dmac = header.dst;
-    packet.smac = header.src;
+    }
+    let header = ethernet::Header::new(head.ethernet);
+    packet.to.mac = header.dst;
+    packet.from.mac = header.src;
     packet.ethertype = header.ethertype;
     packet.kind = Kind::Other;
-    if env.tagged() || header.ethertype == ethernet::VLAN || header.ethertype == ethernet::SERVICE_VLAN {
+    if header.ethertype == <AddrOf<E> as Parse>::ETHERTYPE && !env.tagged() {
+        let sound = Parse::parse_ip(env, head, packet);
+        packet.kind = if sound { Kind::Ip } else { Kind::Malformed };
+    } else if env.tagged() || header.ethertype == ethernet::VLAN || header.ethertype == ethernet::SERVICE_VLAN {
         packet.kind = Kind::Tagged;
     } else if header.ethertype == ethernet::ARP {
         packet.kind = Kind::Arp;
-    } else if header.ethertype == <AddrOf<E> as Parse>::ETHERTYPE {
-        let sound = Parse::parse_ip(env, packet);
-        packet.kind = if sound { Kind::Ip } else { Kind::Malformed };
     }
 }
 
@@ -188,20 +187,24 @@ pub fn arp_sender<E: Env>(env: &E) -> Option<arp::Sender> {
     env.load::<{ arp::LEN }>(ethernet::LEN).and_then(arp::Sender::new)
 }
 
+/// Length of the Ethernet header and an IPv4 header without options, bytes.
+const PLAIN: u16 = ethernet::LEN + ipv4::MIN_LEN;
+
 impl Parse for <V4 as crate::abi::Family>::Addr {
     const ETHERTYPE: [u8; 2] = ethernet::IPV4;
 
     #[inline(always)]
-    fn parse_ip<E: Env>(env: &E, packet: &mut Packet<Self>) -> bool {
-        let Some(bytes) = env.load::<20>(ethernet::LEN) else {
+    fn parse_ip<E: Env>(env: &E, head: &Head, packet: &mut Packet<Self>) -> bool {
+        let frame = env.frame_len();
+        let Some(header) = ipv4::Header::new(head.ip) else {
             return false;
         };
-        let Some(header) = ipv4::Header::new(bytes) else {
+        if frame < u32::from(PLAIN) {
             return false;
-        };
-        packet.src = header.src;
-        packet.dst = header.dst;
-        packet.proto = header.proto;
+        }
+        packet.key.src = header.src;
+        packet.key.dst = header.dst;
+        packet.key.proto = header.proto;
         packet.ttl = header.ttl;
         packet.ip_sum = header.checksum;
         packet.l4 = ethernet::LEN + header.header_len;
@@ -221,7 +224,6 @@ impl Parse for <V4 as crate::abi::Family>::Addr {
         } else {
             ethernet::LEN.saturating_add(header.total_len)
         };
-        let frame = env.frame_len();
         if header.total_len != 0
             && (header.total_len < header.header_len || u32::from(ethernet::LEN + header.total_len.min(0xfff1)) > frame)
         {
@@ -230,45 +232,58 @@ impl Parse for <V4 as crate::abi::Family>::Addr {
         if header.later_fragment {
             return true;
         }
-        parse_l4(env, packet, payload)
+        let mut l4 = head.l4;
+        if packet.l4 != PLAIN {
+            behind_options(env, packet.l4, bytemuck::cast_mut(&mut l4));
+        }
+        parse_l4(l4, frame, packet, payload)
+    }
+}
+
+/// Reads the layer-4 header of a packet with IP options, as far as it is needed and there.
+#[inline(never)]
+fn behind_options<E: Env>(env: &E, at: u16, into: &mut [u8; 20]) {
+    if let (Some(bytes), Some(place)) = (env.load(at), into.first_chunk_mut::<14>()) {
+        *place = bytes;
+    } else if let (Some(bytes), Some(place)) = (env.load(at), into.first_chunk_mut::<8>()) {
+        *place = bytes;
     }
 }
 
 /// Reads ports, flags and type; false if the header is cut short, first fragments included
 /// (RFC 1858: a first fragment without the whole header hides it from filters).
 #[inline(always)]
-fn parse_l4<E: Env, A: Addr>(env: &E, packet: &mut Packet<A>, payload: u16) -> bool {
-    match packet.proto {
+fn parse_l4<A: Addr>(
+    [first, second, _, fourth, _]: [u32; 5],
+    frame: u32,
+    packet: &mut Packet<A>,
+    payload: u16,
+) -> bool {
+    let ([sport, dport], [id, _]): ([[u8; 2]; 2], [[u8; 2]; 2]) = (bytemuck::cast(first), bytemuck::cast(second));
+    let ([icmp_type, ..], [offset, flags, ..]) = (first.to_ne_bytes(), fourth.to_ne_bytes());
+    let there = frame.saturating_sub(u32::from(packet.l4));
+    match packet.key.proto {
         proto::TCP => {
-            let Some([a, b, c, d, _, _, _, _, _, _, _, _, offset, flags]) = env.load::<14>(packet.l4) else {
-                return false;
-            };
-            packet.sport = [a, b];
-            packet.dport = [c, d];
+            packet.key.sport = sport;
+            packet.key.dport = dport;
             packet.tcp = flags;
             packet.l4_len = u16::from(offset >> 4) << 2;
-            packet.l4_len >= tcp::MIN_LEN && payload >= packet.l4_len
+            there >= 14 && packet.l4_len >= tcp::MIN_LEN && payload >= packet.l4_len
         }
         proto::UDP => {
-            let Some([a, b, c, d, ..]) = env.load::<8>(packet.l4) else {
-                return false;
-            };
-            packet.sport = [a, b];
-            packet.dport = [c, d];
+            packet.key.sport = sport;
+            packet.key.dport = dport;
             packet.l4_len = udp::LEN;
-            payload >= udp::LEN
+            there >= u32::from(udp::LEN) && payload >= udp::LEN
         }
         proto::ICMP => {
-            let Some([icmp_type, _, _, _, a, b, _, _]) = env.load::<8>(packet.l4) else {
-                return false;
-            };
-            packet.icmp = icmp_type;
+            packet.key.icmp = icmp_type;
             if icmp_type == icmp::ECHO_REQUEST {
-                packet.sport = [a, b];
+                packet.key.sport = id;
             } else if icmp_type == icmp::ECHO_REPLY {
-                packet.dport = [a, b];
+                packet.key.dport = id;
             }
-            payload >= icmp::LEN
+            there >= u32::from(icmp::LEN) && payload >= icmp::LEN
         }
         _ => true,
     }

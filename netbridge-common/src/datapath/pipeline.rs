@@ -12,7 +12,7 @@ use super::env::{AddrOf, Env};
 use super::guard::{self, Guard};
 use super::icmp::Quote;
 use super::inbound::inbound;
-use super::parse::{Kind, Packet, Parse, parse};
+use super::parse::{Head, Kind, Packet, Parse, parse};
 use super::route::routed;
 use super::verdict::{Action, Verdict};
 
@@ -25,6 +25,8 @@ impl<A: Parse + Guard + Quote> Internet for A {}
 /// per-CPU map. What a run leaves there the next one overwrites.
 #[repr(C)]
 pub struct Scratch<F: Family> {
+    /// The frame's first bytes.
+    pub head: Head,
     /// The packet.
     pub packet: Packet<F::Addr>,
     /// What the decision produces.
@@ -35,6 +37,7 @@ impl<F: Family> Scratch<F> {
     /// Empty.
     pub fn new() -> Self {
         Self {
+            head: Head::zeroed(),
             packet: Packet::EMPTY,
             work: Work {
                 verdict: Verdict::pass(),
@@ -58,8 +61,8 @@ pub fn run<E: Env>(env: &E, hook: Hook, scratch: &mut Scratch<E::F>)
 where
     AddrOf<E>: Internet,
 {
-    let Scratch { packet, work } = scratch;
-    work.verdict = Verdict::pass();
+    let Scratch { head, packet, work } = scratch;
+    work.verdict.reset();
     let Some(config) = env.config() else {
         // Nothing is known: a container's packets go nowhere, the host's are its own.
         if matches!(hook, Hook::FromContainer | Hook::ToContainer) {
@@ -72,7 +75,7 @@ where
     if hook as u8 == Hook::ToUplink as u8 && is_judged(env) {
         return;
     }
-    parse(env, packet);
+    parse(env, head, packet);
     let mut cx = Cx {
         env,
         config,
@@ -108,12 +111,12 @@ where
         return work.verdict.refuse(Reason::UnknownLink);
     };
     let head = link.head();
-    cx.arrival.zone = head.net;
+    cx.enter(head.station.net);
     cx.arrival.slot = head.slot;
     cx.env.count_tx(head.slot, cx.env.frame_len());
     let known = cx
         .env
-        .network(head.net)
+        .network(head.station.net)
         .filter(|network| network.head().bridge != 0 && head.kind != link_kind::UPLINK);
     let Some(network) = known else {
         return work.verdict.refuse(Reason::UnknownLink);
@@ -125,7 +128,7 @@ where
     if head.kind == link_kind::TRUNK {
         guard::learn(cx, head);
     }
-    if cx.packet.kind as u8 == Kind::Ip as u8 && cx.packet.dmac == network.head().mac {
+    if cx.packet.kind as u8 == Kind::Ip as u8 && cx.packet.to.is(network.head().gateway) {
         routed(cx, network.head(), network.tail(), work)
     } else {
         bridged(cx, work)
@@ -139,7 +142,7 @@ fn to_container<E: Env>(cx: &mut Cx<'_, E>, work: &mut Work<E::F>) -> Action {
     let Some(link) = cx.env.link(cx.arrival.ifindex) else {
         return work.verdict.refuse(Reason::UnknownLink);
     };
-    cx.arrival.zone = link.head().net;
+    cx.enter(link.head().station.net);
     if cx.packet.kind as u8 == Kind::Malformed as u8 {
         // Whose it is cannot be told.
         return work.verdict.refuse(Reason::Malformed);
@@ -148,15 +151,15 @@ fn to_container<E: Env>(cx: &mut Cx<'_, E>, work: &mut Work<E::F>) -> Action {
     // What the host routes bears the gateway's MAC, and comes from a neighbour by way of the bridge alone.
     let around = cx
         .env
-        .network(link.head().net)
-        .is_none_or(|network| cx.packet.smac == network.head().mac && ingress != network.head().bridge);
+        .network(link.head().station.net)
+        .is_none_or(|network| cx.packet.from.is(network.head().gateway) && ingress != network.head().bridge);
     // What the host itself sends came in by no interface.
     let foreign = cx.packet.kind as u8 == Kind::Ip as u8
         && ingress != 0
         && (around
-            || match cx.env.subnet(cx.packet.src) {
+            || match cx.env.subnet(cx.packet.key.src) {
                 Some(SUBNET_LOCAL) => false,
-                Some(net) => net != u32::from(link.head().net),
+                Some(net) => net != u32::from(link.head().station.net),
                 None => true,
             });
     if foreign {
@@ -175,7 +178,7 @@ where
     let Some(link) = cx.env.link(cx.arrival.ifindex) else {
         return Action::Pass;
     };
-    if cx.packet.kind as u8 != Kind::Ip as u8 || cx.packet.dmac != link.head().mac {
+    if cx.packet.kind as u8 != Kind::Ip as u8 || !cx.packet.to.is(link.head().station) {
         return Action::Pass;
     }
     cx.arrival.slot = link.head().slot;
@@ -208,13 +211,13 @@ where
     if cx.packet.kind as u8 != Kind::Ip as u8 {
         return Action::Pass;
     }
-    let net = cx.env.subnet(cx.packet.src).unwrap_or(SUBNET_LOCAL);
+    let net = cx.env.subnet(cx.packet.key.src).unwrap_or(SUBNET_LOCAL);
     if net == SUBNET_LOCAL {
         return Action::Pass;
     }
-    cx.arrival.zone = (net & 0xffff) as u16;
+    cx.enter((net & 0xffff) as u16);
     let key = AddrKey {
-        addr: cx.packet.src,
+        addr: cx.packet.key.src,
         net: cx.arrival.zone.to_ne_bytes(),
         pad: [0; 2],
     };
@@ -250,7 +253,7 @@ fn dropped<E: Env>(cx: &Cx<'_, E>, reason: Reason) {
     if !cx.env.may_report(cx.arrival.now, cx.config.events_per_tick) {
         return;
     }
-    let packet = cx.packet;
+    let packet = &*cx.packet;
     let ip = packet.kind as u8 == Kind::Ip as u8;
     cx.env.report(&DropEvent {
         seen: cx.arrival.now,
@@ -258,13 +261,13 @@ fn dropped<E: Env>(cx: &Cx<'_, E>, reason: Reason) {
         len: cx.env.frame_len(),
         reason: reason as u8,
         hook: cx.arrival.hook as u8,
-        proto: packet.proto,
+        proto: packet.key.proto,
         family: if ip { <E::F as Family>::VERSION } else { 0 },
-        src: packet.src.widen(),
-        dst: packet.dst.widen(),
-        sport: packet.sport,
-        dport: packet.dport,
-        smac: packet.smac,
+        src: packet.key.src.widen(),
+        dst: packet.key.dst.widen(),
+        sport: packet.key.sport,
+        dport: packet.key.dport,
+        smac: packet.from.mac,
         ethertype: packet.ethertype,
     });
 }

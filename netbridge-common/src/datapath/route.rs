@@ -35,7 +35,7 @@ where
         Class::Settled => return work.verdict.action,
         Class::Neighbour => {
             let key = AddrKey {
-                addr: cx.packet.dst,
+                addr: cx.packet.key.dst,
                 net: cx.arrival.zone.to_ne_bytes(),
                 pad: [0; 2],
             };
@@ -57,7 +57,7 @@ where
         return work.verdict.refuse(reason);
     }
     // Another CPU may have opened the same flow with another port: what the table says holds.
-    if !cx.env.flow(&cx.packet.key(cx.arrival.zone), &mut work.half) {
+    if !cx.env.flow(&cx.packet.key, &mut work.half) {
         return work.verdict.refuse(Reason::FlowTableFull);
     }
     conntrack::follow(cx, work)
@@ -82,7 +82,7 @@ where
     AddrOf<E>: Quote,
 {
     work.verdict.action = Action::Pass;
-    match cx.env.subnet(cx.packet.dst) {
+    match cx.env.subnet(cx.packet.key.dst) {
         Some(SUBNET_LOCAL) => return Class::Settled,
         Some(net) if net == u32::from(cx.arrival.zone) => return Class::Neighbour,
         Some(_) => {
@@ -91,7 +91,7 @@ where
         }
         None => {}
     }
-    if cx.packet.dst.is_multicast() {
+    if cx.packet.key.dst.is_multicast() {
         return Class::Settled;
     }
     let trackable = cx.packet.is_whole() && cx.packet.is_tracked();
@@ -135,7 +135,7 @@ fn way_out<E: Env>(cx: &Cx<'_, E>, head: &NetworkHead, work: &mut Work<E::F>) ->
     if slow {
         return None;
     }
-    let hop = cx.env.next_hop(cx.packet.src, cx.packet.dst, head.bridge);
+    let hop = cx.env.next_hop(cx.packet.key.src, cx.packet.key.dst, head.bridge);
     if hop.kind as u8 == HopKind::Stack as u8 {
         return Some(Action::Pass);
     }
@@ -152,7 +152,7 @@ fn way_out<E: Env>(cx: &Cx<'_, E>, head: &NetworkHead, work: &mut Work<E::F>) ->
 /// Creates the flow whose halves [`way_out`] began.
 #[inline(never)]
 fn open<E: Env>(cx: &Cx<'_, E>, head: &NetworkHead, addrs: &NetworkAddrs<AddrOf<E>>, work: &mut Work<E::F>) -> Reason {
-    let key = cx.packet.key(cx.arrival.zone);
+    let key = cx.packet.key;
     *work.other.tail_mut() = conntrack::answer(&key);
     if head.flags & network_flags::MASQUERADE != 0 {
         work.half.head_mut().flags |= flow_flags::SRC;
@@ -175,12 +175,12 @@ fn returning<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, reply: &mut FlowHead
     reply.peer_zone = cx.arrival.zone;
     reply.ifindex = cx.arrival.ifindex;
     reply.slot = cx.arrival.slot;
-    reply.dmac = cx.packet.smac;
-    reply.smac = network.mac;
+    reply.dmac = cx.packet.from.mac;
+    reply.smac = network.gateway.mac;
     if cx.arrival.hook as u8 == Hook::ToUplink as u8 {
         // The frame's MACs are the uplink's by now.
         let key = AddrKey {
-            addr: cx.packet.src,
+            addr: cx.packet.key.src,
             net: cx.arrival.zone.to_ne_bytes(),
             pad: [0; 2],
         };
@@ -195,7 +195,7 @@ fn to_neighbour<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, station: &Station
     if reason as u8 != Reason::None as u8 {
         return work.verdict.refuse(reason);
     }
-    let flow_key = cx.packet.key(cx.arrival.zone);
+    let flow_key = cx.packet.key;
     *work.half.tail_mut() = conntrack::untranslated(&flow_key);
     let forward = work.half.head_mut();
     *forward = conntrack::new_head(cx.arrival.now);
@@ -204,7 +204,7 @@ fn to_neighbour<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, station: &Station
     forward.ifindex = station.ifindex;
     forward.slot = station.slot;
     forward.dmac = station.mac;
-    forward.smac = network.mac;
+    forward.smac = network.gateway.mac;
     forward.peer_zone = cx.arrival.zone;
     returning(cx, network, work.other.head_mut());
     *work.other.tail_mut() = conntrack::answer(&flow_key);

@@ -34,8 +34,7 @@ pub mod edits {
     pub const INNER: u8 = 8;
 }
 
-/// Every field is always written: the verifier refuses an outcome with undefined bytes. Of one layout
-/// everywhere, so that a test can read what a program decided.
+/// Of one layout everywhere, so that a test can read what a program decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Verdict<A> {
@@ -123,6 +122,17 @@ impl<A: Addr> Verdict<A> {
         }
     }
 
+    /// Begins anew. What the edits do not name may be left over from another packet.
+    pub const fn reset(&mut self) {
+        self.action = Action::Pass;
+        self.reason = Reason::None;
+        self.edits = 0;
+        self.ifindex = 0;
+        self.slot = NO_SLOT;
+        self.pseudo_diff = 0;
+        self.l4_diff = 0;
+    }
+
     /// Dropped for `reason`; passed on if that is [`Reason::None`].
     pub const fn refuse(&mut self, reason: Reason) -> Action {
         self.reason = reason;
@@ -145,10 +155,10 @@ impl<A: Addr> Verdict<A> {
     pub fn follow(&mut self, head: &FlowHead, packet: &Packet<A>, routed: bool) -> Action {
         self.ifindex = head.ifindex;
         self.slot = head.slot;
-        self.proto = packet.proto;
+        self.proto = packet.key.proto;
         self.l4 = packet.l4;
-        self.src = packet.src;
-        self.dst = packet.dst;
+        self.src = packet.key.src;
+        self.dst = packet.key.dst;
         self.ttl = packet.ttl;
         if routed {
             self.edits |= edits::MACS;
@@ -177,8 +187,8 @@ impl<A: Addr> Verdict<A> {
         }
         let addrs = self
             .dst
-            .replacing(packet.dst, self.src.replacing(packet.src, Diff::default()));
-        let ttl = Diff::default().replace2([packet.ttl, packet.proto], [self.ttl, packet.proto]);
+            .replacing(packet.key.dst, self.src.replacing(packet.key.src, Diff::default()));
+        let ttl = Diff::default().replace2([packet.ttl, packet.key.proto], [self.ttl, packet.key.proto]);
         self.ip_sum = addrs.plus(ttl).apply(packet.ip_sum);
         if self.ttl != packet.ttl || flags & (flow_flags::SRC | flow_flags::DST) != 0 {
             self.edits |= edits::IP;
@@ -193,14 +203,14 @@ impl<A: Addr> Verdict<A> {
             return;
         }
         self.edits |= edits::L4;
-        if packet.proto == proto::ICMP {
+        if packet.key.proto == proto::ICMP {
             // The identifier is the request's source port and the reply's destination port.
-            let old = if packet.icmp == icmp::ECHO_REQUEST {
-                packet.sport
+            let old = if packet.key.icmp == icmp::ECHO_REQUEST {
+                packet.key.sport
             } else {
-                packet.dport
+                packet.key.dport
             };
-            let new = if packet.icmp == icmp::ECHO_REQUEST {
+            let new = if packet.key.icmp == icmp::ECHO_REQUEST {
                 to.sport
             } else {
                 to.dport
@@ -212,20 +222,23 @@ impl<A: Addr> Verdict<A> {
             let sport = if flags & flow_flags::SRC != 0 {
                 to.sport
             } else {
-                packet.sport
+                packet.key.sport
             };
             let dport = if flags & flow_flags::DST != 0 {
                 to.dport
             } else {
-                packet.dport
+                packet.key.dport
             };
             let ([a, b], [c, d]) = (sport, dport);
             self.ports = [a, b, c, d];
             self.pseudo_diff = addrs.word();
-            self.l4_diff = Diff::default()
-                .replace2(packet.sport, sport)
-                .replace2(packet.dport, dport)
-                .word();
+            let ([e, f], [g, h]) = (packet.key.sport, packet.key.dport);
+            // The words differ by nothing where the ports stay, and the kernel is spared a call.
+            self.l4_diff = if [e, f, g, h] == self.ports {
+                0
+            } else {
+                Diff::default().replace4([e, f, g, h], self.ports).word()
+            };
         }
     }
 }

@@ -277,9 +277,9 @@ fn add_network(env: &mut HostEnv, net: u16, gateway: Node, flags: u32, uplink: u
         bridge: ifindex::BRIDGES.get(usize::from(net - 1)).copied().unwrap_or(0),
         uplink,
         mtu: 1500,
-        mac: gateway.0,
-        pad: 0,
+        gateway: MacKey { mac: gateway.0, net },
         uplink_slot: if uplink == 0 { NO_SLOT } else { slot::UPLINK },
+        pad: 0,
     };
     if let Some(place) = env.networks.get_mut(usize::from(net)) {
         *place = NetworkV4 {
@@ -319,10 +319,9 @@ const fn link(kind: u8, net: u16, slot: u32, (mac, addr): Node) -> LinkV4 {
     let head = LinkHead {
         kind,
         pad: 0,
-        net,
-        slot,
-        mac,
         pad2: 0,
+        slot,
+        station: MacKey { mac, net },
     };
     LinkV4 {
         head,

@@ -20,6 +20,7 @@ use crate::abi::{
 };
 use crate::datapath::conntrack::is_expired;
 use crate::datapath::env::{Env, EventBudget, Hop, HopKind, Inserted};
+use crate::datapath::parse::Head;
 use crate::datapath::pipeline::{Scratch, run};
 use crate::datapath::verdict::Verdict;
 
@@ -185,6 +186,13 @@ struct View<'a> {
 impl Env for View<'_> {
     type F = V4;
 
+    fn head<'a>(&'a self, room: &'a mut Head) -> &'a Head {
+        for (place, byte) in bytemuck::bytes_of_mut(room).iter_mut().zip(&self.frame.bytes) {
+            *place = *byte;
+        }
+        room
+    }
+
     fn load<const N: usize>(&self, offset: u16) -> Option<[u8; N]> {
         let start = usize::from(offset);
         self.frame.bytes.get(start..start + N)?.try_into().ok()
@@ -272,6 +280,15 @@ impl Env for View<'_> {
         if let Some(place) = self.tables.flows.borrow_mut().get_mut(key) {
             *place = *flow;
         }
+    }
+
+    fn flow_renew(&self, key: &FlowKey<Ip>, now: u32, resolved: bool) -> Option<u8> {
+        *self.tables.writes.borrow_mut() += 1;
+        let mut flows = self.tables.flows.borrow_mut();
+        let head = &mut flows.get_mut(key)?.head;
+        head.seen = now;
+        head.resolved = if resolved { now } else { head.resolved };
+        Some(head.state)
     }
 
     fn flow_remove(&self, key: &FlowKey<Ip>) {

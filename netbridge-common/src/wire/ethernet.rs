@@ -26,13 +26,12 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads the header.
-    pub const fn new(bytes: [u8; 14]) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n] = bytes;
+    /// Reads the header from the words it has in memory.
+    pub fn new([a, b, c, d, e, f, ethertype]: [u16; 7]) -> Self {
         Self {
-            dst: [a, b, c, d, e, f],
-            src: [g, h, i, j, k, l],
-            ethertype: [m, n],
+            dst: bytemuck::cast([a, b, c]),
+            src: bytemuck::cast([d, e, f]),
+            ethertype: bytemuck::cast(ethertype),
         }
     }
 }

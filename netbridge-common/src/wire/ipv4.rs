@@ -36,30 +36,12 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads the header; `None` if the version is not 4 or the header length is below 20.
-    pub const fn new(bytes: [u8; 20]) -> Option<Self> {
-        let [
-            version_ihl,
-            _,
-            len_hi,
-            len_lo,
-            _,
-            _,
-            frag_hi,
-            frag_lo,
-            ttl,
-            proto,
-            ck0,
-            ck1,
-            s0,
-            s1,
-            s2,
-            s3,
-            d0,
-            d1,
-            d2,
-            d3,
-        ] = bytes;
+    /// Reads the header from the words it has in memory; `None` if the version is not 4 or the header length is
+    /// below 20.
+    pub const fn new([first, second, third, src, dst]: [u32; 5]) -> Option<Self> {
+        let [version_ihl, _, len_hi, len_lo] = first.to_ne_bytes();
+        let [_, _, frag_hi, frag_lo] = second.to_ne_bytes();
+        let [ttl, proto, ck0, ck1] = third.to_ne_bytes();
         let header_len = ((version_ihl & 0x0f) << 2) as u16;
         if version_ihl >> 4 != 4 || header_len < MIN_LEN {
             return None;
@@ -72,8 +54,8 @@ impl Header {
             ttl,
             proto,
             checksum: [ck0, ck1],
-            src: [s0, s1, s2, s3],
-            dst: [d0, d1, d2, d3],
+            src: src.to_ne_bytes(),
+            dst: dst.to_ne_bytes(),
         })
     }
 }

@@ -16,7 +16,7 @@ use super::case::Case;
 use super::chart;
 use super::contestants;
 use super::control;
-use super::crosscheck::{self, Check};
+use super::crosscheck;
 use super::forwarding;
 use super::machine::Watch;
 use super::options::Arguments;
@@ -34,10 +34,12 @@ const RUNS: &str = "target/bench";
 /// When a run's last round should be over: the whole is to take less than 25 minutes, a quick one less than 4.
 const TIME: Duration = Duration::from_mins(23);
 const QUICK_TIME: Duration = Duration::from_secs(200);
-/// How long another tool and our load programs are compared, each time; seconds.
-const CHECK_SECONDS: u64 = 2;
+/// How often another tool and our load programs are compared, in a full run; a quick one does it once.
+const CHECK_ROUNDS: usize = 3;
 /// Exit code after SIGINT, as shells expect it.
 const INTERRUPTED: u8 = 130;
+/// What stands for a case where our load programs could not be compared.
+const CHECKS: &str = "comparison with other tools";
 /// What stands for a case where a contestant could not be set up at all.
 const SET_UP: &str = "set-up";
 
@@ -145,7 +147,8 @@ fn measure(arguments: &Arguments, sandbox: &Sandbox, results: &mut Results, stop
     results.absences.extend(outcome.absences);
     results.errors.extend(outcome.errors);
     if !stop.load(Ordering::Relaxed) && cases.iter().any(|case| case.id().starts_with("sockets/")) {
-        results.checks = cross_check(&worlds)?;
+        let rounds = if arguments.quick { 1 } else { CHECK_ROUNDS };
+        cross_check(&worlds, rounds, results);
     }
     Ok(())
 }
@@ -191,13 +194,20 @@ fn set_up(arguments: &Arguments, sandbox: &Sandbox, results: &mut Results, stop:
 }
 
 /// Our load programs beside others', through the first contestant that has two namespaces.
-fn cross_check(worlds: &[Box<dyn World>]) -> Result<Vec<Check>> {
+fn cross_check(worlds: &[Box<dyn World>], rounds: usize, results: &mut Results) {
     use super::contestant::Contestant::Loopback;
     let Some(world) = worlds.iter().find(|world| world.contestant() != Loopback) else {
-        return Ok(Vec::new());
+        return;
     };
     eprintln!("comparing our load programs with iperf3 and sockperf");
-    crosscheck::checks(world.contestant(), world.layout(), CHECK_SECONDS)
+    match crosscheck::checks(world.contestant(), world.layout(), rounds) {
+        Ok(checks) => results.checks = checks,
+        Err(error) => results.errors.push(Failure {
+            case: CHECKS.to_owned(),
+            contestant: world.contestant(),
+            error: format!("{error:#}"),
+        }),
+    }
 }
 
 /// Writes all files of a run, or none.

@@ -29,8 +29,11 @@ const SOCKPERF_PORT: u16 = 9011;
 /// Where ours listens.
 const OUR_PORT: u16 = 9000;
 
-/// How long their client may take beyond its measurement.
-const PATIENCE: u64 = 10;
+/// Seconds of a measurement, theirs and ours.
+const SECONDS: u64 = 1;
+
+/// Seconds after which their client is given up.
+const PATIENCE: u64 = 15;
 
 /// One figure, measured by another tool and by us.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,7 +75,7 @@ struct Peer {
     load: Load,
     port: u16,
     server: fn(Ipv4Addr) -> Vec<String>,
-    client: fn(Ipv4Addr, u64) -> Vec<String>,
+    client: fn(Ipv4Addr) -> Vec<String>,
     read: fn(&str) -> Result<f64>,
 }
 
@@ -84,10 +87,10 @@ const PEERS: [Peer; 3] = [
         load: Load::TcpStream { flows: 1 },
         port: IPERF3_PORT,
         server: |ip| words(&format!("--server --one-off --bind {ip} --port {IPERF3_PORT}")),
-        client: |ip, seconds| {
-            let line =
-                format!("--client {ip} --port {IPERF3_PORT} --congestion cubic --json --omit 1 --time {seconds}");
-            words(&line)
+        client: |ip| {
+            words(&format!(
+                "--client {ip} --port {IPERF3_PORT} --congestion cubic --json --omit 1 --time {SECONDS}"
+            ))
         },
         read: iperf3_gbits,
     },
@@ -98,7 +101,7 @@ const PEERS: [Peer; 3] = [
         load: Load::TcpExchange,
         port: SOCKPERF_PORT,
         server: |ip| words(&format!("server --tcp --ip {ip} --port {SOCKPERF_PORT}")),
-        client: |ip, seconds| [ping_pong(ip, seconds), words("--tcp")].concat(),
+        client: |ip| [ping_pong(ip), words("--tcp")].concat(),
         read: sockperf_p50,
     },
     Peer {
@@ -113,34 +116,51 @@ const PEERS: [Peer; 3] = [
     },
 ];
 
-/// Measures container A to container B with the other tools and with our own loads, one after the other, `seconds` each.
+/// Measures container A to container B with the other tools and with our own loads in turn, `rounds` times, and
+/// compares the medians. A round takes some ten seconds.
 ///
 /// A tool that is missing or fails is told in its [`Outcome`]; an error is a failure of our own load.
-pub fn checks(contestant: Contestant, layout: &Layout, seconds: u64) -> Result<Vec<Check>> {
+pub fn checks(contestant: Contestant, layout: &Layout, rounds: usize) -> Result<Vec<Check>> {
     let check = |peer: &Peer| {
-        let outcome = match theirs(peer, &layout.a, &layout.b, seconds) {
-            Ok(theirs) => {
-                let ours = ours(peer, &layout.a, &layout.b, seconds)?;
-                Outcome::Compared {
-                    theirs,
-                    ours,
-                    ratio: ours / theirs,
-                }
-            }
-            Err(error) => Outcome::Absent(format!("{error:#}")),
-        };
         Ok(Check {
             tool: peer.tool.to_owned(),
             what: peer.what.to_owned(),
             contestant,
             metric: peer.metric,
-            outcome,
+            outcome: compare(peer, &layout.a, &layout.b, rounds)?,
         })
     };
     PEERS.iter().map(check).collect()
 }
 
-fn ours(peer: &Peer, a: &Place, b: &Place, seconds: u64) -> Result<f64> {
+fn compare(peer: &Peer, a: &Place, b: &Place, rounds: usize) -> Result<Outcome> {
+    let (mut all_theirs, mut all_ours) = (Vec::new(), Vec::new());
+    let mut reason = "no rounds".to_owned();
+    for _ in 0..rounds {
+        match theirs(peer, a, b) {
+            Ok(theirs) => all_theirs.push(theirs),
+            // On a busy machine sockperf gives up now and then.
+            Err(error) => reason = format!("{error:#}"),
+        }
+        all_ours.push(ours(peer, a, b)?);
+    }
+    let (Some(theirs), Some(ours)) = (median(all_theirs), median(all_ours)) else {
+        return Ok(Outcome::Absent(reason));
+    };
+    Ok(Outcome::Compared {
+        theirs,
+        ours,
+        ratio: ours / theirs,
+    })
+}
+
+/// The middle of the values, the upper one of two.
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+fn ours(peer: &Peer, a: &Place, b: &Place) -> Result<f64> {
     let route = Route {
         client: &a.netns,
         server: &b.netns,
@@ -149,7 +169,7 @@ fn ours(peer: &Peer, a: &Place, b: &Place, seconds: u64) -> Result<f64> {
     };
     let timing = Timing {
         warm_up: Duration::from_millis(500),
-        window: Duration::from_secs(seconds),
+        window: Duration::from_secs(SECONDS),
         silence: Duration::from_secs(3),
     };
     let measured = peer.load.run(&route, timing)?;
@@ -159,7 +179,7 @@ fn ours(peer: &Peer, a: &Place, b: &Place, seconds: u64) -> Result<f64> {
     }
 }
 
-fn theirs(peer: &Peer, a: &Place, b: &Place, seconds: u64) -> Result<f64> {
+fn theirs(peer: &Peer, a: &Place, b: &Place) -> Result<f64> {
     let (client_cpu, server_cpu) = cpus()?;
     let mut server = Command::new(peer.tool);
     server
@@ -178,15 +198,21 @@ fn theirs(peer: &Peer, a: &Place, b: &Place, seconds: u64) -> Result<f64> {
     // `timeout` ends a client whose server has gone.
     let mut client = Command::new("timeout");
     client
-        .arg((seconds + PATIENCE).to_string())
+        .arg(PATIENCE.to_string())
         .arg(peer.tool)
-        .args((peer.client)(b.ip, seconds))
+        .args((peer.client)(b.ip))
         .stdin(Stdio::null());
     let output = a.netns.run(|| {
         pin(client_cpu)?;
         client.output().with_context(|| format!("cannot run {}", peer.tool))
     })??;
-    ensure!(output.status.success(), "{} ended with {}", peer.tool, output.status);
+    ensure!(
+        output.status.success(),
+        "{} ended with {}: {}",
+        peer.tool,
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
     let text = String::from_utf8_lossy(&output.stdout);
     (peer.read)(&text).with_context(|| format!("cannot read what {} printed", peer.tool))
 }
@@ -240,9 +266,9 @@ fn words(line: &str) -> Vec<String> {
     line.split_ascii_whitespace().map(str::to_owned).collect()
 }
 
-fn ping_pong(ip: Ipv4Addr, seconds: u64) -> Vec<String> {
+fn ping_pong(ip: Ipv4Addr) -> Vec<String> {
     words(&format!(
-        "ping-pong --ip {ip} --port {SOCKPERF_PORT} --time {seconds} --msg-size {MESSAGE} --full-rtt"
+        "ping-pong --ip {ip} --port {SOCKPERF_PORT} --time {SECONDS} --msg-size {MESSAGE} --full-rtt"
     ))
 }
 
@@ -279,6 +305,13 @@ mod tests {
         let text = "sockperf: ---> percentile 75.000 =   14.321\nsockperf: ---> percentile 50.000 =   13.610\n";
         assert!((sockperf_p50(text).unwrap() - 13.61).abs() < 1e-9);
         assert!(sockperf_p50("sockperf: Test ended").is_err());
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![3.0, 1.0]), Some(3.0));
+        assert_eq!(median(Vec::new()), None);
     }
 
     #[test]

@@ -126,7 +126,7 @@ fn stations_that_were_not_heard_for_long_are_forgotten_with_the_next_change() ->
         let (trunk, link) = tables.links()?[0];
         let station = |last: u8, age: u32| {
             let mac = [2, 0, 0, 0, 0, last];
-            let net = link.head.net;
+            let net = link.head.station.net;
             let (ifindex, slot, seen) = (trunk, link.head.slot, now.wrapping_sub(age));
             let station = Station {
                 ifindex,
