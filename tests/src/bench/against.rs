@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::contestant::Contestant;
 use super::figure::{figure, interval};
 use super::results::Results;
-use super::series::Series;
+use super::series::{Metric, Series};
 use super::statistics::{Ratio, ratio};
 use super::table::Table;
 
@@ -23,8 +23,35 @@ struct Change {
     reference: Contestant,
 }
 
-/// The changes since `old` in Markdown, those outside of both intervals marked.
+/// The changes since `old` in Markdown, those outside of both intervals marked and first.
 pub fn changes(old: &Results, new: &Results) -> String {
+    let (mut certain, mut doubtful) = (Vec::new(), Vec::new());
+    let (mut steady, mut alone) = (0_usize, 0_usize);
+    for series in new.series.iter().filter(|series| says_something(series)) {
+        let Some(change) = Change::find(old, new, series) else {
+            alone += usize::from(!REFERENCES.contains(&series.contestant));
+            continue;
+        };
+        let factor = change.now.value / change.then.value;
+        let rows = match change.is_certain() {
+            true => &mut certain,
+            false if (factor - 1.0).abs() >= NOTEWORTHY => &mut doubtful,
+            false => {
+                steady += 1;
+                continue;
+            }
+        };
+        rows.push(vec![
+            if change.is_certain() { "**" } else { "" }.to_owned(),
+            series.case.clone(),
+            series.contestant.to_string(),
+            series.metric.title().to_owned(),
+            change.reference.to_string(),
+            interval(change.then),
+            interval(change.now),
+            figure(factor),
+        ]);
+    }
     let mut table = Table::new(
         5,
         [
@@ -38,28 +65,8 @@ pub fn changes(old: &Results, new: &Results) -> String {
             "now / then",
         ],
     );
-    let mut steady = 0_usize;
-    let mut alone = 0_usize;
-    for series in &new.series {
-        let Some(change) = Change::find(old, new, series) else {
-            alone += usize::from(!REFERENCES.contains(&series.contestant));
-            continue;
-        };
-        let factor = change.now.value / change.then.value;
-        if !change.is_certain() && (factor - 1.0).abs() < NOTEWORTHY {
-            steady += 1;
-            continue;
-        }
-        table.row(vec![
-            if change.is_certain() { "**" } else { "" }.to_owned(),
-            series.case.clone(),
-            series.contestant.to_string(),
-            series.metric.title().to_owned(),
-            change.reference.to_string(),
-            interval(change.then),
-            interval(change.now),
-            figure(factor),
-        ]);
+    for row in certain.into_iter().chain(doubtful) {
+        table.row(row);
     }
     let mut text = format!(
         "Compared with the run of {}, in ratios to a contestant of the same run.\n",
@@ -84,6 +91,12 @@ pub fn changes(old: &Results, new: &Results) -> String {
     }
     text += ".\n";
     text
+}
+
+/// False of what the generator's own cost is part of: its share would hide a change.
+fn says_something(series: &Series) -> bool {
+    let generators = matches!(series.metric, Metric::TotalNs | Metric::PacketsPerSecond);
+    !(generators && series.case.starts_with("forwarding/"))
 }
 
 impl Change {
@@ -111,7 +124,6 @@ impl Change {
 #[cfg(test)]
 mod tests {
     use super::super::fixture;
-    use super::super::series::Metric;
     use super::*;
 
     fn scale(results: &mut Results, pick: impl Fn(&Series) -> bool, factor: f64) {

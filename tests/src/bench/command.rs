@@ -132,7 +132,7 @@ fn measure(arguments: &Arguments, sandbox: &Sandbox, results: &mut Results, stop
     let begin = Instant::now();
     let cases = picked(arguments)?;
     let mut worlds = set_up(arguments, sandbox, results, stop);
-    if worlds.is_empty() {
+    if worlds.is_empty() && !stop.load(Ordering::Relaxed) {
         bail!("none of the contestants could be set up");
     }
     let time = if arguments.quick { QUICK_TIME } else { TIME };

@@ -221,7 +221,7 @@ impl<'w> Lane<'w> {
                 });
             } else {
                 let reason = format!(
-                    "{} in {} of {} rounds",
+                    "{} in {} of {} rounds only",
                     metric.title(),
                     values.len(),
                     self.samples.len()
