@@ -52,8 +52,8 @@ struct Lane<'w> {
 
 /// The work of so many kept rounds of these cases, with the warm-up, as the cases tell it; seconds.
 pub fn work(cases: &[Box<dyn Case>], contestants: usize, rounds: usize) -> f64 {
-    let work = |case: &Box<dyn Case>| case.seconds() * turns(contestants, rounds.min(case.rounds()));
-    cases.iter().map(work).sum()
+    let turns = |case: &dyn Case| turns(contestants, rounds.min(case.rounds()));
+    cases.iter().map(|case| case.seconds() * turns(case.as_ref())).sum()
 }
 
 /// Measures every case. What goes wrong in a cell is told, costs that cell its figures, and nothing else. Once `stop` is
