@@ -8,7 +8,6 @@
 )]
 #![expect(
     clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
     reason = "the kernel's helpers take and return C's int and long, whose values are small"
 )]
 

@@ -9,7 +9,6 @@ const SPORT: usize = 34;
 const CHECKSUM: usize = 40;
 
 /// Makes the headers of a plan those of the next frame.
-#[inline(always)]
 pub(crate) fn advance(plan: &mut Plan) {
     let flow = flow(plan.next, plan.scattered != 0) & plan.flows_mask;
     plan.next = plan.next.wrapping_add(1);
@@ -20,7 +19,6 @@ pub(crate) fn advance(plan: &mut Plan) {
 
 /// The flow of frame `number`, of 2³² flows. Scattered, it is the finaliser of `MurmurHash3`: flows are visited in an
 /// order that has nothing to do with the one in which they were opened, so no cache line is fetched in advance.
-#[inline(always)]
 fn flow(number: u32, scattered: bool) -> u32 {
     if !scattered {
         return number;
@@ -33,7 +31,6 @@ fn flow(number: u32, scattered: bool) -> u32 {
 }
 
 /// The UDP checksum of a sum; all zero would mean that there is none (RFC 768).
-#[inline(always)]
 fn checksum(sum: u32) -> u16 {
     let once = (sum & 0xffff) + (sum >> 16);
     let twice = (once & 0xffff) + (once >> 16);

@@ -45,7 +45,6 @@ fn sink(ctx: TcContext) -> i32 {
 }
 
 /// True if all bits that matter are as they must be.
-#[inline(always)]
 fn is_wanted(tuple: &Tuple, wanted: &Wanted) -> bool {
     let differs = |seen: u32, wanted: u32, free: u32| (seen ^ wanted) & !free;
     let ports =
@@ -59,7 +58,6 @@ fn is_wanted(tuple: &Tuple, wanted: &Wanted) -> bool {
 }
 
 /// Makes the frame its own answer. No checksum changes: sums do not mind the order of what they add.
-#[inline(always)]
 fn exchange(ctx: &TcContext, tuple: Tuple) -> bool {
     let Ok([dst, src]) = ctx.load::<[[u8; 6]; 2]>(0) else {
         return false;

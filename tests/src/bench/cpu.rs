@@ -3,8 +3,10 @@
 //! Counted is user, nice, system, irq and softirq time; idle, iowait and steal are not. The kernel adds to these by
 //! sampling: at every tick (1–10 ms) the whole tick goes to what runs at that moment; and it prints them in units of
 //! 1/100 s. Over a window of half a second with one busy CPU a figure is good to some 2 %, and better by the number of
-//! rounds; a window shorter than [`LEAST_WINDOW`] gives none. All other work of the machine is in it, so what the
-//! machine uses while it idles is taken off ([`Idle`]).
+//! rounds; a window shorter than [`LEAST_WINDOW`] gives none.
+//!
+//! All other work of the machine is in it too. What the machine uses while the benchmark waits is taken off ([`Idle`]),
+//! and on a machine that has more to do than [`MOST_IDLE_SHARE`] no figure is told at all.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -18,6 +20,9 @@ const UNIT: Duration = Duration::from_millis(10);
 
 /// The shortest window whose CPU time is told: twenty units of `/proc/stat`.
 pub const LEAST_WINDOW: Duration = Duration::from_millis(200);
+
+/// The most that a machine may have to do besides, in busy CPUs.
+pub const MOST_IDLE_SHARE: f64 = 0.1;
 
 /// How long the idle machine is watched.
 const IDLE_WINDOW: Duration = Duration::from_secs(1);
@@ -58,13 +63,14 @@ pub struct Used {
 }
 
 impl Used {
-    /// Nanoseconds per item of work above an idle machine; none if the window is too short to tell, or no work was done.
+    /// Nanoseconds per item of work above an idle machine; none if the window is too short to tell, if the machine has
+    /// other work, or if no work was done.
     pub fn nanos_per(&self, items: f64, idle: Idle) -> Option<f64> {
-        if self.window < LEAST_WINDOW || items <= 0.0 {
+        if self.window < LEAST_WINDOW || idle.share > MOST_IDLE_SHARE || items <= 0.0 {
             return None;
         }
         let busy = self.busy.as_secs_f64() - idle.share * self.window.as_secs_f64();
-        Some(busy.max(0.0) * 1e9 / items)
+        (busy > 0.0).then(|| busy * 1e9 / items)
     }
 }
 
@@ -76,6 +82,10 @@ pub struct Idle {
 }
 
 impl Idle {
+    /// A machine that does nothing else.
+    #[cfg(test)]
+    pub(super) const NOTHING: Self = Self { share: 0.0 };
+
     /// The idle control of this run: the machine is watched for a second when it is first asked for.
     pub fn of_this_run() -> Result<Self> {
         static OF_THIS_RUN: OnceLock<Idle> = OnceLock::new();
@@ -139,6 +149,7 @@ mod tests {
             window: Duration::from_secs(2),
             busy: Duration::from_millis(100),
         });
+        assert!((idle.share() - 0.05).abs() < 1e-9);
         let used = Used {
             window: Duration::from_secs(1),
             busy: Duration::from_millis(1050),
@@ -149,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_told_is_not_told() {
-        let idle = Idle { share: 0.0 };
+        let idle = Idle::NOTHING;
         let busy = Duration::from_millis(100);
         let short = Used {
             window: Duration::from_millis(199),
@@ -160,7 +171,14 @@ mod tests {
             window: LEAST_WINDOW,
             busy,
         };
-        assert_eq!(long.nanos_per(0.0, idle), None);
+        assert!(long.nanos_per(1.0, idle).is_some());
+        assert_eq!(long.nanos_per(0.0, idle), None, "no work");
+        assert_eq!(long.nanos_per(1.0, Idle { share: 0.11 }), None, "others work");
+        let nothing = Used {
+            busy: Duration::ZERO,
+            ..long
+        };
+        assert_eq!(nothing.nanos_per(1.0, idle), None, "less than an idle machine");
     }
 
     #[test]

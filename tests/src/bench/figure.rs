@@ -60,21 +60,29 @@ pub fn figure(value: f64) -> String {
     fraction.map_or_else(|| grouped.clone(), |fraction| format!("{grouped}.{fraction}"))
 }
 
-/// A median with its quartiles: `1,960 (1,900–2,050)`.
+/// A median with its quartiles: `1,960 (1,900–2,050)`; alone where they are the same.
 pub fn spread(metric: Metric, summary: Summary) -> String {
     let (_, factor) = metric.shown();
     let [median, lower, upper] = [summary.median, summary.lower, summary.upper].map(|value| figure(value * factor));
-    format!("{median} ({lower}–{upper})")
+    within(&median, &lower, &upper)
 }
 
-/// A ratio with its interval: `0.071 (0.066–0.078)`.
+/// A ratio with its interval: `0.071 (0.066–0.078)`; alone where its ends are the same, as of a single round.
 pub fn interval(ratio: Ratio) -> String {
     let high = if ratio.high.is_finite() {
         figure(ratio.high)
     } else {
         "∞".to_owned()
     };
-    format!("{} ({}–{high})", figure(ratio.value), figure(ratio.low))
+    within(&figure(ratio.value), &figure(ratio.low), &high)
+}
+
+fn within(value: &str, low: &str, high: &str) -> String {
+    if low == high {
+        value.to_owned()
+    } else {
+        format!("{value} ({low}–{high})")
+    }
 }
 
 #[cfg(test)]
@@ -131,5 +139,11 @@ mod tests {
             high: f64::INFINITY,
         };
         assert_eq!(interval(ratio), "0.50 (0.25–∞)");
+        let single = Ratio {
+            low: 0.5,
+            high: 0.5,
+            ..ratio
+        };
+        assert_eq!(interval(single), "0.50");
     }
 }

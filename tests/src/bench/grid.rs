@@ -80,7 +80,7 @@ fn grid(
     for (title, case, cells) in &rows {
         let mut line = vec![(*title).to_owned()];
         for (column, who) in &columns {
-            let gap = || results.gap(&case.id, **who).map(|reason| table.gap(&reason));
+            let gap = || results.gap(&case.id, **who).map(|gap| table.gap(&gap.to_string()));
             let figure = cells.get(*column).cloned().flatten();
             line.push(figure.or_else(gap).unwrap_or_else(|| "–".to_owned()));
         }
@@ -90,7 +90,8 @@ fn grid(
         .into_iter()
         .map(|(_, who)| {
             let reason = rows.iter().find_map(|(_, case, _)| results.gap(&case.id, *who));
-            format!("{who} ({})", reason.as_deref().unwrap_or("not measured so"))
+            let reason = reason.map_or_else(|| "not measured so".to_owned(), |gap| gap.to_string());
+            format!("{who} ({reason})")
         })
         .collect();
     let without = match &without[..] {

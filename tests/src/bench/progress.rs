@@ -6,19 +6,28 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How far a run is. Work is counted in the seconds that cases say they take.
+/// How far a run is. Work is counted in the seconds that cases say a measurement takes; what comes with a case besides,
+/// making ready and undoing, in what it took so far.
 pub struct Progress {
     bar: ProgressBar,
     /// Without a terminal.
     lines: bool,
     start: Instant,
-    total: f64,
+    /// Time spent in measurements.
+    measured: Duration,
+    /// Work that these measurements were, and all of it.
     done: f64,
+    total: f64,
+    /// Work that turned out to be for contestants who cannot do it.
+    absent: f64,
+    /// Cases that are over, and all of them.
+    over: usize,
+    cases: usize,
 }
 
 impl Progress {
-    /// Nothing done yet of `total` seconds of work.
-    pub fn new(total: f64) -> Self {
+    /// Nothing done yet of `total` seconds of work in so many cases.
+    pub fn new(total: f64, cases: usize) -> Self {
         let lines = !std::io::stderr().is_terminal();
         // Drawn at steps alone: a thread that redraws in between would run while something is measured.
         let bar = ProgressBar::new(milliseconds(total));
@@ -29,15 +38,20 @@ impl Progress {
             bar,
             lines,
             start: Instant::now(),
-            total,
+            measured: Duration::ZERO,
             done: 0.0,
+            total,
+            absent: 0.0,
+            over: 0,
+            cases,
         }
     }
 
-    /// The next case begins; it is number `index` of `count`.
-    pub fn case(&self, id: &str, index: usize, count: usize) {
+    /// The next case begins; so many are over.
+    pub fn case(&mut self, id: &str, over: usize) {
+        self.over = over;
         if self.lines {
-            eprintln!("[{index}/{count}{}] {id}", self.left());
+            eprintln!("[{}/{}{}] {id}", over + 1, self.cases, self.left());
         }
     }
 
@@ -52,20 +66,30 @@ impl Progress {
         self.bar.set_length(milliseconds(self.total));
     }
 
-    /// That much work is done.
-    pub fn step(&mut self, seconds: f64) {
+    /// That much work need not be done, because a contestant cannot do it; of what is still to do, a like share need not.
+    pub fn absent(&mut self, seconds: f64) {
+        self.absent += seconds;
+        self.skip(seconds);
+    }
+
+    /// That much work is done, and took so long.
+    pub fn step(&mut self, seconds: f64, took: Duration) {
+        self.measured += took;
         self.done += seconds;
         self.bar.set_prefix(self.left().trim_start_matches(", ").to_owned());
         self.bar.set_position(milliseconds(self.done));
     }
 
-    /// The factor by which the clock has exceeded what the cases said so far; 1 at the start.
-    pub fn pace(&self) -> f64 {
-        if self.done > 0.0 {
-            self.start.elapsed().as_secs_f64() / self.done
+    /// How long so much work in so many cases will take, judged by what is done; seconds.
+    pub fn forecast(&self, work: f64, cases: usize) -> f64 {
+        let pace = if self.done > 0.0 {
+            self.measured.as_secs_f64() / (self.done + self.absent)
         } else {
             1.0
-        }
+        };
+        let besides = self.start.elapsed().saturating_sub(self.measured).as_secs_f64();
+        // The case at hand has begun: it counts as one that is over.
+        work * pace + besides * ratio(cases, self.over + 1)
     }
 
     /// Says something that must not be overdrawn.
@@ -78,14 +102,19 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 
-    /// The time left, if the rest takes as long as what is done: `, 4 min left`; empty at the start.
+    /// The time left, if the rest goes on like this: `, 4 min left`; empty at the start.
     fn left(&self) -> String {
         if self.done <= 0.0 {
             return String::new();
         }
-        let left = (self.total - self.done).max(0.0) * self.pace();
+        let left = self.forecast((self.total - self.done).max(0.0), self.cases - self.over);
         format!(", {} left", rough(Duration::from_secs_f64(left)))
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a run has some dozen cases")]
+fn ratio(part: usize, of: usize) -> f64 {
+    part as f64 / of as f64
 }
 
 /// A time as one says it: whole minutes, or seconds below one.
@@ -111,11 +140,27 @@ mod tests {
 
     #[test]
     fn the_time_left_is_told_once_there_is_something_to_go_by() {
-        let mut progress = Progress::new(100.0);
+        let mut progress = Progress::new(100.0, 4);
         assert_eq!(progress.left(), "");
-        progress.step(50.0);
-        assert_eq!(progress.left(), ", 0 s left");
-        assert!(progress.pace() < 1.0);
+        progress.case("fake/case", 1);
+        progress.step(50.0, Duration::from_secs(100));
+        assert_eq!(progress.left(), ", 2 min left");
+        progress.skip(25.0);
+        assert_eq!(progress.left(), ", 50 s left");
+    }
+
+    #[test]
+    fn a_forecast_goes_by_what_measurements_took_and_cases_besides() {
+        let mut progress = Progress::new(100.0, 4);
+        assert!((progress.forecast(7.0, 0) - 7.0).abs() < 1e-6);
+        progress.start -= Duration::from_secs(40);
+        progress.case("fake/case", 1);
+        progress.step(10.0, Duration::from_secs(20));
+        // Measurements take twice what the cases say; the other twenty seconds were two cases'.
+        assert!((progress.forecast(10.0, 3) - 50.0).abs() < 0.1);
+        // As much again fell to who cannot do it.
+        progress.absent(10.0);
+        assert!((progress.forecast(10.0, 3) - 40.0).abs() < 0.1);
     }
 
     #[test]

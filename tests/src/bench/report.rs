@@ -134,7 +134,7 @@ fn head(results: &Results) -> String {
     let rounds = results.series.iter().map(|series| series.values.len());
     let fewest = rounds.min().unwrap_or(0);
     let fewer = if fewest < options.rounds {
-        format!(", as few as {fewest} where time ran short")
+        format!(", down to {fewest} where a round takes long or time ran short")
     } else {
         String::new()
     };
@@ -182,13 +182,14 @@ impl Section {
     }
 }
 
-/// The cases that `holds` picks, but for those with a filter: these are in [`rule_scale`].
+/// The cases that `holds` picks, but for packets that pass a filter: these are in [`rule_scale`].
 fn base_rows(results: &Results, holds: impl Fn(&str) -> bool) -> Vec<Row<'_>> {
-    let without_rules = |id: &str| grid::member(id, "rules").is_none_or(|(_, rules)| rules == 0);
+    let filtered =
+        |id: &str| id.starts_with("forwarding/") && grid::member(id, "rules").is_some_and(|(_, rules)| rules > 0);
     let cases = results
         .cases
         .iter()
-        .filter(|case| holds(&case.id) && without_rules(&case.id));
+        .filter(|case| holds(&case.id) && !filtered(&case.id));
     cases.map(|case| (case.title.clone(), case)).collect()
 }
 
@@ -209,7 +210,9 @@ fn rule_scale(results: &Results) -> String {
                 )
             })
             .collect();
-        if let Some(table) = grid::medians(results, &rows, Metric::NetNs) {
+        if rows.len() > 1
+            && let Some(table) = grid::medians(results, &rows, Metric::NetNs)
+        {
             let _ = write!(text, "### Net cost, {title}\n\n{table}\n");
         }
     }
@@ -335,6 +338,6 @@ mod tests {
     fn fewer_rounds_than_asked_for_are_told() {
         let mut results = fixture::results();
         results.series[0].values.truncate(4);
-        assert!(markdown(&results, &[], None).contains("as few as 4 where time ran short"));
+        assert!(markdown(&results, &[], None).contains(", down to 4 where"));
     }
 }

@@ -1,5 +1,6 @@
 //! What a run leaves behind for machines: `results.json`.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
@@ -72,6 +73,34 @@ pub struct Failure {
     pub error: String,
 }
 
+/// Why a cell is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gap<'r> {
+    /// The contestant cannot, and why.
+    Absent(&'r str),
+    /// Something went wrong.
+    Wrong(&'r str),
+}
+
+impl<'r> Gap<'r> {
+    /// For places that have no room for an error.
+    pub fn brief(self) -> &'r str {
+        match self {
+            Self::Absent(reason) => reason,
+            Self::Wrong(_) => "went wrong, see the errors",
+        }
+    }
+}
+
+impl fmt::Display for Gap<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent(reason) => f.write_str(reason),
+            Self::Wrong(error) => write!(f, "error: {error}"),
+        }
+    }
+}
+
 impl Results {
     /// A run that has measured nothing yet.
     pub fn new(started: String, machine: Machine, options: Options, cases: Vec<CaseName>) -> Self {
@@ -99,19 +128,17 @@ impl Results {
     }
 
     /// Why a contestant has no figure in a case; none if it was not asked or if it has.
-    pub fn gap(&self, case: &str, contestant: Contestant) -> Option<String> {
-        let absence = self
-            .absences
-            .iter()
-            .find(|absence| absence.case == case && absence.contestant == contestant);
-        let failure = || {
-            self.errors
-                .iter()
-                .find(|failure| failure.case == case && failure.contestant == contestant)
-        };
-        absence
-            .map(|absence| absence.reason.clone())
-            .or_else(|| failure().map(|failure| format!("error: {}", failure.error)))
+    pub fn gap(&self, case: &str, contestant: Contestant) -> Option<Gap<'_>> {
+        let mut absences = self.absences.iter();
+        let mut errors = self.errors.iter();
+        absences
+            .find(|absence| absence.case == case && absence.contestant == contestant)
+            .map(|absence| Gap::Absent(&absence.reason))
+            .or_else(|| {
+                errors
+                    .find(|failure| failure.case == case && failure.contestant == contestant)
+                    .map(|failure| Gap::Wrong(&failure.error))
+            })
     }
 
     /// The contestants that have at least one figure or a reason for having none, the limits first.

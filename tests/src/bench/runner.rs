@@ -3,16 +3,17 @@
 //! A machine's speed drifts by more than contestants differ. So within a case every round goes through all of them, the
 //! order reversed every other round, and what disturbs one disturbs its neighbours too.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 
 use super::case::Case;
 use super::contestant::Contestant;
 use super::progress::Progress;
 use super::results::Failure;
-use super::series::{Absence, Sample, Series};
+use super::series::{Absence, Metric, Sample, Series};
 use super::world::{Able, World};
 
 /// Below this a median says little; a run that is short of time keeps as many all the same.
@@ -52,8 +53,10 @@ struct Lane<'w> {
 
 /// The work of so many kept rounds of these cases, with the warm-up, as the cases tell it; seconds.
 pub fn work(cases: &[Box<dyn Case>], contestants: usize, rounds: usize) -> f64 {
-    let turns = |case: &dyn Case| turns(contestants, rounds.min(case.rounds()));
-    cases.iter().map(|case| case.seconds() * turns(case.as_ref())).sum()
+    let work = cases
+        .iter()
+        .map(|case| case.seconds() * turns(contestants, rounds.min(case.rounds())));
+    work.sum()
 }
 
 /// Measures every case. What goes wrong in a cell is told, costs that cell its figures, and nothing else. Once `stop` is
@@ -70,10 +73,11 @@ pub fn run(
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        progress.case(&case.id(), index + 1, cases.len());
-        let round = work(cases.get(index..).unwrap_or_default(), worlds.len(), 0) * progress.pace();
+        progress.case(&case.id(), index);
+        let rest = cases.get(index..).unwrap_or_default();
+        let takes = |rounds| progress.forecast(work(rest, worlds.len(), rounds), rest.len());
         let wanted = schedule.rounds.min(case.rounds());
-        let rounds = schedule.affordable(round).min(wanted);
+        let rounds = schedule.affordable(takes).min(wanted);
         progress.skip(case.seconds() * (turns(worlds.len(), wanted) - turns(worlds.len(), rounds)));
         run_case(case.as_ref(), worlds, rounds, progress, stop, &mut outcome);
     }
@@ -82,20 +86,14 @@ pub fn run(
 }
 
 impl Schedule {
-    /// How many rounds to keep if a round of all that is still to do takes `round` seconds.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "what is too much for an integer is cut to the rounds asked for"
-    )]
-    fn affordable(&self, round: f64) -> usize {
+    /// How many rounds to keep, if what is still to do takes so many seconds with so many rounds.
+    fn affordable(&self, takes: impl Fn(usize) -> f64) -> usize {
         let Some(deadline) = self.deadline else {
             return self.rounds;
         };
         let left = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
-        let warm_up = 1;
-        let fitting = ((left / round) as usize).saturating_sub(warm_up);
-        fitting.clamp(LEAST_ROUNDS.min(self.rounds), self.rounds)
+        let fitting = (LEAST_ROUNDS..=self.rounds).rev().find(|&rounds| takes(rounds) <= left);
+        fitting.unwrap_or(LEAST_ROUNDS.min(self.rounds))
     }
 }
 
@@ -147,7 +145,7 @@ fn run_case(
                 break 'rounds;
             }
             if !lane.runs {
-                progress.skip(case.seconds());
+                progress.absent(case.seconds());
                 continue;
             }
             progress.cell(&format!(
@@ -155,12 +153,14 @@ fn run_case(
                 case.title(),
                 lane.contestant
             ));
+            let begin = Instant::now();
             let sample = case.measure(lane.world);
+            let took = begin.elapsed();
             if let Err(error) = sample.and_then(|sample| lane.keep(sample, round)) {
                 lane.runs = false;
                 wrong(lane.contestant, progress, &error);
             }
-            progress.step(case.seconds());
+            progress.step(case.seconds(), took);
         }
     }
     for lane in &mut lanes {
@@ -173,7 +173,9 @@ fn run_case(
             );
         }
     }
-    outcome.series.extend(lanes.iter().flat_map(|lane| lane.series(&id)));
+    for lane in lanes.iter().filter(|lane| lane.runs) {
+        lane.sort(&id, outcome);
+    }
 }
 
 impl<'w> Lane<'w> {
@@ -186,23 +188,15 @@ impl<'w> Lane<'w> {
         }
     }
 
-    /// Keeps a round's values, provided that they are values and of the yardsticks that the rounds before had.
+    /// Keeps a round's values, provided that they are values, one for each yardstick.
     fn keep(&mut self, sample: Sample, round: usize) -> Result<()> {
         ensure!(!sample.is_empty(), "round {round} measured nothing");
-        for (metric, value) in &sample {
+        for (index, (metric, value)) in sample.iter().enumerate() {
+            let twice = sample.iter().skip(index + 1).any(|(other, _)| other == metric);
+            ensure!(!twice, "round {round} measured {metric:?} twice");
             ensure!(
                 value.is_finite(),
                 "round {round} measured {value} as {metric:?}, which is no figure"
-            );
-        }
-        let metrics = |sample: &Sample| sample.iter().map(|(metric, _)| *metric).collect::<Vec<_>>();
-        if let Some(first) = self.samples.first()
-            && metrics(first) != metrics(&sample)
-        {
-            bail!(
-                "round {round} measured {:?}, and not {:?} as the others",
-                metrics(&sample),
-                metrics(first)
             );
         }
         if round > 0 {
@@ -211,21 +205,34 @@ impl<'w> Lane<'w> {
         Ok(())
     }
 
-    /// The kept rounds by yardstick; none of a lane that went wrong.
-    fn series(&self, case: &str) -> Vec<Series> {
-        let first = self.samples.first().filter(|_| self.runs);
-        let column = |index: usize| self.samples.iter().filter_map(move |sample| sample.get(index));
-        first
-            .into_iter()
-            .flatten()
-            .enumerate()
-            .map(|(index, (metric, _))| Series {
-                case: case.to_owned(),
-                contestant: self.contestant,
-                metric: *metric,
-                values: column(index).map(|(_, value)| *value).collect(),
-            })
-            .collect()
+    /// The kept rounds by yardstick. One that some rounds lack is no series: the rounds of two could not be paired.
+    fn sort(&self, case: &str, outcome: &mut Outcome) {
+        let metrics: BTreeSet<Metric> = self.samples.iter().flatten().map(|(metric, _)| *metric).collect();
+        for metric in metrics {
+            let values = |sample: &Sample| sample.iter().find(|(own, _)| *own == metric).map(|(_, value)| *value);
+            let values: Vec<f64> = self.samples.iter().filter_map(values).collect();
+            let (case, contestant) = (case.to_owned(), self.contestant);
+            if values.len() == self.samples.len() {
+                outcome.series.push(Series {
+                    case,
+                    contestant,
+                    metric,
+                    values,
+                });
+            } else {
+                let reason = format!(
+                    "{} in {} of {} rounds",
+                    metric.title(),
+                    values.len(),
+                    self.samples.len()
+                );
+                outcome.absences.push(Absence {
+                    case,
+                    contestant,
+                    reason,
+                });
+            }
+        }
     }
 }
 
@@ -238,7 +245,6 @@ mod tests {
     use anyhow::anyhow;
 
     use super::super::fixture::FakeWorld;
-    use super::super::series::Metric;
     use super::*;
 
     /// What was done to whom.
@@ -294,6 +300,10 @@ mod tests {
             Ok(())
         }
 
+        fn rounds(&self) -> usize {
+            5
+        }
+
         fn seconds(&self) -> f64 {
             1.0
         }
@@ -305,7 +315,7 @@ mod tests {
         let log = Rc::clone(&fake.log);
         let cases: [Box<dyn Case>; 1] = [Box::new(fake)];
         let mut worlds: Vec<Box<dyn World>> = WHO.map(|who| Box::new(FakeWorld(who)) as Box<dyn World>).into();
-        let mut progress = Progress::new(work(&cases, WHO.len(), rounds));
+        let mut progress = Progress::new(work(&cases, WHO.len(), rounds), 1);
         let schedule = Schedule { rounds, deadline: None };
         let outcome = run(&cases, &mut worlds, schedule, &mut progress, &AtomicBool::new(stop));
         let log = log.borrow().clone();
@@ -339,6 +349,12 @@ mod tests {
             assert_eq!((series.case.as_str(), series.metric), ("fake/case", Metric::NetNs));
             assert_eq!(series.values, [1.0, 2.0, 3.0]);
         }
+    }
+
+    #[test]
+    fn a_case_may_want_fewer_rounds() {
+        let (outcome, _) = run_fake(Fake::default(), 9, false);
+        assert!(outcome.series.iter().all(|series| series.values.len() == 5));
     }
 
     #[test]
@@ -421,22 +437,36 @@ mod tests {
     }
 
     #[test]
-    fn rounds_that_measure_different_things_are_an_error() {
+    fn what_some_rounds_lack_is_absent() {
         let sample = |_, turn| {
             Ok(match turn {
-                2 => vec![(Metric::TotalNs, 1.0)],
-                3 => vec![],
-                _ => vec![(Metric::NetNs, 1.0)],
+                2 => vec![(Metric::P50Micros, 1.0)],
+                _ => vec![(Metric::P999Micros, 3.0), (Metric::P50Micros, 1.0)],
             })
         };
-        let (outcome, _) = run_fake(
-            Fake {
-                sample,
-                ..Fake::default()
-            },
-            2,
-            false,
-        );
+        let fake = Fake {
+            sample,
+            ..Fake::default()
+        };
+        let (outcome, _) = run_fake(fake, 3, false);
+        assert_eq!((outcome.series.len(), outcome.absences.len()), (3, 3));
+        assert!(outcome.series.iter().all(|series| series.metric == Metric::P50Micros));
+        assert_eq!(outcome.absences[0].reason, "Latency, p99.9 in 2 of 3 rounds");
+    }
+
+    #[test]
+    fn a_round_without_figures_is_an_error() {
+        let sample = |who, _| {
+            Ok(match who {
+                Contestant::Bridge => vec![],
+                _ => vec![(Metric::NetNs, 1.0), (Metric::NetNs, 2.0)],
+            })
+        };
+        let fake = Fake {
+            sample,
+            ..Fake::default()
+        };
+        let (outcome, _) = run_fake(fake, 2, false);
         assert_eq!((outcome.errors.len(), outcome.series.len()), (3, 0));
     }
 
@@ -452,18 +482,16 @@ mod tests {
             rounds: 10,
             deadline: Some(Instant::now() + Duration::from_secs(seconds)),
         };
-        assert_eq!(at(1000).affordable(10.0), 10);
-        // 71 seconds less the moments since: seven rounds, one of them to warm up.
-        assert_eq!(at(71).affordable(10.0), 6);
-        assert_eq!(at(0).affordable(10.0), 3);
-        assert_eq!(Schedule { rounds: 2, ..at(0) }.affordable(10.0), 2);
-        assert_eq!(
-            Schedule {
-                deadline: None,
-                ..at(0)
-            }
-            .affordable(1e9),
-            10
-        );
+        #[expect(clippy::cast_precision_loss, reason = "some rounds")]
+        let takes = |rounds: usize| 20.0 + 10.0 * (rounds + 1) as f64;
+        assert_eq!(at(1000).affordable(takes), 10);
+        assert_eq!(at(91).affordable(takes), 6);
+        assert_eq!(at(0).affordable(takes), 3);
+        assert_eq!(Schedule { rounds: 2, ..at(0) }.affordable(takes), 2);
+        let endless = Schedule {
+            deadline: None,
+            ..at(0)
+        };
+        assert_eq!(endless.affordable(takes), 10);
     }
 }

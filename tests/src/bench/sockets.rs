@@ -70,7 +70,17 @@ struct Sockets {
 
 /// Every load in every direction; `quick` rounds are shorter.
 pub fn cases(quick: bool) -> Vec<Box<dyn Case>> {
-    let timing = timing(quick);
+    // Long enough for a stream to open its windows, and for a few thousand transactions.
+    let (warm_up, window) = if quick { (50, 200) } else { (100, 500) };
+    cases_of(Timing {
+        warm_up: Duration::from_millis(warm_up),
+        window: Duration::from_millis(window),
+        silence: Duration::from_secs(3),
+    })
+}
+
+/// Every load in every direction, in rounds of this length.
+pub fn cases_of(timing: Timing) -> Vec<Box<dyn Case>> {
     let case = |(id, title, load), direction| -> Box<dyn Case> {
         Box::new(Sockets {
             id,
@@ -84,16 +94,6 @@ pub fn cases(quick: bool) -> Vec<Box<dyn Case>> {
         .into_iter()
         .flat_map(|load| Direction::ALL.map(|direction| case(load, direction)))
         .collect()
-}
-
-/// A round: long enough for a stream to open its windows, and for a few thousand transactions.
-fn timing(quick: bool) -> Timing {
-    let (warm_up, window) = if quick { (50, 200) } else { (100, 500) };
-    Timing {
-        warm_up: Duration::from_millis(warm_up),
-        window: Duration::from_millis(window),
-        silence: Duration::from_secs(3),
-    }
 }
 
 impl Case for Sockets {
@@ -111,10 +111,9 @@ impl Case for Sockets {
         match (self.direction, world.contestant()) {
             (Direction::Local, _) => Ok(Able::Done),
             (_, Contestant::Loopback | Contestant::RawPair) => {
-                Ok(Able::Cannot("the limit has one direction: see local".to_owned()))
+                Ok(Able::Cannot("a limit has one direction: see local".to_owned()))
             }
-            (_, Contestant::Bridge) => Ok(Able::Cannot("a bridge alone translates nothing".to_owned())),
-            (Direction::Outbound, _) => Ok(Able::Done),
+            (Direction::Outbound, _) => Ok(world.translates()),
             (Direction::Published, _) => world.publish(&[Published {
                 proto: self.load.protocol(),
                 host: PUBLISHED_PORT,
@@ -169,6 +168,8 @@ impl Direction {
     /// Makes sure that the server saw the client as this direction shows it: else the traffic took another way.
     fn check(self, layout: &Layout, peer: SocketAddrV4) -> Result<()> {
         let expected = match self {
+            // To an address of its own a namespace talks from the same address.
+            Self::Local if layout.a.netns.is_same(&layout.b.netns) => layout.b.ip,
             Self::Local => layout.a.ip,
             Self::Outbound => host(layout)?.uplink.ip,
             Self::Published => layout.outside.ip,
@@ -220,4 +221,61 @@ fn sample(load: Load, measured: &Measured, idle: Idle) -> Sample {
         );
     }
     sample
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::bench::cpu::{LEAST_WINDOW, Used};
+
+    #[test]
+    fn every_load_has_every_direction_under_a_name_of_its_own() {
+        let ids: HashSet<_> = cases(true).iter().map(|case| case.id()).collect();
+        assert_eq!(ids.len(), LOADS.len() * Direction::ALL.len());
+        for id in ids {
+            let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "/-".contains(c);
+            assert!(id.starts_with("sockets/") && id.chars().all(allowed), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_quick_round_is_long_enough_for_cpu_time() {
+        for quick in [true, false] {
+            for case in cases(quick) {
+                assert!(case.seconds() > LEAST_WINDOW.as_secs_f64(), "{}", case.id());
+            }
+        }
+    }
+
+    #[test]
+    fn a_sample_is_in_the_units_of_its_metrics() {
+        let mut measured = Measured {
+            count: 1 << 30,
+            used: Used {
+                window: Duration::from_secs(2),
+                busy: Duration::from_secs(3),
+            },
+            latency: None,
+            sent: 1 << 31,
+            received: 1 << 31,
+            peer: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1),
+        };
+        let stream = sample(Load::TcpStream { flows: 1 }, &measured, Idle::NOTHING);
+        assert_eq!(
+            stream,
+            [(Metric::GbitPerSecond, 4.294_967_296), (Metric::CpuNsPerGib, 3e9)]
+        );
+        measured.count = 1_000_000;
+        (measured.sent, measured.received) = (4_000_000, 3_000_000);
+        let flood = sample(Load::UdpFlood, &measured, Idle::NOTHING);
+        let expected = [
+            (Metric::PacketsPerSecond, 500_000.0),
+            (Metric::LossPercent, 25.0),
+            (Metric::CpuNsPerPacket, 3_000.0),
+        ];
+        assert_eq!(flood, expected);
+    }
 }

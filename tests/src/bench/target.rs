@@ -119,10 +119,10 @@ impl Target {
     fn measured(&self, results: &Results) -> Result<(String, String), String> {
         let values = |contestant| {
             results.values(self.case, contestant, self.metric).ok_or_else(|| {
-                let reason = results.gap(self.case, contestant);
-                reason.map_or_else(
+                let gap = results.gap(self.case, contestant);
+                gap.map_or_else(
                     || "not part of this run".to_owned(),
-                    |reason| format!("{contestant}: {reason}"),
+                    |gap| format!("{contestant}: {}", gap.brief()),
                 )
             })
         };

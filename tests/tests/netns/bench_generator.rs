@@ -44,7 +44,8 @@ fn what_is_sent_is_counted_to_the_last_frame() -> Result<()> {
         let stream = pair()?;
         let b = named("b")?;
         let ifindex = index(&b, "eth0")?;
-        let (generator, mut sink) = (Generator::load()?, Sink::attach(&b, ifindex)?);
+        let (generator, mut sink) = (Generator::load()?, Sink::at(&b, ifindex)?);
+        let capture = Capture::start(named("b")?, "eth0")?;
         for (flows, from) in [
             (Flows::One, A),
             (Flows::InOrder(1024), ANY),
@@ -54,9 +55,13 @@ fn what_is_sent_is_counted_to_the_last_frame() -> Result<()> {
                 sink.expect(from, B, Mode::Drop)?;
                 let sent = generator.send(&b, ifindex, &stream.with_flows(flows), 0, frames)?;
                 let count = sink.settle(sent.frames)?;
-                ensure!(sent.frames == frames && sent.ns > 0.0 && count.dst == B);
+                ensure!(sent.frames == frames && sent.ns > 0.0);
+                ensure!(count.dst == B && count.late == 0, "{count:?}");
             }
         }
+        let captured = capture.finish()?;
+        ensure!(captured.bad.is_empty(), "bad frames: {:?}", captured.bad);
+        ensure!(captured.longest == 60 && captured.frames >= 3 * 10_193, "{captured:?}");
         Ok(())
     })
 }
@@ -67,7 +72,7 @@ fn what_is_not_what_it_must_be_is_an_error() -> Result<()> {
         let stream = pair()?;
         let b = named("b")?;
         let ifindex = index(&b, "eth0")?;
-        let (generator, mut sink) = (Generator::load()?, Sink::attach(&b, ifindex)?);
+        let (generator, mut sink) = (Generator::load()?, Sink::at(&b, ifindex)?);
         sink.expect(A, SocketAddrV4::new(*B.ip(), 9001), Mode::Drop)?;
         generator.send(&b, ifindex, &stream, 0, 5)?;
         let error = sink.settle(5).err().context("the wrong port was accepted")?.to_string();
@@ -93,14 +98,14 @@ fn an_answer_goes_back_with_ends_exchanged_and_checksums_right() -> Result<()> {
         let stream = pair()?.with_flows(Flows::InOrder(256));
         let (a, b) = (named("a")?, named("b")?);
         let ifindex = index(&b, "eth0")?;
-        let (generator, mut there) = (Generator::load()?, Sink::attach(&b, ifindex)?);
+        let (generator, mut there) = (Generator::load()?, Sink::at(&b, ifindex)?);
         there.expect(ANY, B, Mode::Answer)?;
         let capture = Capture::start(named("a")?, "eth0")?;
         generator.send(&b, ifindex, &stream, 0, 1000)?;
         there.settle(1000)?;
         let captured = capture.finish()?;
         ensure!(captured.frames >= 1000 && captured.bad.is_empty(), "{captured:?}");
-        let mut back = Sink::attach(&a, index(&a, "eth0")?)?;
+        let mut back = Sink::at(&a, index(&a, "eth0")?)?;
         back.expect(B, ANY, Mode::Drop)?;
         generator.send(&b, ifindex, &stream, 0, 1000)?;
         back.settle(1000)?;

@@ -61,7 +61,12 @@ fn net_cost(results: &Results) -> Option<String> {
     let contestants: Vec<Contestant> = Contestant::ALL.into_iter().filter(takes_part).collect();
     let cell = |case: &CaseName, who| {
         let figure = results.values(&case.id, who, Metric::NetNs).and_then(summary);
-        figure.ok_or_else(|| results.gap(&case.id, who).unwrap_or_else(|| "not measured".to_owned()))
+        figure.ok_or_else(|| {
+            results
+                .gap(&case.id, who)
+                .map_or("not measured", |gap| gap.brief())
+                .to_owned()
+        })
     };
     let groups = cases.iter().map(|case| {
         let cells = contestants.iter().map(|who| cell(case, *who)).collect();
@@ -140,7 +145,7 @@ fn latency(results: &Results) -> Option<String> {
     (!lines.panels.is_empty()).then(|| lines.draw())
 }
 
-/// The numbers that families of cases end in, and a panel for each family that has at least two of them. The limits are
+/// The numbers that families of cases end in, and a panel for each family that has at least half of them. The limits are
 /// left out: they have neither rules nor ports.
 fn by_number(results: &Results, last: &str, metric: Metric) -> Option<(Vec<String>, Vec<Panel>)> {
     let mut contestants = results.contestants();
@@ -149,7 +154,9 @@ fn by_number(results: &Results, last: &str, metric: Metric) -> Option<(Vec<Strin
     for members in &mut families {
         members.retain(|(_, case)| measured(results, &case.id, metric));
     }
-    families.retain(|members| members.len() > 1);
+    // Of a quick run, some families have a member or two: that is no line.
+    let most = families.iter().map(Vec::len).max().unwrap_or(0);
+    families.retain(|members| members.len() > 1 && members.len() * 2 >= most);
     // In the order of the run.
     let place = |case: &CaseName| results.cases.iter().position(|other| other == case);
     families.sort_by_key(|members| members.iter().filter_map(|(_, case)| place(case)).min());
@@ -193,14 +200,14 @@ fn panel(
     places: &[Option<(&CaseName, Metric)>],
 ) -> Panel {
     let mut lines = Vec::new();
-    let mut gaps: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let mut gaps: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for &contestant in contestants {
         let figure = |(case, metric): (&CaseName, Metric)| median(results.values(&case.id, contestant, metric)?);
         let figures: Vec<Option<f64>> = places.iter().map(|place| place.and_then(figure)).collect();
         let mut missing = places.iter().zip(&figures).filter(|(_, figure)| figure.is_none());
-        let reason = missing.find_map(|(place, _)| results.gap(&place.as_ref()?.0.id, contestant));
-        if let Some(reason) = reason {
-            gaps.entry(reason).or_default().push(contestant.label());
+        let gap = missing.find_map(|(place, _)| Some(results.gap(&place.as_ref()?.0.id, contestant)?.brief()));
+        if let Some(gap) = gap {
+            gaps.entry(gap).or_default().push(contestant.label());
         }
         if figures.iter().any(Option::is_some) {
             lines.push(Line { contestant, figures });

@@ -22,11 +22,12 @@ pub(super) fn run_time(send: impl FnOnce() -> Result<u32>) -> Result<f64> {
     let frames = send()?;
     let after = runs()?;
     let count = after.count - before.count;
+    let time = after.time.saturating_sub(before.time);
     ensure!(
         count >= u64::from(frames),
         "netbridge's programs ran {count} times for {frames} frames"
     );
-    Ok((after.time - before.time).as_secs_f64() * 1e9 / f64::from(frames))
+    Ok(time.as_secs_f64() * 1e9 / f64::from(frames))
 }
 
 fn runs() -> Result<Runs> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::conversation::{Conversation, Way, any_port};
 use super::workload::{Direction, MANY, Traffic, Workload};
@@ -21,9 +21,9 @@ const STALE: Duration = Duration::from_secs(10);
 /// What one round measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Round {
-    /// Of the floor, nanoseconds per frame.
-    pub(super) floor: f64,
-    /// Of the whole path.
+    /// Of the floor, nanoseconds per frame; none where there is no host, and the floor is all.
+    pub(super) floor: Option<f64>,
+    /// Of the whole path, nanoseconds per frame.
     pub(super) total: f64,
 }
 
@@ -32,6 +32,8 @@ pub(super) struct Session {
     workload: Workload,
     client: Sink,
     server: Sink,
+    /// Attached to the first interface while the floor is measured.
+    first: Sink,
     /// How many frames a round sends.
     frames: u32,
     /// When all flows were last answered.
@@ -45,8 +47,9 @@ impl Session {
         let (client, server) = (talk.client(), talk.request()?.exit);
         let mut session = Self {
             workload,
-            client: Sink::attach(&client.netns, client.ifindex)?,
-            server: Sink::attach(&server.netns, server.ifindex)?,
+            client: Sink::at(&client.netns, client.ifindex)?,
+            server: Sink::at(&server.netns, server.ifindex)?,
+            first: Sink::load()?,
             frames: LEAST,
             opened: Instant::now(),
         };
@@ -77,12 +80,12 @@ impl Session {
     /// One round: the floor, then the whole path.
     pub(super) fn round(&mut self, generator: &Generator, world: &mut dyn World) -> Result<Round> {
         self.refresh(generator, world.layout())?;
-        let floor = self.floor(generator, world.layout())?;
-        let total = self.total(generator, world)?;
-        Ok(Round {
-            floor: floor.ns,
-            total: total.ns,
-        })
+        let floor = match world.layout().host {
+            Some(_) => Some(self.floor(generator, world.layout())?.ns),
+            None => None,
+        };
+        let total = self.total(generator, world)?.ns;
+        Ok(Round { floor, total })
     }
 
     /// Sends through the whole path.
@@ -102,13 +105,16 @@ impl Session {
     /// Sends as far as the first interface.
     fn floor(&mut self, generator: &Generator, layout: &Layout) -> Result<Sent> {
         let way = self.way(generator, layout)?;
-        let mut sink = Sink::attach(way.entrance.netns, way.entrance.ifindex)?;
+        let flows = self.flows();
+        self.first.attach(way.entrance.netns, way.entrance.ifindex)?;
         let way = Way {
             src: way.stream.src,
             dst: way.stream.dst,
             ..way
         };
-        through(generator, &way, self.flows(), FLOOR_FRAMES, &mut sink).context("on the first interface")
+        let sent = through(generator, &way, flows, FLOOR_FRAMES, &mut self.first).context("on the first interface");
+        self.first.detach();
+        sent
     }
 
     /// The way that is measured. The answer's is known when a request has arrived.
@@ -164,7 +170,7 @@ impl Session {
     }
 }
 
-/// Sends one way; what does not arrive, and as it should, is an error.
+/// Sends one way; what does not arrive, or not as it should, or not in time, is an error.
 fn through(generator: &Generator, way: &Way<'_>, flows: Flows, frames: u32, sink: &mut Sink) -> Result<Sent> {
     let src = if flows == Flows::One {
         way.src
@@ -174,6 +180,11 @@ fn through(generator: &Generator, way: &Way<'_>, flows: Flows, frames: u32, sink
     sink.expect(src, way.dst, Mode::Drop)?;
     let stream = way.stream.with_flows(flows);
     let sent = generator.send(way.entrance.netns, way.entrance.ifindex, &stream, 0, frames)?;
-    sink.settle(frames)?;
+    let arrived = sink.settle(frames)?;
+    ensure!(
+        arrived.late == 0,
+        "{} frames of {frames} came after the clock had stopped: the CPU is overloaded",
+        arrived.late
+    );
     Ok(sent)
 }

@@ -32,33 +32,50 @@ pub enum Mode {
 /// What arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrived {
-    /// Frames.
-    pub frames: u64,
+    /// Those among them that had not come yet when they were first counted.
+    pub late: u64,
     /// Source of the last one.
     pub src: SocketAddrV4,
     /// Destination of the last one.
     pub dst: SocketAddrV4,
 }
 
-/// A TC program at an interface's ingress, until it is dropped.
+/// A TC program for an interface's ingress.
 pub struct Sink {
     wanted: Array<MapData, Wanted>,
     seen: PerCpuArray<MapData, Seen>,
-    _link: SchedClassifierLink,
-    _object: Ebpf,
+    /// While it is attached.
+    link: Option<SchedClassifierLink>,
+    object: Ebpf,
 }
 
 impl Sink {
-    /// Attaches to the ingress of interface `ifindex` of `namespace`, before whatever else is attached there. It wants nothing yet: see
-    /// [`expect`](Self::expect).
-    pub fn attach(namespace: &Netns, ifindex: u32) -> Result<Self> {
+    /// Loads the program, with maps of its own. It wants nothing yet: see [`expect`](Self::expect).
+    pub fn load() -> Result<Self> {
         let mut object = object::open()?;
         let (wanted, seen) = (object::take(&mut object, "WANTED")?, object::take(&mut object, "SEEN")?);
-        let program: &mut SchedClassifier = object
-            .program_mut("sink")
-            .context("the benchmark's eBPF object has no sink")?
-            .try_into()?;
-        program.load().context("cannot load the sink")?;
+        let mut sink = Self {
+            wanted,
+            seen,
+            link: None,
+            object,
+        };
+        sink.program()?.load().context("cannot load the sink")?;
+        Ok(sink)
+    }
+
+    /// Loads the program and attaches it.
+    pub fn at(namespace: &Netns, ifindex: u32) -> Result<Self> {
+        let mut sink = Self::load()?;
+        sink.attach(namespace, ifindex)?;
+        Ok(sink)
+    }
+
+    /// Attaches to the ingress of interface `ifindex` of `namespace`, before whatever else is attached there, until it is
+    /// detached or dropped.
+    pub fn attach(&mut self, namespace: &Netns, ifindex: u32) -> Result<()> {
+        self.detach();
+        let program = self.program()?;
         let link = namespace
             .run(|| {
                 let interface = if_indextoname(ifindex)?.into_string()?;
@@ -67,12 +84,18 @@ impl Sink {
                 Ok::<_, anyhow::Error>(program.take_link(id)?)
             })?
             .with_context(|| format!("cannot attach the sink to interface {ifindex} of {namespace}"))?;
-        Ok(Self {
-            wanted,
-            seen,
-            _link: link,
-            _object: object,
-        })
+        self.link = Some(link);
+        Ok(())
+    }
+
+    /// Lets the interface alone.
+    pub fn detach(&mut self) {
+        self.link = None;
+    }
+
+    fn program(&mut self) -> Result<&mut SchedClassifier> {
+        let program = self.object.program_mut("sink");
+        Ok(program.context("the benchmark's eBPF object has no sink")?.try_into()?)
     }
 
     /// Forgets what was counted; from now on frames must run from `src` to `dst`. A port of 0 stands for any.
@@ -103,6 +126,7 @@ impl Sink {
     pub fn settle(&self, sent: u32) -> Result<Arrived> {
         let start = Instant::now();
         let mut seen = self.seen()?;
+        let late = u64::from(sent).saturating_sub(seen.frames);
         while seen.frames < u64::from(sent) && start.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(1));
             seen = self.seen()?;
@@ -123,11 +147,7 @@ impl Sink {
             show(&wanted)
         );
         let (src, dst) = ends(&seen.last);
-        Ok(Arrived {
-            frames: seen.frames,
-            src,
-            dst,
-        })
+        Ok(Arrived { late, src, dst })
     }
 
     /// What all CPUs saw.

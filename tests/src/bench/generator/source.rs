@@ -17,10 +17,11 @@ use super::traffic::Plan;
 
 const PROGRAM: &str = "generate";
 
-/// Frames that the kernel receives with bottom halves off. What a path hands on between two interfaces waits in this
-/// CPU's backlog until they are on again, after every batch; there the kernel processes 64 packets before it looks at
-/// the clock (`dev_weight`), and drops what comes when 1000 wait (`netdev_max_backlog`). So no frame of a batch of this
-/// size waits for the next, and none is dropped.
+/// Frames that the kernel receives at a stretch, with bottom halves off. What a path hands from one interface to another
+/// waits in this CPU's backlog until they are on again, which is after every batch: `local_bh_enable` then runs the
+/// softirq in the same thread, and that takes up to 64 packets (`dev_weight`) before anything else. So the backlog never
+/// holds more than one batch of the 1000 packets (`netdev_max_backlog`) beyond which it drops, and the whole path is in
+/// the run's time. A driver, too, receives up to 64 at a stretch.
 const BATCH: u32 = 64;
 
 /// Frames were sent.
@@ -58,7 +59,9 @@ impl Generator {
     }
 
     /// Sends `frames` of the stream, beginning with number `first`, as received by interface `ifindex` of `namespace`.
-    /// Returns when the kernel is done with all of them, save what an overloaded CPU leaves to its softirq thread.
+    /// When it returns, the kernel is done with all of them; only if softirqs take 2 ms on end and others wait for the
+    /// CPU are some left to the softirq thread, and the time of those is missing: see
+    /// [`Arrived::late`](super::Arrived::late).
     pub fn send(&self, namespace: &Netns, ifindex: u32, stream: &Stream, first: u32, frames: u32) -> Result<Sent> {
         ensure!(frames > 0, "no frames to send");
         self.plan.borrow_mut().set(0, stream.plan(first)?, 0)?;

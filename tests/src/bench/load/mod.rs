@@ -1,8 +1,8 @@
 //! Small load programs over real sockets: the same code at both ends of every contestant.
 //!
 //! The two ends are threads that enter the namespaces of a [`Route`], each pinned to a CPU of its own. Threads and not
-//! processes: they share one clock and one counter, none outlives a failure, and processes measure the same
-//! (`docs/benchmarks.md` has the comparison). Client and server open their sockets, prove the way with a first exchange,
+//! processes: they share one clock and one counter, none outlives a failure, and in rounds taken in turn processes
+//! measured the same within the quartiles. Client and server open their sockets, prove the way with a first exchange,
 //! and work from then on; after a warm-up the counters are read twice, a window apart, and what lies between is the
 //! result. Then the client stops, the server takes what is still on its way, and the totals of both must agree.
 //!
