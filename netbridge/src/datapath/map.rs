@@ -189,7 +189,23 @@ impl<V: Pod> PerCpu<V> {
     }
 }
 
-/// A trie of prefixes, each a number of bits of a key; the datapath asks for the longest that a key begins with.
+/// The first bits of a key, as the kernel has them; those beyond are to be zero.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C, packed)]
+pub(super) struct Prefix<K> {
+    /// How many.
+    pub(super) bits: u32,
+    /// The key.
+    pub(super) key: K,
+}
+
+impl<K: Pod> Prefix<K> {
+    fn key(&self) -> Key<MapPod<K>> {
+        Key::new(self.bits, MapPod(self.key))
+    }
+}
+
+/// A trie of prefixes; the datapath asks for the longest that a key begins with.
 pub(super) struct Trie<K: Pod, V: Pod> {
     name: &'static str,
     entries: u32,
@@ -205,40 +221,28 @@ impl<K: Pod + Debug, V: Pod> Trie<K, V> {
         })
     }
 
-    /// Inserts or replaces; bits of the key beyond the prefix are to be zero.
-    pub(super) fn put(&self, (prefix, key): (u32, K), value: &V) -> Result<(), DatapathError> {
+    /// Inserts or replaces.
+    pub(super) fn put(&self, prefix: Prefix<K>, value: &V) -> Result<(), DatapathError> {
         lock(&self.map)
-            .insert(&Key::new(prefix, MapPod(key)), MapPod(*value), 0)
+            .insert(&prefix.key(), MapPod(*value), 0)
             .map_err(|source| match errno(&source) {
                 Some(ENOSPC) => DatapathError::Full {
                     map: self.name,
                     entries: self.entries,
                 },
-                _ => failed("write", self.name, format!("{key:?}/{prefix}"), source),
+                _ => failed("write", self.name, format!("{prefix:?}"), source),
             })
     }
 
     /// Every prefix, in no order.
-    pub(super) fn entries(&self) -> Result<Vec<((u32, K), V)>, DatapathError> {
-        let prefixes = read::<Prefix<K>, V>(lock(&self.map).map(), self.name)?;
-        Ok(prefixes
-            .into_iter()
-            .map(|(prefix, value)| ((prefix.bits, prefix.key), value))
-            .collect())
+    pub(super) fn entries(&self) -> Result<Vec<(Prefix<K>, V)>, DatapathError> {
+        read(lock(&self.map).map(), self.name)
     }
 
     /// Removes exactly this prefix; false if it is not there.
-    pub(super) fn remove(&self, (prefix, key): (u32, K)) -> Result<bool, DatapathError> {
-        found(lock(&self.map).remove(&Key::new(prefix, MapPod(key))))
+    pub(super) fn remove(&self, prefix: Prefix<K>) -> Result<bool, DatapathError> {
+        found(lock(&self.map).remove(&prefix.key()))
             .map(|removed| removed.is_some())
-            .map_err(|source| failed("remove from", self.name, format!("{key:?}/{prefix}"), source))
+            .map_err(|source| failed("remove from", self.name, format!("{prefix:?}"), source))
     }
-}
-
-/// A key of a trie as the kernel has it.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, packed)]
-struct Prefix<K: Pod> {
-    bits: u32,
-    key: K,
 }

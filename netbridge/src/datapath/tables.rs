@@ -11,7 +11,7 @@ use netbridge_common::abi::{
     PortKey, PublishedV4, Reason, RuleV4, Station, Traffic,
 };
 
-use super::map::{Array, Hash, PerCpu, Trie};
+use super::map::{Array, Hash, PerCpu, Prefix, Trie};
 use super::object::maps;
 use super::{DatapathError, Pins};
 
@@ -110,21 +110,21 @@ impl Tables {
 
     /// Says which network a subnet is, [`netbridge_common::abi::SUBNET_LOCAL`] for addresses of the host itself.
     pub fn put_subnet(&self, subnet: Ipv4Net, network: u32) -> Result<(), DatapathError> {
-        self.subnets.put(subnet_key(subnet), &network)
+        self.subnets.put(subnet_prefix(subnet), &network)
     }
 
     /// Every subnet and which network it is.
     pub fn subnets(&self) -> Result<Vec<(Ipv4Net, u32)>, DatapathError> {
-        let read = |((prefix, address), network): ((u32, Ipv4), u32)| {
-            let net = Ipv4Net::new(address.into(), u8::try_from(prefix).ok()?).ok()?;
-            Some((net, network))
-        };
-        Ok(self.subnets.entries()?.into_iter().filter_map(read).collect())
+        let net = |prefix: Prefix<Ipv4>| Ipv4Net::new(prefix.key.into(), u8::try_from(prefix.bits).ok()?).ok();
+        let subnets = self.subnets.entries()?.into_iter();
+        Ok(subnets
+            .filter_map(|(prefix, network)| Some((net(prefix)?, network)))
+            .collect())
     }
 
     /// Forgets exactly this subnet.
     pub fn remove_subnet(&self, subnet: Ipv4Net) -> Result<(), DatapathError> {
-        self.subnets.remove(subnet_key(subnet)).map(drop)
+        self.subnets.remove(subnet_prefix(subnet)).map(drop)
     }
 
     /// Says behind which interface an address is.
@@ -159,18 +159,22 @@ impl Tables {
 
     /// Publishes a block of ports.
     pub fn put_published(&self, ports: &PortBlock<Ipv4>, target: &PublishedV4) -> Result<(), DatapathError> {
-        self.published.put((ports.prefix, ports.first), target)
+        self.published.put(port_prefix(ports), target)
     }
 
     /// Every block of published ports and where it leads.
     pub fn published(&self) -> Result<Vec<(PortBlock<Ipv4>, PublishedV4)>, DatapathError> {
-        let block = |((prefix, first), target)| (PortBlock { first, prefix }, target);
-        Ok(self.published.entries()?.into_iter().map(block).collect())
+        let block = |Prefix { bits, key }| PortBlock {
+            first: key,
+            prefix: bits,
+        };
+        let published = self.published.entries()?.into_iter();
+        Ok(published.map(|(prefix, target)| (block(prefix), target)).collect())
     }
 
     /// Withdraws exactly this block. Flows that came through it live on; see [`flush_flows`](Self::flush_flows).
     pub fn remove_published(&self, ports: &PortBlock<Ipv4>) -> Result<(), DatapathError> {
-        self.published.remove((ports.prefix, ports.first)).map(drop)
+        self.published.remove(port_prefix(ports)).map(drop)
     }
 
     /// Puts a filter in force, all of it at once, and makes every flow ask it again.
@@ -245,8 +249,18 @@ impl Tables {
     }
 }
 
-fn subnet_key(subnet: Ipv4Net) -> (u32, Ipv4) {
-    (subnet.prefix_len().into(), subnet.network().octets())
+fn subnet_prefix(subnet: Ipv4Net) -> Prefix<Ipv4> {
+    Prefix {
+        bits: subnet.prefix_len().into(),
+        key: subnet.network().octets(),
+    }
+}
+
+fn port_prefix(ports: &PortBlock<Ipv4>) -> Prefix<PortKey<Ipv4>> {
+    Prefix {
+        bits: ports.prefix,
+        key: ports.first,
+    }
 }
 
 /// The generation after this one: in the other bank, and never 0.

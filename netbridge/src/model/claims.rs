@@ -9,9 +9,11 @@ use super::{PortSpec, Transport};
 /// all the others.
 #[derive(Clone, Debug)]
 pub struct Claims<T> {
-    /// By transport and address, then by first port.
-    held: BTreeMap<(Transport, Option<Ipv4Addr>), BTreeMap<u16, (PortSpec, T)>>,
+    held: BTreeMap<(Transport, Option<Ipv4Addr>), Ranges<T>>,
 }
+
+/// Ports of one transport and address, by the first of each.
+type Ranges<T> = BTreeMap<u16, (PortSpec, T)>;
 
 impl<T> Default for Claims<T> {
     fn default() -> Self {

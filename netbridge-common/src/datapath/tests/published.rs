@@ -57,7 +57,7 @@ fn each_port_of_a_range_leads_to_its_own_in_the_container() {
             (B, ifindex::B, slot::B),
             to,
         );
-        let middle = first + (last - first) / 2;
+        let middle = u16::midpoint(first, last);
         for at in [first, first + 1, middle, last - 1, last] {
             assert_eq!(ranged(&env, at), port(at), "{at} of {first}-{last}");
         }
