@@ -130,10 +130,8 @@ impl Case for Attach {
     }
 
     fn title(&self) -> String {
-        match self.others {
-            0 => "attach a container beside two others".to_owned(),
-            others => format!("attach a container beside {} others", others + 2),
-        }
+        let others = self.others + 2;
+        format!("attach a container beside {others} others (bridges: rtnetlink calls without a process)")
     }
 
     fn prepare(&self, world: &mut dyn World) -> Result<Able> {
