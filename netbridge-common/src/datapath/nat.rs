@@ -10,10 +10,13 @@ const TRIES: u32 = 32;
 
 /// Creates the flow of `work`, whose packets take the source `snat`.
 ///
-/// The source port is kept where that cannot meet the host's own connections, else drawn from a
-/// range disjoint from the host's ephemeral ports, starting at a place only this instance can
-/// compute (RFC 6056, section 3.3.3). Inserting the reply half decides whether a port is free: the
-/// mapping is per destination, as Linux's masquerade is.
+/// The source port is kept where that cannot meet the host's own connections, else it is the flow's
+/// own plus a number that only this instance can compute from the addresses and the destination's
+/// port (RFC 6056, section 3.3.3), within a range disjoint from the host's ephemeral ports. So a
+/// client that goes through its ports goes through as many here: a port drawn at random would soon
+/// meet the server's TIME-WAIT of another of the client's connections, whose sequence numbers and
+/// timestamps have nothing to do with this one's. Inserting the reply half decides whether a port
+/// is free: the mapping is per destination, as Linux's masquerade is.
 pub fn masquerade<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, work: &mut Work<E::F>) -> Reason {
     let seed = hash(key, cx.config.secret);
     let mut reason = Reason::NatExhausted;
@@ -49,10 +52,9 @@ fn candidate(config: &Config, sport: [u8; 2], seed: u32, attempt: u32) -> [u8; 2
     if attempt == 0 && !ephemeral && own >= 1024 {
         return sport;
     }
-    // An odd stride visits every slot of a 16-bit circle; multiply and shift fold it into the range.
     let stride = (seed >> 16) | 1;
-    let place = seed.wrapping_add(attempt.wrapping_mul(stride)) & 0xffff;
-    let offset = (place * u32::from(config.snat_ports)) >> 16;
+    let place = (seed & 0xff_ffff) + u32::from(own) + attempt * stride;
+    let offset = place.checked_rem(u32::from(config.snat_ports)).unwrap_or(0);
     config.snat_min.wrapping_add((offset & 0xffff) as u16).to_be_bytes()
 }
 
@@ -76,13 +78,12 @@ fn is_published<E: Env>(env: &E, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8;
     env.published(&exact).is_some() || env.published(&any).is_some()
 }
 
-/// A keyed hash of the tuple (the finaliser of `MurmurHash3` over its words).
+/// A keyed hash of the tuple but its source port (the finaliser of `MurmurHash3` over its words).
 fn hash<A: Addr>(key: &FlowKey<A>, secret: u32) -> u32 {
-    let ([a, b], [c, d]) = (key.sport, key.dport);
     let words = [
         key.src.fold(),
         key.dst.fold(),
-        u32::from_ne_bytes([a, b, c, d]),
+        u32::from(u16::from_ne_bytes(key.dport)),
         u32::from(key.proto),
     ];
     let mut state = secret;

@@ -48,6 +48,19 @@ fn a_source_port_is_kept_unless_the_host_may_use_it() {
     }
 }
 
+/// A port that comes back at once meets the server's TIME-WAIT of another connection, and the client waits.
+#[test]
+fn a_client_that_goes_through_its_ports_goes_through_as_many_of_the_hosts() {
+    let mut env = lab();
+    env.published.clear();
+    let mut taken = HashSet::new();
+    for sport in env.config.local_min..=env.config.local_max {
+        let port = port_of(proto::UDP, &ask(&env, (A, ifindex::A), sport).bytes);
+        assert!(taken.insert(port), "{sport} became {port}, as an earlier one did");
+        env.flows.borrow_mut().clear();
+    }
+}
+
 #[test]
 fn a_port_that_is_taken_towards_the_same_remote_is_replaced() {
     let env = lab();
