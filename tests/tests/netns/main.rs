@@ -10,6 +10,7 @@ mod bench_control;
 mod bench_docker;
 mod bench_forwarding;
 mod bench_generator;
+mod bench_run;
 mod bench_sockets;
 mod bench_worlds;
 mod bulk;
