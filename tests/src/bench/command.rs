@@ -140,7 +140,7 @@ fn measure(arguments: &Arguments, sandbox: &Sandbox, results: &mut Results, stop
         rounds: arguments.rounds(),
         deadline: arguments.rounds.is_none().then(|| begin + time),
     };
-    let mut progress = Progress::new(runner::work(&cases, worlds.len(), schedule.rounds), cases.len());
+    let mut progress = Progress::new();
     let outcome = runner::run(&cases, &mut worlds, schedule, &mut progress, stop);
     progress.finish();
     results.series = outcome.series;

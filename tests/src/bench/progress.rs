@@ -1,58 +1,86 @@
 //! How far a run is and how long it will take: a bar on a terminal, elsewhere a line per case. On stderr: stdout is for
 //! the results.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How far a run is. Work is counted in the seconds that cases say a measurement takes; what comes with a case besides,
-/// making ready and undoing, in what it took so far.
+/// How far a run is. Work is counted in the seconds that cases say their measurements take. How long it really takes,
+/// and what comes with a case besides, making ready and undoing, is learnt of each workload by itself.
 pub struct Progress {
     bar: ProgressBar,
     /// Without a terminal.
     lines: bool,
-    start: Instant,
-    /// Time spent in measurements.
+    /// What is still to do, the case at hand first.
+    rest: Vec<Work>,
+    /// When the case at hand began, and the time spent in its measurements.
+    began: Instant,
     measured: Duration,
-    /// Work that these measurements were, and all of it.
+    /// Work done in all.
     done: f64,
-    total: f64,
-    /// Work that turned out to be for contestants who cannot do it.
+    learnt: BTreeMap<String, Learnt>,
+}
+
+/// The work of a case, or what is left of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Work {
+    /// The first part of its id.
+    pub workload: String,
+    /// What the case says that it takes, for all contestants and rounds.
+    pub seconds: f64,
+}
+
+/// What the cases of a workload took so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Learnt {
+    /// Work that was measured, and work that fell to contestants who cannot do it.
+    done: f64,
     absent: f64,
-    /// Cases that are over, and all of them.
-    over: usize,
-    cases: usize,
+    /// What the former really took.
+    measured: f64,
+    /// Cases that are over, and what they took besides.
+    cases: f64,
+    besides: f64,
 }
 
 impl Progress {
-    /// Nothing done yet of `total` seconds of work in so many cases.
-    pub fn new(total: f64, cases: usize) -> Self {
+    /// Nothing done yet.
+    pub fn new() -> Self {
         let lines = !std::io::stderr().is_terminal();
         // Drawn at steps alone: a thread that redraws in between would run while something is measured.
-        let bar = ProgressBar::new(milliseconds(total));
+        let bar = ProgressBar::new(0);
         if let Ok(style) = ProgressStyle::with_template("{bar:32} {percent:>3} % {prefix} {wide_msg}") {
             bar.set_style(style);
         }
         Self {
             bar,
             lines,
-            start: Instant::now(),
+            rest: Vec::new(),
+            began: Instant::now(),
             measured: Duration::ZERO,
             done: 0.0,
-            total,
-            absent: 0.0,
-            over: 0,
-            cases,
+            learnt: BTreeMap::new(),
         }
     }
 
-    /// The next case begins; so many are over.
-    pub fn case(&mut self, id: &str, over: usize) {
-        self.over = over;
+    /// Case number `index` of `count` begins; it and those after it are `rest`.
+    pub fn case(&mut self, id: &str, index: usize, count: usize, rest: Vec<Work>) {
+        self.rest = rest;
+        self.began = Instant::now();
+        self.measured = Duration::ZERO;
         if self.lines {
-            eprintln!("[{}/{}{}] {id}", over + 1, self.cases, self.left());
+            eprintln!("[{index}/{count}{}] {id}", self.left());
         }
+    }
+
+    /// The case at hand is over, with all that belongs to it.
+    pub fn case_over(&mut self) {
+        let besides = self.began.elapsed().saturating_sub(self.measured);
+        let learnt = self.learning();
+        learnt.cases += 1.0;
+        learnt.besides += besides.as_secs_f64();
     }
 
     /// A contestant is about to be measured.
@@ -60,36 +88,29 @@ impl Progress {
         self.bar.set_message(what.to_owned());
     }
 
-    /// That much work need not be done.
-    pub fn skip(&mut self, seconds: f64) {
-        self.total -= seconds;
-        self.bar.set_length(milliseconds(self.total));
-    }
-
-    /// That much work need not be done, because a contestant cannot do it; of what is still to do, a like share need not.
+    /// That much of the case's work need not be done, because a contestant cannot do it.
     pub fn absent(&mut self, seconds: f64) {
-        self.absent += seconds;
-        self.skip(seconds);
+        self.learning().absent += seconds;
+        self.take(seconds);
     }
 
-    /// That much work is done, and took so long.
+    /// That much of the case's work is done, and took so long.
     pub fn step(&mut self, seconds: f64, took: Duration) {
         self.measured += took;
+        let learnt = self.learning();
+        learnt.done += seconds;
+        learnt.measured += took.as_secs_f64();
         self.done += seconds;
-        self.bar.set_prefix(self.left().trim_start_matches(", ").to_owned());
+        self.take(seconds);
+        let work: f64 = self.rest.iter().map(|work| work.seconds).sum();
+        self.bar.set_length(milliseconds(self.done + work));
         self.bar.set_position(milliseconds(self.done));
+        self.bar.set_prefix(self.left().trim_start_matches(", ").to_owned());
     }
 
-    /// How long so much work in so many cases will take, judged by what is done; seconds.
-    pub fn forecast(&self, work: f64, cases: usize) -> f64 {
-        let pace = if self.done > 0.0 {
-            self.measured.as_secs_f64() / (self.done + self.absent)
-        } else {
-            1.0
-        };
-        let besides = self.start.elapsed().saturating_sub(self.measured).as_secs_f64();
-        // The case at hand has begun: it counts as one that is over.
-        work * pace + besides * ratio(cases, self.over + 1)
+    /// How long such work will take; seconds.
+    pub fn forecast(&self, rest: &[Work]) -> f64 {
+        rest.iter().map(|work| self.forecast_one(work)).sum()
     }
 
     /// Says something that must not be overdrawn.
@@ -102,19 +123,46 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 
+    fn forecast_one(&self, work: &Work) -> f64 {
+        let learnt = self.learnt.get(&work.workload).copied().unwrap_or_default();
+        let pace = if learnt.done > 0.0 {
+            learnt.measured / (learnt.done + learnt.absent)
+        } else {
+            1.0
+        };
+        let besides = if learnt.cases > 0.0 {
+            learnt.besides / learnt.cases
+        } else {
+            0.0
+        };
+        work.seconds * pace + besides
+    }
+
+    /// What is learnt of the workload at hand.
+    fn learning(&mut self) -> &mut Learnt {
+        let workload = self.rest.first().map(|work| work.workload.clone());
+        self.learnt.entry(workload.unwrap_or_default()).or_default()
+    }
+
+    fn take(&mut self, seconds: f64) {
+        if let Some(work) = self.rest.first_mut() {
+            work.seconds = (work.seconds - seconds).max(0.0);
+        }
+    }
+
     /// The time left, if the rest goes on like this: `, 4 min left`; empty at the start.
     fn left(&self) -> String {
         if self.done <= 0.0 {
             return String::new();
         }
-        let left = self.forecast((self.total - self.done).max(0.0), self.cases - self.over);
-        format!(", {} left", rough(Duration::from_secs_f64(left)))
+        format!(", {} left", rough(Duration::from_secs_f64(self.forecast(&self.rest))))
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a run has some dozen cases")]
-fn ratio(part: usize, of: usize) -> f64 {
-    part as f64 / of as f64
+impl Default for Progress {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// A time as one says it: whole minutes, or seconds below one.
@@ -138,29 +186,34 @@ fn milliseconds(seconds: f64) -> u64 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_time_left_is_told_once_there_is_something_to_go_by() {
-        let mut progress = Progress::new(100.0, 4);
-        assert_eq!(progress.left(), "");
-        progress.case("fake/case", 1);
-        progress.step(50.0, Duration::from_secs(100));
-        assert_eq!(progress.left(), ", 2 min left");
-        progress.skip(25.0);
-        assert_eq!(progress.left(), ", 50 s left");
+    fn work(workload: &str, seconds: f64) -> Work {
+        let workload = workload.to_owned();
+        Work { workload, seconds }
     }
 
     #[test]
-    fn a_forecast_goes_by_what_measurements_took_and_cases_besides() {
-        let mut progress = Progress::new(100.0, 4);
-        assert!((progress.forecast(7.0, 0) - 7.0).abs() < 1e-6);
-        progress.start -= Duration::from_secs(40);
-        progress.case("fake/case", 1);
+    fn the_time_left_is_told_once_there_is_something_to_go_by() {
+        let mut progress = Progress::new();
+        assert_eq!(progress.left(), "");
+        progress.case("a/1", 1, 2, vec![work("a", 60.0), work("a", 40.0)]);
+        progress.step(50.0, Duration::from_secs(100));
+        assert_eq!(progress.left(), ", 2 min left");
+        progress.case("a/2", 2, 2, vec![work("a", 40.0)]);
+        assert_eq!(progress.left(), ", 80 s left");
+    }
+
+    #[test]
+    fn each_workload_is_forecast_by_its_own_past() {
+        let mut progress = Progress::new();
+        assert!((progress.forecast(&[work("a", 7.0)]) - 7.0).abs() < 1e-6);
+        progress.case("a/1", 1, 2, vec![work("a", 20.0)]);
+        // Twice as long as said; and half of the work is for who cannot do it.
         progress.step(10.0, Duration::from_secs(20));
-        // Measurements take twice what the cases say; the other twenty seconds were two cases'.
-        assert!((progress.forecast(10.0, 3) - 50.0).abs() < 0.1);
-        // As much again fell to who cannot do it.
         progress.absent(10.0);
-        assert!((progress.forecast(10.0, 3) - 40.0).abs() < 0.1);
+        progress.began -= Duration::from_secs(50);
+        progress.case_over();
+        assert!((progress.forecast(&[work("a", 10.0)]) - 40.0).abs() < 0.1);
+        assert!((progress.forecast(&[work("a", 10.0), work("b", 5.0)]) - 45.0).abs() < 0.1);
     }
 
     #[test]

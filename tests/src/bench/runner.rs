@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 
 use super::case::Case;
 use super::contestant::Contestant;
-use super::progress::Progress;
+use super::progress::{Progress, Work};
 use super::results::Failure;
 use super::series::{Absence, Metric, Sample, Series};
 use super::world::{Able, World};
@@ -51,14 +51,6 @@ struct Lane<'w> {
     samples: Vec<Sample>,
 }
 
-/// The work of so many kept rounds of these cases, with the warm-up, as the cases tell it; seconds.
-pub fn work(cases: &[Box<dyn Case>], contestants: usize, rounds: usize) -> f64 {
-    let work = cases
-        .iter()
-        .map(|case| case.seconds() * turns(contestants, rounds.min(case.rounds())));
-    work.sum()
-}
-
 /// Measures every case. What goes wrong in a cell is told, costs that cell its figures, and nothing else. Once `stop` is
 /// raised, the case at hand is finished without further rounds, and the run ends.
 pub fn run(
@@ -73,16 +65,30 @@ pub fn run(
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        progress.case(&case.id(), index);
         let rest = cases.get(index..).unwrap_or_default();
-        let takes = |rounds| progress.forecast(work(rest, worlds.len(), rounds), rest.len());
-        let wanted = schedule.rounds.min(case.rounds());
-        let rounds = schedule.affordable(takes).min(wanted);
-        progress.skip(case.seconds() * (turns(worlds.len(), wanted) - turns(worlds.len(), rounds)));
-        run_case(case.as_ref(), worlds, rounds, progress, stop, &mut outcome);
+        let rounds = schedule.affordable(|rounds| progress.forecast(&work(rest, worlds.len(), rounds)));
+        progress.case(&case.id(), index + 1, cases.len(), work(rest, worlds.len(), rounds));
+        run_case(
+            case.as_ref(),
+            worlds,
+            rounds.min(case.rounds()),
+            progress,
+            stop,
+            &mut outcome,
+        );
+        progress.case_over();
     }
     outcome.interrupted = stop.load(Ordering::Relaxed);
     outcome
+}
+
+/// The work of so many kept rounds, or as many as a case wants, and of the one that warms up.
+fn work(cases: &[Box<dyn Case>], contestants: usize, rounds: usize) -> Vec<Work> {
+    let work = cases.iter().map(|case| Work {
+        workload: case.id().split('/').next().unwrap_or_default().to_owned(),
+        seconds: case.seconds() * turns(contestants, rounds.min(case.rounds())),
+    });
+    work.collect()
 }
 
 impl Schedule {
@@ -315,7 +321,7 @@ mod tests {
         let log = Rc::clone(&fake.log);
         let cases: [Box<dyn Case>; 1] = [Box::new(fake)];
         let mut worlds: Vec<Box<dyn World>> = WHO.map(|who| Box::new(FakeWorld(who)) as Box<dyn World>).into();
-        let mut progress = Progress::new(work(&cases, WHO.len(), rounds), 1);
+        let mut progress = Progress::new();
         let schedule = Schedule { rounds, deadline: None };
         let outcome = run(&cases, &mut worlds, schedule, &mut progress, &AtomicBool::new(stop));
         let log = log.borrow().clone();

@@ -191,6 +191,9 @@ impl Case for Forwarding {
         if self.workload.relation == Relation::Published {
             world.unpublish()?;
         }
+        if self.rules > 0 {
+            world.load_rules(&[])?;
+        }
         world.forget_flows()
     }
 
