@@ -130,8 +130,8 @@ impl Env for Skb<'_> {
 
     #[inline(always)]
     fn link(&self, ifindex: u32) -> Option<&LinkV4> {
-        // SAFETY: only the controller writes this map; an element it replaces or deletes is not reused
-        // before this program's RCU section ends.
+        // SAFETY: only the controller writes this map, of plain bytes. The kernel may reuse an element that it removes at
+        // once; the last frame of a link that goes away is then judged by another link's entry.
         unsafe { LINKS.get(ifindex) }
     }
 
@@ -165,8 +165,9 @@ impl Env for Skb<'_> {
 
     #[inline(always)]
     fn flow(&self, key: &FlowKey<Ip>, into: &mut FlowV4) -> bool {
-        // SAFETY: copied at once. A racing update swaps the element, so the copy is of one version;
-        // one that is deleted meanwhile is followed for this one packet.
+        // SAFETY: plain bytes, copied at once. A racing update swaps the element, so the copy is of one version, unless
+        // another CPU reuses the old one within the nanoseconds of the copy; one that is deleted meanwhile is followed
+        // for this one packet.
         let found = unsafe { FLOWS.get(key) };
         if let Some(flow) = found {
             *into = *flow;
@@ -189,16 +190,16 @@ impl Env for Skb<'_> {
     }
 
     #[inline(always)]
-    fn flow_renew(&self, key: &FlowKey<Ip>, now: u32, resolved: bool) -> Option<u8> {
+    fn flow_renew(&self, key: &FlowKey<Ip>, now: u32, resolved: bool) -> Option<(u8, u8)> {
         let flow = FLOWS.get_ptr_mut(key)?;
-        // SAFETY: aligned words, each written at once. Should the element be another flow's by now, that flow is new: the
-        // times are right for it, too.
+        // SAFETY: aligned words, each written at once. The kernel may give a removed element to another flow meanwhile; that
+        // one then lives a little longer, or looks for its way a second later.
         unsafe {
             (&raw mut (*flow).head.seen).write_volatile(now);
             if resolved {
                 (&raw mut (*flow).head.resolved).write_volatile(now);
             }
-            Some((*flow).head.state)
+            Some(((*flow).head.state, (*flow).head.flags))
         }
     }
 

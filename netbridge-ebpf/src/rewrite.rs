@@ -35,14 +35,12 @@ struct RoutedHead {
     ports: [u8; 4],
 }
 
-/// Length of an Ethernet header and an IPv4 header without options, bytes.
-const PLAIN: u16 = ethernet::LEN + ipv4::MIN_LEN;
 /// Length of the ports, bytes.
 const PORTS: u16 = 4;
 
 /// True if there are new ports, and they lie right behind the addresses.
 fn has_plain_ports(verdict: &Verdict<Ip>) -> bool {
-    verdict.edits & edits::L4 != 0 && verdict.l4 == PLAIN && verdict.proto != proto::ICMP
+    verdict.edits & edits::L4 != 0 && verdict.l4 == ipv4::PLAIN_END && verdict.proto != proto::ICMP
 }
 
 impl Skb<'_> {
@@ -73,11 +71,8 @@ impl Skb<'_> {
     /// Carries out every edit.
     #[inline(always)]
     pub(crate) fn rewrite(&self, verdict: &Verdict<Ip>) {
-        if verdict.edits & (edits::MACS | edits::IP) == edits::MACS | edits::IP {
+        if verdict.edits & edits::MACS != 0 {
             self.rewrite_head(verdict);
-        } else if verdict.edits & edits::MACS != 0 {
-            let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (verdict.dmac, verdict.smac);
-            self.store(0, [a, b, c, d, e, f, g, h, i, j, k, l]);
         } else if verdict.edits & edits::IP != 0 {
             let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (verdict.src, verdict.dst);
             let [c0, c1] = verdict.ip_sum;
@@ -110,7 +105,11 @@ impl Skb<'_> {
             dst: verdict.dst,
             ports: verdict.ports,
         };
-        let len = if has_plain_ports(verdict) { PLAIN + PORTS } else { PLAIN };
+        let len = if has_plain_ports(verdict) {
+            ipv4::PLAIN_END + PORTS
+        } else {
+            ipv4::PLAIN_END
+        };
         // SAFETY: the helper reads at most what is behind the padding, and checks the offset in the frame itself.
         unsafe {
             helper::bpf_skb_store_bytes(

@@ -1,6 +1,7 @@
 //! Sockets of the host that hold ports, asked of the kernel's socket monitoring (`sock_diag`): `/proc/net/tcp` says the
 //! same, but walks every connection's hash bucket for it, which takes milliseconds.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context as _, Result, bail};
@@ -12,6 +13,9 @@ use rtnetlink::sys::protocols::NETLINK_SOCK_DIAG;
 use rtnetlink::sys::{Socket, SocketAddr};
 
 use crate::model::{PortSpec, Transport};
+
+/// What to do where the kernel does not list its sockets.
+const REFUSED: &str = "the kernel refuses; `modprobe -a tcp_diag udp_diag`";
 
 /// A port that a socket of the host holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +81,13 @@ fn list(socket: &Socket, transport: Transport, family: u8) -> Result<Vec<InetRes
                 .context("an answer is cut short")?;
             match message.payload {
                 NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket)) => sockets.push(socket.header),
+                // A protocol that the kernel cannot list ends the list with an error, and not with an error message.
+                NetlinkPayload::Done(done) if done.code < 0 => {
+                    return Err(io::Error::from_raw_os_error(-done.code)).context(REFUSED);
+                }
                 NetlinkPayload::Done(_) => return Ok(sockets),
                 NetlinkPayload::Error(error) => {
-                    return Err(error.to_io()).context("the kernel refuses; `modprobe -a tcp_diag udp_diag`");
+                    return Err(error.to_io()).context(REFUSED);
                 }
                 other => bail!("an answer of an unknown kind: {other:?}"),
             }

@@ -80,7 +80,7 @@ pub enum TcpState {
 /// The part of half a flow that both families share.
 ///
 /// Written by the datapath on creation and on a change, always as a whole entry: the kernel swaps
-/// hash elements atomically, so a reader on another CPU sees the old or the new half, never a mix.
+/// hash elements atomically, so a reader on another CPU sees the old or the new half.
 /// Two CPUs that update the same half lose one of the updates; both carry the same finished action,
 /// so the loss costs a refresh. `seen` and `resolved` alone are renewed in place, at most once a
 /// second: a new element for each would scatter the table over ever more memory.

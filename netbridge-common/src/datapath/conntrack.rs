@@ -348,13 +348,16 @@ fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) ->
 }
 
 /// Notes the use of both halves of a flow of which nothing else changes; false if something does: the other half is
-/// gone, or in another state.
+/// gone, or another CPU has overwritten what one of them knew.
 #[inline(always)]
 fn is_renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &Work<E::F>, resolved: bool) -> bool {
     let head = work.half.head();
     let other_key = other_half(key, head, work.half.tail());
     let now = cx.arrival.now;
-    cx.env.flow_renew(&other_key, now, false) == Some(head.state) && cx.env.flow_renew(key, now, resolved).is_some()
+    cx.env
+        .flow_renew(&other_key, now, false)
+        .is_some_and(|(state, flags)| state == head.state && (flags ^ head.flags) & flow_flags::REPLIED == 0)
+        && cx.env.flow_renew(key, now, resolved).is_some()
 }
 
 /// Carries use and state over to the other half, so that both expire together. An answer makes the
@@ -371,11 +374,18 @@ fn renew_other_half<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<
     let state = head.state.max(other.state);
     other.seen = head.seen;
     other.state = state;
-    other.flags |= head.flags & flow_flags::REPLIED;
+    let replied = (head.flags | other.flags) & flow_flags::REPLIED;
     if first_reply {
         other.epoch = 0;
     }
-    work.half.head_mut().state = state;
+    let half = work.half.head_mut();
+    half.state = state;
+    if replied != head.flags & flow_flags::REPLIED {
+        // The asking half was overwritten by one that had not seen the answer.
+        half.flags |= replied;
+        half.epoch = 0;
+    }
+    other.flags |= replied;
     cx.env.flow_update(&other_key, &work.other);
     true
 }

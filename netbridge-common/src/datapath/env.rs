@@ -116,9 +116,9 @@ pub trait Env {
     fn flow_insert(&self, key: &FlowKeyOf<Self>, flow: &FlowOf<Self>) -> Inserted;
     /// Replaces half a flow (`BPF_EXIST`); one that is gone stays gone.
     fn flow_update(&self, key: &FlowKeyOf<Self>, flow: &FlowOf<Self>);
-    /// Notes in place that half a flow was used at `now`, and if `resolved` that its way was looked up too; its state,
-    /// none if it is gone.
-    fn flow_renew(&self, key: &FlowKeyOf<Self>, now: u32, resolved: bool) -> Option<u8>;
+    /// Notes in place that half a flow was used at `now`, and if `resolved` that its way was looked up too; its state and
+    /// flags, none if it is gone.
+    fn flow_renew(&self, key: &FlowKeyOf<Self>, now: u32, resolved: bool) -> Option<(u8, u8)>;
     /// Removes half a flow.
     fn flow_remove(&self, key: &FlowKeyOf<Self>);
     /// Removes every expired half, at most once per `config.refresh` ticks; false if it is not time.

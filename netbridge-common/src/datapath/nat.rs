@@ -13,7 +13,7 @@ const TRIES: u32 = 32;
 /// The source port is kept where that cannot meet the host's own connections, else it is the flow's
 /// own plus a number that only this instance can compute from the addresses and the destination's
 /// port (RFC 6056, section 3.3.3), within a range disjoint from the host's ephemeral ports. So a
-/// client that goes through its ports goes through as many here: a port drawn at random would soon
+/// client that goes through its ports goes through as many here, as far as the range goes: a port drawn at random would soon
 /// meet the server's TIME-WAIT of another of the client's connections, whose sequence numbers and
 /// timestamps have nothing to do with this one's. Inserting the reply half decides whether a port
 /// is free: the mapping is per destination, as Linux's masquerade is.
@@ -52,8 +52,8 @@ fn candidate(config: &Config, sport: [u8; 2], seed: u32, attempt: u32) -> [u8; 2
     if attempt == 0 && !ephemeral && own >= 1024 {
         return sport;
     }
-    let stride = (seed >> 16) | 1;
-    let place = (seed & 0xff_ffff) + u32::from(own) + attempt * stride;
+    // Further ones lie a golden section apart: the next ones belong to the client's next ports.
+    let place = (seed & 0xff_ffff) + u32::from(own) + (attempt.wrapping_mul(0x9e37_79b1) >> 8);
     let offset = place.checked_rem(u32::from(config.snat_ports)).unwrap_or(0);
     config.snat_min.wrapping_add((offset & 0xffff) as u16).to_be_bytes()
 }

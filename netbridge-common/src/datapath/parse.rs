@@ -187,9 +187,6 @@ pub fn arp_sender<E: Env>(env: &E) -> Option<arp::Sender> {
     env.load::<{ arp::LEN }>(ethernet::LEN).and_then(arp::Sender::new)
 }
 
-/// Length of the Ethernet header and an IPv4 header without options, bytes.
-const PLAIN: u16 = ethernet::LEN + ipv4::MIN_LEN;
-
 impl Parse for <V4 as crate::abi::Family>::Addr {
     const ETHERTYPE: [u8; 2] = ethernet::IPV4;
 
@@ -199,7 +196,7 @@ impl Parse for <V4 as crate::abi::Family>::Addr {
         let Some(header) = ipv4::Header::new(head.ip) else {
             return false;
         };
-        if frame < u32::from(PLAIN) {
+        if frame < u32::from(ipv4::PLAIN_END) {
             return false;
         }
         packet.key.src = header.src;
@@ -233,7 +230,7 @@ impl Parse for <V4 as crate::abi::Family>::Addr {
             return true;
         }
         let mut l4 = head.l4;
-        if packet.l4 != PLAIN {
+        if packet.l4 != ipv4::PLAIN_END {
             behind_options(env, packet.l4, bytemuck::cast_mut(&mut l4));
         }
         parse_l4(l4, frame, packet, payload)

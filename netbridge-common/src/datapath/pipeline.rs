@@ -67,7 +67,7 @@ where
         // Nothing is known: a container's packets go nowhere, the host's are its own.
         if matches!(hook, Hook::FromContainer | Hook::ToContainer) {
             env.count_drop(NO_SLOT, Reason::UnknownLink);
-            work.verdict.refuse(Reason::UnknownLink);
+            work.verdict.action = work.verdict.refuse(Reason::UnknownLink);
         }
         return;
     };

@@ -24,7 +24,7 @@ pub enum Action {
 
 /// Bits of [`Verdict::edits`].
 pub mod edits {
-    /// Write `dmac` and `smac`.
+    /// Write `dmac` and `smac`. [`IP`] is then set too: what is routed has another TTL.
     pub const MACS: u8 = 1;
     /// Write TTL, header checksum and both addresses.
     pub const IP: u8 = 2;
@@ -134,6 +134,7 @@ impl<A: Addr> Verdict<A> {
     }
 
     /// Dropped for `reason`; passed on if that is [`Reason::None`].
+    #[must_use]
     pub const fn refuse(&mut self, reason: Reason) -> Action {
         self.reason = reason;
         if reason as u8 == Reason::None as u8 {

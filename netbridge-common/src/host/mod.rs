@@ -89,6 +89,8 @@ pub struct HostEnv {
     pub reclaimed: RefCell<u32>,
     /// Writes to `flows` and `fdb`, refused ones included.
     pub writes: RefCell<u64>,
+    /// Halves of flows whose times were renewed in place.
+    pub renewals: RefCell<u64>,
 }
 
 impl Default for HostEnv {
@@ -115,14 +117,24 @@ impl Default for HostEnv {
             budget: RefCell::default(),
             reclaimed: RefCell::default(),
             writes: RefCell::default(),
+            renewals: RefCell::default(),
         }
     }
 }
+
+/// What every byte that another frame left behind is here.
+const LEFT_OVER: u8 = 0xa5;
 
 impl HostEnv {
     /// What the hook's program would do with the frame; the tables change as the kernel's would.
     pub fn run(&self, hook: Hook, frame: &Frame) -> Verdict<Ip> {
         let mut scratch = Scratch::new();
+        // A program finds what the frame before this one left.
+        bytemuck::bytes_of_mut(&mut scratch.head).fill(LEFT_OVER);
+        let verdict = &mut scratch.work.verdict;
+        (verdict.ttl, verdict.l4, verdict.inner_sum) = (LEFT_OVER, LEFT_OVER.into(), LEFT_OVER.into());
+        (verdict.src, verdict.dst, verdict.ports) = ([LEFT_OVER; 4], [LEFT_OVER; 4], [LEFT_OVER; 4]);
+        (verdict.pseudo_diff, verdict.l4_diff) = (LEFT_OVER.into(), LEFT_OVER.into());
         run(&View { tables: self, frame }, hook, &mut scratch);
         scratch.work.verdict
     }
@@ -282,13 +294,13 @@ impl Env for View<'_> {
         }
     }
 
-    fn flow_renew(&self, key: &FlowKey<Ip>, now: u32, resolved: bool) -> Option<u8> {
-        *self.tables.writes.borrow_mut() += 1;
+    fn flow_renew(&self, key: &FlowKey<Ip>, now: u32, resolved: bool) -> Option<(u8, u8)> {
+        *self.tables.renewals.borrow_mut() += 1;
         let mut flows = self.tables.flows.borrow_mut();
         let head = &mut flows.get_mut(key)?.head;
         head.seen = now;
         head.resolved = if resolved { now } else { head.resolved };
-        Some(head.state)
+        Some((head.state, head.flags))
     }
 
     fn flow_remove(&self, key: &FlowKey<Ip>) {

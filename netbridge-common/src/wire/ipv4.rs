@@ -1,7 +1,12 @@
 //! IPv4 (RFC 791).
 
+use super::ethernet;
+
 /// Length of a header without options, bytes.
 pub const MIN_LEN: u16 = 20;
+
+/// Offset in a frame of what follows a header without options.
+pub const PLAIN_END: u16 = ethernet::LEN + MIN_LEN;
 
 /// Offset of the TTL; from here to the end of a plain header is what a router rewrites.
 pub const TTL: u16 = 8;

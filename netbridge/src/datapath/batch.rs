@@ -1,4 +1,4 @@
-//! A map's entries in a few system calls (`BPF_MAP_LOOKUP_BATCH`, Linux 5.6), which aya does not offer: two calls an
+//! A map's entries in a few system calls (`BPF_MAP_LOOKUP_BATCH`, Linux 5.6, of a trie 5.13), which aya does not offer: two calls an
 //! entry are most of what it costs to read ten thousand published ports, or the flows of a busy host.
 
 use std::io;

@@ -3,7 +3,6 @@
 //! aya wants `&mut` to write although the kernel serialises writers itself; a mutex gives it that.
 
 use std::fmt::Debug;
-use std::hash::Hash as StdHash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
@@ -79,7 +78,7 @@ pub(super) struct Hash<K, V> {
     map: Mutex<HashMap<MapData, MapPod<K>, MapPod<V>>>,
 }
 
-impl<K: Pod + Debug + Eq + StdHash, V: Pod> Hash<K, V> {
+impl<K: Pod + Debug, V: Pod> Hash<K, V> {
     pub(super) fn open(pins: &Pins, name: &'static str) -> Result<Self, DatapathError> {
         Ok(Self {
             name,

@@ -140,9 +140,11 @@ fn use_is_written_down_once_a_second() {
     env.now += SECOND - 1;
     assert_eq!(writes(&env, ask_udp) + writes(&env, answer_udp), 0);
     env.now += 1;
-    assert_eq!(writes(&env, answer_udp), 2);
-    assert_eq!(writes(&env, ask_udp), 2, "the asking half looks for its next hop");
+    assert_eq!((writes(&env, answer_udp), *env.renewals.borrow()), (0, 2), "in place");
+    assert_eq!(writes(&env, ask_udp), 0);
+    assert_eq!(*env.renewals.borrow(), 4, "the asking half looks for its next hop");
     assert_eq!(writes(&env, ask_udp) + writes(&env, answer_udp), 0);
+    assert_eq!(*env.renewals.borrow(), 4);
 }
 
 #[test]
@@ -276,6 +278,26 @@ fn what_another_cpu_overwrote_with_an_earlier_state_is_set_right() {
         }
         let established = TcpState::Established as u8;
         assert_eq!(state(&env), (established, established), "{overwritten} {ask}");
+    }
+}
+
+#[test]
+fn an_answer_that_another_cpu_overwrote_is_remembered_again() {
+    for ask in [true, false] {
+        let mut env = lab();
+        connect(&env);
+        for (key, mut half) in halves(&env, NET) {
+            half.head.flags &= !flow_flags::REPLIED;
+            env.flows.borrow_mut().insert(key, half);
+        }
+        env.now += SECOND;
+        if ask {
+            ask_tcp(&env, ACK);
+        } else {
+            answer_tcp(&env, ACK);
+        }
+        env.set_filter(verdict::ACCEPT, &[refuse(CtState::NEW, 0)]);
+        assert_eq!(ask_tcp(&env, ACK).reason(), Reason::None, "{ask}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a container may claim to be.
 
 use crate::abi::{Hook, Reason};
+use crate::datapath::verdict::Action;
 use crate::host::build::{Datagram, arp};
 use crate::host::lab::{A, B, BEHIND_TRUNK, GATEWAY, REMOTE, at, ifindex, lab, out};
 use crate::host::{Frame, HostEnv};
@@ -117,6 +118,6 @@ fn without_a_configuration_a_container_is_cut_off() {
     let mut env = lab();
     env.config.generation = 0;
     let udp = Datagram::new(A, B).udp(1, 2, b"");
-    assert_eq!(reason(&env, ifindex::A, udp), Reason::UnknownLink);
+    assert_eq!(sends(&env, ifindex::A, udp).to().0, Action::Drop);
     assert_eq!(env.dropped(Reason::UnknownLink), 1);
 }
