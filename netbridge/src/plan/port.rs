@@ -152,8 +152,8 @@ fn collision(port: &Published, other: &Published) -> Fault {
 fn not_published(text: &str, endpoint: &str, other: Option<(&PortSpec, &&Published)>) -> Fault {
     let (why, remedy) = match other {
         Some((published, _)) if published.count > 1 => (
-            format!("is not published by itself for endpoint {endpoint}, but with others"),
-            format!("`netbridge port rm {endpoint} {published}` removes them all"),
+            format!("is not published as such for endpoint {endpoint}, but {published} is"),
+            format!("`netbridge port rm {endpoint} {published}` removes that, which goes as a whole"),
         ),
         _ => (
             format!("is not published for endpoint {endpoint}"),

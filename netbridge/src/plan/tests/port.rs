@@ -80,7 +80,7 @@ fn a_range_is_removed_whole() {
         .state;
     for part in ["8000:18000", "8000-8998:18000-18998", "8000-8999:18001-19000"] {
         let text = whys(port_remove(&before, &ports("web", &[part])));
-        let remedy = "`netbridge port rm web 8000-8999:18000-18999/tcp` removes them all";
+        let remedy = "`netbridge port rm web 8000-8999:18000-18999/tcp` removes that, which goes as a whole";
         assert!(
             text.contains("but with others") && text.contains(remedy),
             "{part}: {text}"
