@@ -7,10 +7,9 @@
 //!   would put `ct state established accept` first and have its packets pay nothing; netbridge judges a flow anew when
 //!   rules change, and otherwise once.
 //! - There is no flowtable. It would carry routed packets of established connections past the operator's rules, and the
-//!   bridge's not at all. Few kernels of test machines have one (`NF_FLOW_TABLE`).
+//!   bridge's not at all. Not every kernel has it (`NF_FLOW_TABLE`).
 //! - Packets between containers come here through `br_netfilter`, as Docker's do. A table of the family `bridge` would
 //!   see them sooner, but needs `nf_conntrack_bridge` to know connections, and a second copy of the rules.
-//!
 //! - There is no list of plain rules where rules are few. For a packet that no rule names, ten plain rules cost less than
 //!   their maps of intervals, a hundred cost the same, more cost far more; for one that a hash accepts there is no
 //!   difference.
@@ -60,7 +59,7 @@ table ip bench {
 }
 "#;
 
-/// The rules of the chain `forward`. A mask of states costs less than a lookup of one.
+/// The rules of the chain `forward`. States are compared with a mask, which is no lookup as a map of states would be.
 fn forward(operator: bool) -> String {
     let jump = operator.then_some("jump operator");
     let rules = ["counter name forwarded"].into_iter().chain(jump).chain([
