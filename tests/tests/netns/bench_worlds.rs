@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum as _;
 use netbridge::netns::Netns;
+use netbridge_tests::bench::classbench::{self, Probe};
 use netbridge_tests::bench::contestant::Contestant;
 use netbridge_tests::bench::contestants::{absent, build};
 use netbridge_tests::bench::rule::{Rule, Target};
@@ -256,6 +257,79 @@ fn the_operators_rules_drop_what_they_name() -> Result<()> {
             able == Able::Cannot("a bridge alone filters nothing".to_owned()),
             "{able:?}"
         );
+        Ok(())
+    })
+}
+
+#[test]
+fn the_first_rule_that_matches_decides() -> Result<()> {
+    for contestant in [Contestant::IptablesNft, Contestant::Nftables] {
+        judge(contestant, |world| {
+            let (a, b) = (reopened(&world.layout().a.netns)?, world.layout().b.ip);
+            let _server = UdpServer::start(&world.layout().b.netns, 9000)?;
+            let to = SocketAddrV4::new(b, 9000);
+            let mut rules = vec![
+                rule("10.77.0.2/32", 17, Some((9000, 9000)), Target::Accept)?,
+                rule("192.0.2.0/24", 0, None, Target::Accept)?,
+                rule("10.77.0.2/32", 0, None, Target::Drop)?,
+                rule("0.0.0.0/0", 0, None, Target::Accept)?,
+            ];
+            done(&world.load_rules(&rules)?)?;
+            ask(&a, to, b"hello", LIMIT)?;
+            // The same key, another verdict.
+            let drop = rule("10.77.0.2/32", 17, Some((9000, 9000)), Target::Drop)?;
+            done(&world.change_rule(&rules, 0, &drop)?)?;
+            rules[0] = drop;
+            is_silent(&a, to)?;
+            // Away, and the next one decides; then an accept before it, of another shape.
+            let other = rule("192.0.2.1/32", 17, Some((9000, 9000)), Target::Drop)?;
+            done(&world.change_rule(&rules, 0, &other)?)?;
+            rules[0] = other;
+            is_silent(&a, to)?;
+            let wide = rule("10.77.0.0/16", 0, None, Target::Accept)?;
+            done(&world.change_rule(&rules, 1, &wide)?)?;
+            rules[1] = wide;
+            ask(&a, to, b"hello", LIMIT)?;
+            let exact = rule("10.77.0.2/32", 6, None, Target::Drop)?;
+            done(&world.change_rule(&rules, 3, &exact)?)?;
+            ask(&a, to, b"hello", LIMIT)?;
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn nftables_takes_ten_thousand_rules_of_any_seed() -> Result<()> {
+    judge(Contestant::Nftables, |world| {
+        let (a, b) = (reopened(&world.layout().a.netns)?, world.layout().b.ip);
+        let _server = UdpServer::start(&world.layout().b.netns, 9000)?;
+        let to = SocketAddrV4::new(b, 9000);
+        let probe = Probe {
+            src: world.layout().a.ip,
+            dst: b,
+            proto: 17,
+            dport: 9000,
+        };
+        for seed in [1, 2, 20_241_105] {
+            let mut rules = classbench::rules(10_000, seed, probe);
+            done(&world.load_rules(&rules)?)?;
+            ask(&a, to, b"hello", LIMIT).with_context(|| format!("seed {seed}"))?;
+            let last = rules.len() - 1;
+            let drop = Rule {
+                target: Target::Drop,
+                ..rules[last].clone()
+            };
+            done(&world.change_rule(&rules, last, &drop)?)?;
+            let accept = std::mem::replace(&mut rules[last], drop);
+            is_silent(&a, to).with_context(|| format!("seed {seed}"))?;
+            done(&world.change_rule(&rules, last, &accept)?)?;
+            ask(&a, to, b"hello", LIMIT).with_context(|| format!("seed {seed}"))?;
+        }
+        done(&world.load_rules(&[])?)?;
+        let host = &world.layout().host.as_ref().context("no host")?.netns;
+        let left = host.run(|| tool("nft list maps"))??;
+        ensure!(!left.contains("rules_"), "{left}");
         Ok(())
     })
 }

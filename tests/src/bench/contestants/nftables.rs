@@ -1,17 +1,33 @@
-//! The best that netfilter can do: nftables with sets for the operator's rules and maps for published ports.
+//! nftables as a host's owner would write it by hand for speed: a verdict map for each shape of the operator's rules, maps
+//! for published ports, no counter but one.
 //!
-//! The operator's rules stand where Docker's are, before established connections are accepted: a rule holds for
-//! connections that there are too, as it does with Docker and with netbridge.
+//! It means what Docker's rules mean, and that costs it something:
+//! - The operator's rules stand before established connections are accepted, as in Docker's DOCKER-USER: they hold for
+//!   connections that there are too, and every packet pays for them. A host whose rules are for new connections only
+//!   would put `ct state established accept` first and have its packets pay nothing; netbridge judges a flow anew when
+//!   rules change, and otherwise once.
+//! - There is no flowtable. It would carry routed packets of established connections past the operator's rules, and the
+//!   bridge's not at all. Not every kernel has it (`NF_FLOW_TABLE`).
+//! - Packets between containers come here through `br_netfilter`, as Docker's do. A table of the family `bridge` would
+//!   see them sooner, but needs `nf_conntrack_bridge` to know connections, and a second copy of the rules.
+//! - There is no list of plain rules where rules are few. For a packet that no rule names, ten plain rules cost less than
+//!   their maps of intervals, a hundred cost the same, more cost far more; for one that a hash accepts there is no
+//!   difference.
+//!
+//! So this is not the fastest that netfilter can be made to go, but what it does with these rules at this place.
+//!
+//! Hashes are asked first, and an exact rule that accepts ends the lookups: the packet that the benchmark sends meets one
+//! lookup, however many rules there are. A packet that no rule names meets as many as there are maps.
 
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use super::super::rule::{Rule, Target};
+use super::super::rule::Rule;
 use super::super::world::{Able, Published};
 use super::bridged::Firewall;
-use super::sets::{Set, Sets, is_orderless};
+use super::sets::{Place, VerdictMap, VerdictMaps};
 use super::{B, command};
 
 /// Everything but rules and ports. nftables cannot shift a range of ports, so `shifted` has an element a port.
@@ -23,11 +39,6 @@ table ip bench {
     chain operator { }
     chain forward {
         type filter hook forward priority filter; policy drop;
-        counter name forwarded
-        jump operator
-        ct state established,related accept
-        iif "docker0" accept
-        ct status dnat accept
     }
     chain published {
         dnat ip to meta l4proto . th dport map @shifted
@@ -48,10 +59,25 @@ table ip bench {
 }
 "#;
 
-/// The ruleset on a host, and the sets in it.
+/// The rules of the chain `forward`. States are compared with a mask, which is no lookup as a map of states would be.
+fn forward(operator: bool) -> String {
+    let jump = operator.then_some("jump operator");
+    let rules = ["counter name forwarded"].into_iter().chain(jump).chain([
+        "ct state established,related accept",
+        "iif docker0 accept",
+        "ct status dnat accept",
+    ]);
+    let mut text = "flush chain ip bench forward\n".to_owned();
+    for rule in rules {
+        text = text + "add rule ip bench forward " + rule + "\n";
+    }
+    text
+}
+
+/// The ruleset on a host, and the operator's rules in it.
 #[derive(Debug, Default)]
 pub(super) struct Nftables {
-    sets: Sets,
+    maps: VerdictMaps,
 }
 
 /// One transaction.
@@ -59,57 +85,53 @@ fn transact(text: &str) -> Result<()> {
     command::feed("nft", &["-f", "-"], text).map(drop)
 }
 
-/// Why a list of rules cannot be sets.
-fn ordered() -> Able {
-    Able::Cannot("sets have no order, and a rule accepts before another drops".to_owned())
-}
-
 impl Firewall for Nftables {
     fn set_up(&self) -> Result<()> {
-        transact(LAYOUT)
+        transact(&format!("{LAYOUT}{}", forward(false)))
     }
 
     fn load_rules(&mut self, rules: &[Rule]) -> Result<Able> {
-        if !is_orderless(rules.iter().map(|rule| rule.target)) {
-            return Ok(ordered());
+        let maps = VerdictMaps::group(rules);
+        let mut text = format!("{}flush chain ip bench operator\n", forward(!rules.is_empty()));
+        for map in self.maps.as_slice() {
+            writeln!(text, "delete map ip bench {map}")?;
         }
-        let sets = Sets::group(rules);
-        let mut text = String::from("flush chain ip bench operator\n");
-        for set in self.sets.in_order() {
-            writeln!(text, "delete set ip bench {set}")?;
-        }
-        for set in sets.in_order() {
-            declare(&mut text, "add", set)?;
-            let elements: Vec<String> = set.rules().map(|index| set.element(&rules[index])).collect();
-            writeln!(text, "add element ip bench {set} {{ {} }}", elements.join(", "))?;
+        for map in maps.as_slice() {
+            let elements: Vec<String> = map.rules().map(|index| map.element(&rules[index])).collect();
+            declare(&mut text, map)?;
+            writeln!(text, "add element ip bench {map} {{ {} }}", elements.join(", "))?;
+            writeln!(text, "add rule ip bench operator {}", map.question())?;
         }
         transact(&text)?;
-        self.sets = sets;
+        self.maps = maps;
         Ok(Able::Done)
     }
 
     fn change_rule(&mut self, rules: &[Rule], index: usize, rule: &Rule) -> Result<Able> {
-        let mut targets: Vec<Target> = rules.iter().map(|rule| rule.target).collect();
-        targets[index] = rule.target;
-        if !is_orderless(targets.into_iter()) {
-            return Ok(ordered());
-        }
         let mut text = String::new();
-        let place = self.sets.remove(index).context("the rule is in no set")?;
-        if let Some(set) = self.sets.get(place) {
-            writeln!(
-                text,
-                "delete element ip bench {set} {{ {} }}",
-                set.element(&rules[index])
-            )?;
+        let old = self.maps.remove(index).context("the rule is in no map")?;
+        // A map that is empty now stays until rules are loaded anew.
+        if let Some(map) = self.maps.as_slice().get(old) {
+            writeln!(text, "delete element ip bench {map} {{ {} }}", map.key(&rules[index]))?;
         }
-        let (place, new) = self.sets.add(index, rule);
-        if let Some(set) = self.sets.get(place) {
-            if new {
-                // What drops is asked first.
-                declare(&mut text, if set.drops() { "insert" } else { "add" }, set)?;
+        let count = self.maps.as_slice().len();
+        let Some(place) = self.maps.add(index, rule) else {
+            let mut rules = rules.to_vec();
+            rules[index] = rule.clone();
+            return self.load_rules(&rules);
+        };
+        let (Place::Old(at) | Place::New(at)) = place;
+        if let Some(map) = self.maps.as_slice().get(at) {
+            if place == Place::New(at) {
+                declare(&mut text, map)?;
+                let how = if at < count {
+                    format!("insert rule ip bench operator index {at}")
+                } else {
+                    "add rule ip bench operator".to_owned()
+                };
+                writeln!(text, "{how} {}", map.question())?;
             }
-            writeln!(text, "add element ip bench {set} {{ {} }}", set.element(rule))?;
+            writeln!(text, "add element ip bench {map} {{ {} }}", map.element(rule))?;
         }
         transact(&text)?;
         Ok(Able::Done)
@@ -159,10 +181,9 @@ impl Firewall for Nftables {
     }
 }
 
-/// Makes a set, and the rule that asks it; `how` says at which end of the chain.
-fn declare(text: &mut String, how: &str, set: &Set) -> Result<()> {
-    writeln!(text, "add set ip bench {set} {}", set.definition())?;
-    writeln!(text, "{how} rule ip bench operator {}", set.question())?;
+/// Makes an empty map.
+fn declare(text: &mut String, map: &VerdictMap) -> Result<()> {
+    writeln!(text, "add map ip bench {map} {}", map.definition())?;
     Ok(())
 }
 

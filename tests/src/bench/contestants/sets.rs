@@ -1,10 +1,15 @@
-//! Rules as sets: those that name the same things become elements of one set, and a packet meets one lookup a set,
-//! however many rules there are.
+//! Rules as verdict maps: those that name the same fields become elements of one map, and a packet meets one lookup a
+//! map, however many rules there are.
 //!
-//! A set has no order. That is the same as first match where all rules that drop come before those that accept: all sets
-//! that drop are asked first. Elements of one set must not overlap; one that would goes to a further set of the same shape.
+//! Rules of a shape that are all exact, addresses and ports, are a hash; the others are a map of intervals. A map has no
+//! order, so its elements must not overlap; one that would goes to a further map. The maps have one: where two rules
+//! overlap and disagree, the map of the first is asked first, so that lookups come to the same as first match. As far
+//! as that leaves it open, hashes are asked before intervals, and of those the ones that name more.
 
+use std::cmp::Reverse;
 use std::fmt;
+
+use ipnet::Ipv4Net;
 
 use super::super::rule::{Rule, Target};
 
@@ -34,7 +39,8 @@ impl Field {
         match self {
             Self::Source => "ip saddr",
             Self::Destination => "ip daddr",
-            Self::Protocol => "meta l4proto",
+            // Not `meta l4proto`: in a map of intervals nft 1.0 adds a conversion of its byte order, of one byte.
+            Self::Protocol => "ip protocol",
             Self::Ports => "th dport",
         }
     }
@@ -44,9 +50,14 @@ impl Field {
     }
 }
 
-/// The fields that a rule names; never none.
+/// What the rules of one map have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Shape(u8);
+struct Shape {
+    /// The fields that they name, a bit each; never none.
+    named: u8,
+    /// Whether some are ranges of addresses or ports.
+    intervals: bool,
+}
 
 impl Shape {
     /// A rule that names nothing is one of every source.
@@ -57,14 +68,28 @@ impl Shape {
             Field::Protocol => rule.proto > 0,
             Field::Ports => rule.proto > 0 && rule.dports.is_some(),
         });
-        match named.fold(0, |bits, field| bits | field.bit()) {
-            0 => Self(Field::Source.bit()),
-            bits => Self(bits),
+        let named = match named.fold(0, |bits, field| bits | field.bit()) {
+            0 => Field::Source.bit(),
+            bits => bits,
+        };
+        let spans = Field::ALL.into_iter().zip(span(rule));
+        Self {
+            named,
+            intervals: spans
+                .filter(|(field, _)| named & field.bit() != 0)
+                .any(|(_, (first, last))| first < last),
         }
     }
 
     fn fields(self) -> impl Iterator<Item = Field> {
-        Field::ALL.into_iter().filter(move |field| self.0 & field.bit() != 0)
+        Field::ALL
+            .into_iter()
+            .filter(move |field| self.named & field.bit() != 0)
+    }
+
+    /// In which order maps are asked that could be asked in any: the cheaper first, then those that name more.
+    fn rank(self) -> impl Ord {
+        (self.intervals, Reverse(self.named.count_ones()), self.named)
     }
 
     /// Something of each field, as a concatenation.
@@ -77,54 +102,56 @@ impl Shape {
 type Span = [(u32, u32); 4];
 
 fn span(rule: &Rule) -> Span {
-    let net = |net: ipnet::Ipv4Net| (net.network().into(), net.broadcast().into());
-    let proto = u32::from(rule.proto);
+    let net = |net: Ipv4Net| (net.network().into(), net.broadcast().into());
+    let proto = match rule.proto {
+        0 => (0, u8::MAX.into()),
+        proto => (proto.into(), proto.into()),
+    };
     let (first, last) = rule.dports.unwrap_or((0, u16::MAX));
-    [
-        net(rule.src),
-        net(rule.dst),
-        (proto, proto),
-        (first.into(), last.into()),
-    ]
+    [net(rule.src), net(rule.dst), proto, (first.into(), last.into())]
 }
 
 fn overlap(a: &Span, b: &Span) -> bool {
     a.iter().zip(b).all(|(a, b)| a.0 <= b.1 && b.0 <= a.1)
 }
 
-/// A set of nftables.
+/// A rule in a map.
 #[derive(Debug)]
-pub(super) struct Set {
-    target: Target,
-    shape: Shape,
-    /// Further sets of the same shape and target are numbered.
-    number: usize,
-    elements: Vec<(usize, Span)>,
+struct Element {
+    /// The rule's number: the lower, the earlier.
+    index: usize,
+    span: Span,
 }
 
-impl Set {
-    /// `add set`'s definition.
+/// A verdict map of nftables.
+#[derive(Debug)]
+pub(super) struct VerdictMap {
+    /// Tells its name from those of others.
+    number: usize,
+    shape: Shape,
+    drops: Vec<Element>,
+    accepts: Vec<Element>,
+}
+
+impl VerdictMap {
+    /// `add map`'s definition.
     pub(super) fn definition(&self) -> String {
         let kinds = self.shape.join(|field| field.kind().to_owned());
-        format!("{{ type {kinds}; flags interval; }}")
+        let flags = if self.shape.intervals { " flags interval;" } else { "" };
+        format!("{{ type {kinds} : verdict;{flags} }}")
     }
 
-    /// The rule that asks it.
+    /// The rule of nftables that asks it.
     pub(super) fn question(&self) -> String {
         let selectors = self.shape.join(|field| field.selector().to_owned());
-        let verdict = match self.target {
-            Target::Drop => "drop",
-            // Behind the operator's rules come the host's own.
-            Target::Accept => "return",
-        };
-        format!("{selectors} @{self} {verdict}")
+        format!("{selectors} vmap @{self}")
     }
 
-    /// A rule as an element of it.
-    pub(super) fn element(&self, rule: &Rule) -> String {
+    /// What a rule matches, as a key of it.
+    pub(super) fn key(&self, rule: &Rule) -> String {
         self.shape.join(|field| match field {
-            Field::Source => rule.src.to_string(),
-            Field::Destination => rule.dst.to_string(),
+            Field::Source => network(rule.src),
+            Field::Destination => network(rule.dst),
             Field::Protocol => rule.proto.to_string(),
             Field::Ports => match rule.dports {
                 Some((first, last)) if first != last => format!("{first}-{last}"),
@@ -134,92 +161,143 @@ impl Set {
         })
     }
 
+    /// A rule as an element of it.
+    pub(super) fn element(&self, rule: &Rule) -> String {
+        let verdict = match rule.target {
+            Target::Drop => "drop",
+            // Behind the operator's rules come the host's own.
+            Target::Accept => "return",
+        };
+        format!("{} : {verdict}", self.key(rule))
+    }
+
     /// The numbers of the rules in it.
     pub(super) fn rules(&self) -> impl Iterator<Item = usize> {
-        self.elements.iter().map(|(index, _)| *index)
+        self.elements().map(|element| element.index)
     }
 
-    /// Whether it is asked first.
-    pub(super) fn drops(&self) -> bool {
-        self.target == Target::Drop
+    fn elements(&self) -> impl Iterator<Item = &Element> {
+        self.drops.iter().chain(&self.accepts)
+    }
+
+    /// The elements that disagree with a target.
+    fn against(&self, target: Target) -> &[Element] {
+        match target {
+            Target::Drop => &self.accepts,
+            Target::Accept => &self.drops,
+        }
+    }
+
+    fn push(&mut self, target: Target, element: Element) {
+        match target {
+            Target::Drop => self.drops.push(element),
+            Target::Accept => self.accepts.push(element),
+        }
     }
 }
 
-impl fmt::Display for Set {
+impl fmt::Display for VerdictMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let target = match self.target {
-            Target::Drop => "drop",
-            Target::Accept => "accept",
-        };
-        write!(f, "{target}_{}_{}", self.shape.0, self.number)
+        write!(f, "rules_{}", self.number)
     }
 }
 
-/// All sets of a list of rules.
-#[derive(Debug, Default)]
-pub(super) struct Sets {
-    sets: Vec<Set>,
+/// A network as nft takes it: in a hash, not even an address may have a length.
+fn network(net: Ipv4Net) -> String {
+    match net.prefix_len() {
+        32 => net.addr().to_string(),
+        _ => net.to_string(),
+    }
 }
 
-impl Sets {
+/// Where a rule went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Into the map at this place.
+    Old(usize),
+    /// Into a new map at this place, before those that were there.
+    New(usize),
+}
+
+/// The maps of a list of rules, in the order in which they are asked.
+#[derive(Debug, Default)]
+pub(super) struct VerdictMaps {
+    maps: Vec<VerdictMap>,
+}
+
+impl VerdictMaps {
     /// Groups rules.
     pub(super) fn group(rules: &[Rule]) -> Self {
-        let mut sets = Self::default();
+        let mut maps = Self::default();
         for (index, rule) in rules.iter().enumerate() {
-            sets.add(index, rule);
+            // Always has a place: after all before it.
+            maps.add(index, rule);
         }
-        sets
+        maps
     }
 
-    /// Puts rule number `index` into the first set that takes it; the set's place, and whether it is new.
-    pub(super) fn add(&mut self, index: usize, rule: &Rule) -> (usize, bool) {
+    /// Puts rule number `index` into the first map that takes it, a new one if none does. `None` if the maps have an
+    /// order in which it has no place.
+    pub(super) fn add(&mut self, index: usize, rule: &Rule) -> Option<Place> {
         let (shape, span) = (Shape::of(rule), span(rule));
-        let mut number = 0;
-        for (place, set) in self.sets.iter_mut().enumerate() {
-            if set.shape != shape || set.target != rule.target {
-                continue;
-            }
-            number += 1;
-            if !set.elements.iter().any(|(_, other)| overlap(&span, other)) {
-                set.elements.push((index, span));
-                return (place, false);
-            }
-        }
-        self.sets.push(Set {
-            target: rule.target,
-            shape,
-            number,
-            elements: vec![(index, span)],
+        let (first, last) = self.bounds(index, rule.target, &span)?;
+        let old = (first..last.min(self.maps.len())).find(|place| {
+            let map = &self.maps[*place];
+            map.shape == shape && !map.elements().any(|other| overlap(&span, &other.span))
         });
-        (self.sets.len() - 1, true)
+        let place = old.map_or_else(|| Place::New(self.open(shape, first, last)), Place::Old);
+        let (Place::Old(at) | Place::New(at)) = place;
+        self.maps[at].push(rule.target, Element { index, span });
+        Some(place)
     }
 
-    /// Takes rule number `index` out of its set; the set's place.
+    /// Between which maps a rule may be asked: not before the first place, and before the last.
+    fn bounds(&self, index: usize, target: Target, span: &Span) -> Option<(usize, usize)> {
+        let (mut first, mut last) = (0, self.maps.len());
+        for (place, map) in self.maps.iter().enumerate() {
+            for other in map.against(target).iter().filter(|other| overlap(span, &other.span)) {
+                if other.index < index {
+                    first = place + 1;
+                } else {
+                    last = last.min(place);
+                }
+            }
+        }
+        (first <= last).then_some((first, last))
+    }
+
+    /// Makes an empty map between two places.
+    fn open(&mut self, shape: Shape, first: usize, last: usize) -> usize {
+        let place = (first..last)
+            .find(|place| self.maps[*place].shape.rank() > shape.rank())
+            .unwrap_or(last);
+        let number = self.maps.iter().map(|map| map.number + 1).max().unwrap_or(0);
+        self.maps.insert(
+            place,
+            VerdictMap {
+                number,
+                shape,
+                drops: Vec::new(),
+                accepts: Vec::new(),
+            },
+        );
+        place
+    }
+
+    /// Takes rule number `index` out of its map; the map's place.
     pub(super) fn remove(&mut self, index: usize) -> Option<usize> {
-        self.sets.iter_mut().position(|set| {
-            let before = set.elements.len();
-            set.elements.retain(|(other, _)| *other != index);
-            set.elements.len() < before
+        self.maps.iter_mut().position(|map| {
+            let before = map.elements().count();
+            map.drops.retain(|element| element.index != index);
+            map.accepts.retain(|element| element.index != index);
+            map.elements().count() < before
         })
     }
 
-    /// The set at a place.
-    pub(super) fn get(&self, place: usize) -> Option<&Set> {
-        self.sets.get(place)
+    /// All of them, in the order in which they are asked.
+    pub(super) fn as_slice(&self) -> &[VerdictMap] {
+        &self.maps
     }
-
-    /// All of them, those that drop first.
-    pub(super) fn in_order(&self) -> impl Iterator<Item = &Set> {
-        let of = |drops| self.sets.iter().filter(move |set| set.drops() == drops);
-        of(true).chain(of(false))
-    }
-}
-
-/// Whether first match and sets come to the same: nothing drops after something accepts.
-pub(super) fn is_orderless(targets: impl Iterator<Item = Target>) -> bool {
-    targets
-        .skip_while(|target| *target == Target::Drop)
-        .all(|target| target == Target::Accept)
 }
 
 #[cfg(test)]
@@ -236,52 +314,86 @@ mod tests {
         }
     }
 
-    #[test]
-    fn rules_of_one_shape_share_a_set() {
-        let rules = [
-            rule("10.0.0.0/8", 17, Some((1, 9)), Target::Drop),
-            rule("11.0.0.0/8", 0, None, Target::Drop),
-            rule("12.0.0.0/8", 6, Some((80, 80)), Target::Drop),
-            rule("0.0.0.0/0", 0, None, Target::Accept),
-        ];
-        let sets = Sets::group(&rules);
-        let questions: Vec<String> = sets.in_order().map(Set::question).collect();
-        assert_eq!(
-            questions,
-            [
-                "ip saddr . meta l4proto . th dport @drop_13_0 drop",
-                "ip saddr @drop_1_0 drop",
-                "ip saddr @accept_1_0 return",
-            ]
-        );
-        let first = sets.get(0).unwrap();
-        assert_eq!(
-            first.definition(),
-            "{ type ipv4_addr . inet_proto . inet_service; flags interval; }"
-        );
-        let elements: Vec<String> = first.rules().map(|index| first.element(&rules[index])).collect();
-        assert_eq!(elements, ["10.0.0.0/8 . 17 . 1-9", "12.0.0.0/8 . 6 . 80"]);
+    /// Map by map, its rules.
+    fn grouped(maps: &VerdictMaps) -> Vec<Vec<usize>> {
+        maps.as_slice().iter().map(|map| map.rules().collect()).collect()
     }
 
     #[test]
-    fn what_overlaps_goes_to_a_further_set() {
-        let mut sets = Sets::group(&[
+    fn rules_of_one_shape_share_a_map_and_the_exact_are_a_hash() {
+        let rules = [
+            rule("10.0.0.0/8", 17, Some((1, 9)), Target::Drop),
+            rule("11.0.0.0/8", 0, None, Target::Drop),
+            rule("12.0.0.0/8", 6, Some((80, 80)), Target::Accept),
+            rule("13.0.0.1/32", 6, Some((80, 80)), Target::Drop),
+            rule("0.0.0.0/0", 0, None, Target::Accept),
+        ];
+        let maps = VerdictMaps::group(&rules);
+        let list: Vec<String> = maps
+            .as_slice()
+            .iter()
+            .map(|map| {
+                let elements: Vec<String> = map.rules().map(|index| map.element(&rules[index])).collect();
+                format!("{} {} {}", map.question(), map.definition(), elements.join(", "))
+            })
+            .collect();
+        assert_eq!(
+            list,
+            [
+                "ip saddr . ip protocol . th dport vmap @rules_2 \
+                 { type ipv4_addr . inet_proto . inet_service : verdict; } 13.0.0.1 . 6 . 80 : drop",
+                "ip saddr . ip protocol . th dport vmap @rules_0 \
+                 { type ipv4_addr . inet_proto . inet_service : verdict; flags interval; } \
+                 10.0.0.0/8 . 17 . 1-9 : drop, 12.0.0.0/8 . 6 . 80 : return",
+                "ip saddr vmap @rules_1 { type ipv4_addr : verdict; flags interval; } 11.0.0.0/8 : drop",
+                "ip saddr vmap @rules_3 { type ipv4_addr : verdict; flags interval; } 0.0.0.0/0 : return",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_overlaps_goes_to_a_further_map() {
+        let mut maps = VerdictMaps::group(&[
             rule("10.0.0.0/8", 0, None, Target::Drop),
             rule("10.1.0.0/16", 0, None, Target::Drop),
             rule("11.0.0.0/8", 0, None, Target::Drop),
         ]);
-        let names: Vec<String> = sets.in_order().map(Set::to_string).collect();
-        assert_eq!(names, ["drop_1_0", "drop_1_1"]);
-        assert_eq!(sets.remove(0), Some(0));
-        assert_eq!(sets.add(0, &rule("10.1.2.0/24", 0, None, Target::Drop)), (0, false));
-        assert_eq!(sets.add(3, &rule("10.1.2.0/24", 0, None, Target::Accept)), (2, true));
-        assert_eq!(sets.remove(7), None);
+        assert_eq!(grouped(&maps), [vec![0, 2], vec![1]]);
+        assert_eq!(maps.remove(0), Some(0));
+        let narrow = rule("10.1.2.0/24", 0, None, Target::Drop);
+        assert_eq!(maps.add(0, &narrow), Some(Place::Old(0)));
+        assert_eq!(maps.remove(7), None);
     }
 
     #[test]
-    fn order_matters_once_something_accepts_before_a_drop() {
-        let orderless = |targets: &[Target]| is_orderless(targets.iter().copied());
-        assert!(orderless(&[]) && orderless(&[Target::Drop, Target::Drop, Target::Accept]));
-        assert!(!orderless(&[Target::Accept, Target::Drop]));
+    fn of_rules_that_disagree_the_first_is_asked_first() {
+        let rules = [
+            rule("10.0.0.0/8", 0, None, Target::Drop),
+            rule("10.0.0.1/32", 0, None, Target::Accept),
+            rule("10.0.0.0/16", 6, None, Target::Drop),
+            rule("192.0.2.1/32", 0, None, Target::Drop),
+        ];
+        let mut maps = VerdictMaps::group(&rules);
+        assert_eq!(grouped(&maps), [vec![0], vec![3, 1], vec![2]]);
+        // A hash, and before the accept.
+        assert_eq!(maps.remove(0), Some(0));
+        let exact = rule("10.0.0.1/32", 0, None, Target::Drop);
+        assert_eq!(maps.add(0, &exact), Some(Place::New(0)));
+        // After the first drop, and before the last.
+        assert_eq!(maps.remove(1), Some(2));
+        let tcp = rule("0.0.0.0/0", 6, None, Target::Accept);
+        assert_eq!(maps.add(1, &tcp), Some(Place::New(1)));
+    }
+
+    #[test]
+    fn maps_in_another_order_take_no_rule_that_needs_this_one() {
+        let mut maps = VerdictMaps::group(&[
+            rule("10.0.0.0/8", 0, None, Target::Drop),
+            rule("11.0.0.0/8", 0, None, Target::Accept),
+            rule("10.0.0.1/32", 0, None, Target::Drop),
+        ]);
+        assert_eq!(grouped(&maps), [vec![2], vec![0, 1]]);
+        maps.remove(1);
+        assert_eq!(maps.add(1, &rule("10.0.0.1/32", 0, None, Target::Accept)), None);
     }
 }
