@@ -177,7 +177,7 @@ impl Case for Forwarding {
             .get_mut(&world.contestant())
             .context("measured before it was prepared")?;
         if self.metered == Metered::Programs {
-            let nanos = programs::run_time(|| Ok(session.total(generator, world)?.frames))?;
+            let nanos = programs::run_time(world, |world| Ok(session.total(generator, world)?.frames))?;
             return Ok(vec![(Metric::BpfNs, nanos)]);
         }
         let round = session.round(generator, world)?;
