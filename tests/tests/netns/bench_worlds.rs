@@ -18,7 +18,7 @@ use netbridge_tests::tcp::{TcpServer, transfer};
 use netbridge_tests::udp::{UdpServer, ask};
 use netbridge_tests::wait::wait_until;
 
-use super::command::tool;
+use super::command::{says, tool};
 
 const LIMIT: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_millis(200);
@@ -141,6 +141,33 @@ fn own_path(world: &mut dyn World, act: impl FnOnce(&Layout) -> Result<()>) -> R
 
 fn serve(netns: &Netns) -> Result<(UdpServer, TcpServer)> {
     Ok((UdpServer::start(netns, 9000)?, TcpServer::start(netns, 9000)?))
+}
+
+#[test]
+fn what_is_another_contestants_is_seen() -> Result<()> {
+    let network = "-n bridge-host net create strange --subnet 10.99.0.0/24 --uplink eth0";
+    for (contestant, act) in [
+        (Contestant::IptablesNft, "iptables-legacy -A FORWARD -j ACCEPT"),
+        (Contestant::IptablesLegacy, "iptables-nft -A FORWARD -j ACCEPT"),
+        (Contestant::Nftables, "nft add table ip strange"),
+        (Contestant::Bridge, network),
+    ] {
+        judge(contestant, |world| {
+            let way = Way::of(world)?;
+            let host = world.layout().host.as_ref().context("no host")?;
+            let run: fn(&str) -> Result<String> = if act == network { says } else { tool };
+            host.netns.run(|| run(act))??;
+            ensure!(
+                Way::of(world).is_err() && way.was_taken(world, 0).is_err(),
+                "`{act}` is not seen"
+            );
+            if act == network {
+                says("-n bridge-host net rm strange")?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 #[test]
