@@ -1,9 +1,12 @@
 //! The run: every case by every contestant, in rounds that take turns.
 //!
-//! A machine's speed drifts by more than contestants differ. So within a case every round goes through all of them, the
-//! order reversed every other round, and what disturbs one disturbs its neighbours too.
+//! A machine's speed drifts by more than contestants differ. So within a case every round goes through all of them, and
+//! what disturbs one disturbs its neighbours too. Every other round goes back the way that the one before came, so nobody
+//! is always early. Who turns round there is measured twice in a row; it is another one each time, in the next case too.
+//!
+//! A world whose preparations could not be undone is measured no more: what is left in it would be in every later figure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -45,14 +48,25 @@ pub struct Outcome {
 struct Lane<'w> {
     world: &'w mut dyn World,
     contestant: Contestant,
+    /// Its preparation began: there may be something to undo.
+    touched: bool,
     /// It is prepared, and nothing has gone wrong.
     runs: bool,
     /// One per round that is kept.
     samples: Vec<Sample>,
 }
 
-/// Measures every case. What goes wrong in a cell is told, costs that cell its figures, and nothing else. Once `stop` is
-/// raised, the case at hand is finished without further rounds, and the run ends.
+/// What a run has at hand, whatever the case.
+struct Run<'r> {
+    progress: &'r mut Progress,
+    stop: &'r AtomicBool,
+    outcome: Outcome,
+    /// Whose worlds are not what they were, and why.
+    retired: BTreeMap<Contestant, String>,
+}
+
+/// Measures every case. What goes wrong in a cell is told, and costs that cell its figures; what cannot be undone, that
+/// contestant all later ones too. Once `stop` is raised, what was made ready is undone, and the run ends.
 pub fn run(
     cases: &[Box<dyn Case>],
     worlds: &mut [Box<dyn World + '_>],
@@ -60,26 +74,25 @@ pub fn run(
     progress: &mut Progress,
     stop: &AtomicBool,
 ) -> Outcome {
-    let mut outcome = Outcome::default();
+    let mut run = Run {
+        progress,
+        stop,
+        outcome: Outcome::default(),
+        retired: BTreeMap::new(),
+    };
     for (index, case) in cases.iter().enumerate() {
-        if stop.load(Ordering::Relaxed) {
+        if run.is_stopped() {
             break;
         }
         let rest = cases.get(index..).unwrap_or_default();
-        let rounds = schedule.affordable(|rounds| progress.forecast(&work(rest, worlds.len(), rounds)));
-        progress.case(&case.id(), index + 1, cases.len(), work(rest, worlds.len(), rounds));
-        run_case(
-            case.as_ref(),
-            worlds,
-            rounds.min(case.rounds()),
-            progress,
-            stop,
-            &mut outcome,
-        );
-        progress.case_over();
+        let rounds = schedule.affordable(|rounds| run.progress.forecast(&work(rest, worlds.len(), rounds)));
+        let ahead = work(rest, worlds.len(), rounds);
+        run.progress.case(&case.id(), index + 1, cases.len(), ahead);
+        run.case(case.as_ref(), index, worlds, rounds.min(case.rounds()));
+        run.progress.case_over();
     }
-    outcome.interrupted = stop.load(Ordering::Relaxed);
-    outcome
+    run.outcome.interrupted = run.is_stopped();
+    run.outcome
 }
 
 /// The work of so many kept rounds, or as many as a case wants, and of the one that warms up.
@@ -109,78 +122,106 @@ fn turns(contestants: usize, rounds: usize) -> f64 {
     (contestants * (rounds + 1)) as f64
 }
 
-fn run_case(
-    case: &dyn Case,
-    worlds: &mut [Box<dyn World + '_>],
-    rounds: usize,
-    progress: &mut Progress,
-    stop: &AtomicBool,
-    outcome: &mut Outcome,
-) {
-    let id = case.id();
-    let mut lanes: Vec<Lane<'_>> = worlds.iter_mut().map(|world| Lane::new(world.as_mut())).collect();
-    let mut wrong = |contestant: Contestant, progress: &Progress, error: &anyhow::Error| {
-        let error = format!("{error:#}");
-        progress.tell(&format!("error: {id}, {contestant}: {error}"));
-        outcome.errors.push(Failure {
-            case: id.clone(),
+/// Puts contestants into the order of a round: forth, back the same way, and with another one at the turn from then on.
+fn arrange<T>(order: &mut [T], case: usize, round: usize) {
+    let first = (case + round / 2).checked_rem(order.len()).unwrap_or_default();
+    order.rotate_left(first);
+    if round % 2 == 1 {
+        order.reverse();
+    }
+}
+
+impl Run<'_> {
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Case number `index`.
+    fn case(&mut self, case: &dyn Case, index: usize, worlds: &mut [Box<dyn World + '_>], rounds: usize) {
+        let mut lanes: Vec<Lane<'_>> = worlds.iter_mut().map(|world| Lane::new(world.as_mut())).collect();
+        for lane in &mut lanes {
+            if self.is_stopped() {
+                break;
+            }
+            self.prepare(case, lane);
+        }
+        self.rounds(case, index, &mut lanes, rounds);
+        for lane in lanes.iter_mut().filter(|lane| lane.touched) {
+            self.finish(case, lane);
+        }
+        for lane in lanes.iter().filter(|lane| lane.runs) {
+            lane.sort(&case.id(), &mut self.outcome);
+        }
+    }
+
+    fn prepare(&mut self, case: &dyn Case, lane: &mut Lane<'_>) {
+        if let Some(reason) = self.retired.get(&lane.contestant) {
+            let reason = reason.clone();
+            return self.absent(case, lane.contestant, reason);
+        }
+        self.progress
+            .cell(&format!("{}, {}: preparing", case.title(), lane.contestant));
+        lane.touched = true;
+        match case.prepare(lane.world) {
+            Ok(Able::Done) => lane.runs = true,
+            Ok(Able::Cannot(reason)) => self.absent(case, lane.contestant, reason),
+            Err(error) => self.wrong(case, lane.contestant, &error),
+        }
+    }
+
+    fn rounds(&mut self, case: &dyn Case, index: usize, lanes: &mut [Lane<'_>], rounds: usize) {
+        // Round 0 warms up: tables fill, neighbours are learnt, pages are touched.
+        for round in 0..=rounds {
+            let mut order: Vec<&mut Lane<'_>> = lanes.iter_mut().collect();
+            arrange(&mut order, index, round);
+            for lane in order {
+                if self.is_stopped() {
+                    return;
+                }
+                if !lane.runs {
+                    self.progress.absent(case.seconds());
+                    continue;
+                }
+                let (title, contestant) = (case.title(), lane.contestant);
+                self.progress
+                    .cell(&format!("{title}, {contestant}, round {round} of {rounds}"));
+                let begin = Instant::now();
+                let sample = case.measure(lane.world);
+                let took = begin.elapsed();
+                if let Err(error) = sample.and_then(|sample| lane.keep(sample, round)) {
+                    lane.runs = false;
+                    self.wrong(case, contestant, &error);
+                }
+                self.progress.step(case.seconds(), took);
+            }
+        }
+    }
+
+    fn finish(&mut self, case: &dyn Case, lane: &mut Lane<'_>) {
+        let Err(error) = case.finish(lane.world) else { return };
+        let error = error.context("cannot undo the preparations");
+        lane.runs = false;
+        self.wrong(case, lane.contestant, &error);
+        let reason = format!("is not what it was since {}: {error:#}", case.id());
+        self.retired.insert(lane.contestant, reason);
+    }
+
+    fn absent(&mut self, case: &dyn Case, contestant: Contestant, reason: String) {
+        self.outcome.absences.push(Absence {
+            case: case.id(),
+            contestant,
+            reason,
+        });
+    }
+
+    fn wrong(&mut self, case: &dyn Case, contestant: Contestant, error: &anyhow::Error) {
+        let (case, error) = (case.id(), format!("{error:#}"));
+        self.progress.tell(&format!("error: {case}, {contestant}: {error}"));
+        self.outcome.errors.push(Failure {
+            case,
             contestant,
             error,
         });
-    };
-    for lane in &mut lanes {
-        progress.cell(&format!("{}, {}: preparing", case.title(), lane.contestant));
-        match case.prepare(lane.world) {
-            Ok(Able::Done) => lane.runs = true,
-            Ok(Able::Cannot(reason)) => outcome.absences.push(Absence {
-                case: id.clone(),
-                contestant: lane.contestant,
-                reason,
-            }),
-            Err(error) => wrong(lane.contestant, progress, &error),
-        }
-    }
-    // Round 0 warms up: tables fill, neighbours are learnt, pages are touched.
-    'rounds: for round in 0..=rounds {
-        let mut order: Vec<&mut Lane<'_>> = lanes.iter_mut().collect();
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        for lane in order {
-            if stop.load(Ordering::Relaxed) {
-                break 'rounds;
-            }
-            if !lane.runs {
-                progress.absent(case.seconds());
-                continue;
-            }
-            progress.cell(&format!(
-                "{}, {}, round {round} of {rounds}",
-                case.title(),
-                lane.contestant
-            ));
-            let begin = Instant::now();
-            let sample = case.measure(lane.world);
-            let took = begin.elapsed();
-            if let Err(error) = sample.and_then(|sample| lane.keep(sample, round)) {
-                lane.runs = false;
-                wrong(lane.contestant, progress, &error);
-            }
-            progress.step(case.seconds(), took);
-        }
-    }
-    for lane in &mut lanes {
-        if let Err(error) = case.finish(lane.world) {
-            lane.runs = false;
-            wrong(
-                lane.contestant,
-                progress,
-                &error.context("cannot undo the preparations"),
-            );
-        }
-    }
-    for lane in lanes.iter().filter(|lane| lane.runs) {
-        lane.sort(&id, outcome);
     }
 }
 
@@ -189,6 +230,7 @@ impl<'w> Lane<'w> {
         Self {
             contestant: world.contestant(),
             world,
+            touched: false,
             runs: false,
             samples: Vec::new(),
         }
@@ -243,261 +285,4 @@ impl<'w> Lane<'w> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-    use std::rc::Rc;
-    use std::time::Duration;
-
-    use anyhow::anyhow;
-
-    use super::super::fixture::FakeWorld;
-    use super::*;
-
-    /// What was done to whom.
-    type Log = Rc<RefCell<Vec<(&'static str, Contestant)>>>;
-
-    /// Tells what is done with it, and fails where it is told to.
-    struct Fake {
-        log: Log,
-        able: fn(Contestant) -> Result<Able>,
-        sample: fn(Contestant, usize) -> Result<Sample>,
-    }
-
-    impl Default for Fake {
-        fn default() -> Self {
-            Self {
-                log: Log::default(),
-                able: |_| Ok(Able::Done),
-                #[expect(clippy::cast_precision_loss, reason = "a few rounds")]
-                sample: |_, turn| Ok(vec![(Metric::NetNs, turn as f64)]),
-            }
-        }
-    }
-
-    impl Fake {
-        fn saw(&self, what: &'static str, world: &dyn World) -> usize {
-            let mut log = self.log.borrow_mut();
-            log.push((what, world.contestant()));
-            log.iter().filter(|entry| **entry == (what, world.contestant())).count() - 1
-        }
-    }
-
-    impl Case for Fake {
-        fn id(&self) -> String {
-            "fake/case".to_owned()
-        }
-
-        fn title(&self) -> String {
-            "a case".to_owned()
-        }
-
-        fn prepare(&self, world: &mut dyn World) -> Result<Able> {
-            self.saw("prepare", world);
-            (self.able)(world.contestant())
-        }
-
-        fn measure(&self, world: &mut dyn World) -> Result<Sample> {
-            let turn = self.saw("measure", world);
-            (self.sample)(world.contestant(), turn)
-        }
-
-        fn finish(&self, world: &mut dyn World) -> Result<()> {
-            self.saw("finish", world);
-            Ok(())
-        }
-
-        fn rounds(&self) -> usize {
-            5
-        }
-
-        fn seconds(&self) -> f64 {
-            1.0
-        }
-    }
-
-    const WHO: [Contestant; 3] = [Contestant::RawPair, Contestant::Bridge, Contestant::Netbridge];
-
-    fn run_fake(fake: Fake, rounds: usize, stop: bool) -> (Outcome, Vec<(&'static str, Contestant)>) {
-        let log = Rc::clone(&fake.log);
-        let cases: [Box<dyn Case>; 1] = [Box::new(fake)];
-        let mut worlds: Vec<Box<dyn World>> = WHO.map(|who| Box::new(FakeWorld(who)) as Box<dyn World>).into();
-        let mut progress = Progress::new();
-        let schedule = Schedule { rounds, deadline: None };
-        let outcome = run(&cases, &mut worlds, schedule, &mut progress, &AtomicBool::new(stop));
-        let log = log.borrow().clone();
-        (outcome, log)
-    }
-
-    fn turns_of(log: &[(&'static str, Contestant)], what: &str) -> Vec<Contestant> {
-        log.iter()
-            .filter(|(done, _)| *done == what)
-            .map(|(_, who)| *who)
-            .collect()
-    }
-
-    #[test]
-    fn contestants_take_turns_and_the_order_is_reversed_every_other_round() {
-        let (outcome, log) = run_fake(Fake::default(), 3, false);
-        let [first, second, third] = WHO;
-        let forth = [first, second, third];
-        let back = [third, second, first];
-        assert_eq!(turns_of(&log, "measure"), [forth, back, forth, back].concat());
-        assert_eq!(turns_of(&log, "prepare"), WHO);
-        assert_eq!(turns_of(&log, "finish"), WHO);
-        assert!(outcome.absences.is_empty() && outcome.errors.is_empty() && !outcome.interrupted);
-    }
-
-    #[test]
-    fn the_warm_up_is_not_kept() {
-        let (outcome, _) = run_fake(Fake::default(), 3, false);
-        assert_eq!(outcome.series.len(), WHO.len());
-        for series in outcome.series {
-            assert_eq!((series.case.as_str(), series.metric), ("fake/case", Metric::NetNs));
-            assert_eq!(series.values, [1.0, 2.0, 3.0]);
-        }
-    }
-
-    #[test]
-    fn a_case_may_want_fewer_rounds() {
-        let (outcome, _) = run_fake(Fake::default(), 9, false);
-        assert!(outcome.series.iter().all(|series| series.values.len() == 5));
-    }
-
-    #[test]
-    fn who_cannot_is_absent_with_the_reason_and_the_rest_goes_on() {
-        let able = |who| {
-            Ok(match who {
-                Contestant::Bridge => Able::Cannot("holds nothing".to_owned()),
-                _ => Able::Done,
-            })
-        };
-        let (outcome, log) = run_fake(
-            Fake {
-                able,
-                ..Fake::default()
-            },
-            2,
-            false,
-        );
-        let [absence] = &outcome.absences[..] else {
-            panic!("{outcome:?}")
-        };
-        assert_eq!(
-            (absence.contestant, absence.reason.as_str()),
-            (Contestant::Bridge, "holds nothing")
-        );
-        assert!(!turns_of(&log, "measure").contains(&Contestant::Bridge));
-        assert_eq!(turns_of(&log, "finish"), WHO);
-        assert_eq!(outcome.series.len(), 2);
-    }
-
-    #[test]
-    fn an_error_costs_a_cell_its_figures_and_nothing_else() {
-        let sample = |who, turn| match (who, turn) {
-            (Contestant::RawPair, 2) => Err(anyhow!("sent 10, counted 9")),
-            (Contestant::Bridge, 1) => Ok(vec![(Metric::NetNs, f64::NAN)]),
-            _ => Ok(vec![(Metric::NetNs, 1.0)]),
-        };
-        let (outcome, log) = run_fake(
-            Fake {
-                sample,
-                ..Fake::default()
-            },
-            3,
-            false,
-        );
-        let errors: Vec<_> = outcome
-            .errors
-            .iter()
-            .map(|error| (error.contestant, error.error.as_str()))
-            .collect();
-        assert_eq!(errors[0].0, Contestant::Bridge);
-        assert!(errors[0].1.contains("no figure"), "{errors:?}");
-        assert_eq!(errors[1], (Contestant::RawPair, "sent 10, counted 9"));
-        assert_eq!(outcome.series.len(), 1);
-        assert_eq!(outcome.series[0].contestant, Contestant::Netbridge);
-        assert_eq!(turns_of(&log, "finish"), WHO);
-        let bridge = turns_of(&log, "measure")
-            .iter()
-            .filter(|who| **who == Contestant::Bridge)
-            .count();
-        assert_eq!(bridge, 2, "it is measured no more once it went wrong");
-    }
-
-    #[test]
-    fn a_failed_preparation_is_an_error_and_is_undone() {
-        let able = |who| match who {
-            Contestant::Netbridge => Err(anyhow!("no memory").context("cannot load the rules")),
-            _ => Ok(Able::Done),
-        };
-        let (outcome, log) = run_fake(
-            Fake {
-                able,
-                ..Fake::default()
-            },
-            1,
-            false,
-        );
-        assert_eq!(outcome.errors[0].error, "cannot load the rules: no memory");
-        assert_eq!(turns_of(&log, "finish"), WHO);
-    }
-
-    #[test]
-    fn what_some_rounds_lack_is_absent() {
-        let sample = |_, turn| {
-            Ok(match turn {
-                2 => vec![(Metric::P50Micros, 1.0)],
-                _ => vec![(Metric::P999Micros, 3.0), (Metric::P50Micros, 1.0)],
-            })
-        };
-        let fake = Fake {
-            sample,
-            ..Fake::default()
-        };
-        let (outcome, _) = run_fake(fake, 3, false);
-        assert_eq!((outcome.series.len(), outcome.absences.len()), (3, 3));
-        assert!(outcome.series.iter().all(|series| series.metric == Metric::P50Micros));
-        assert_eq!(outcome.absences[0].reason, "Latency, p99.9 in 2 of 3 rounds only");
-    }
-
-    #[test]
-    fn a_round_without_figures_is_an_error() {
-        let sample = |who, _| {
-            Ok(match who {
-                Contestant::Bridge => vec![],
-                _ => vec![(Metric::NetNs, 1.0), (Metric::NetNs, 2.0)],
-            })
-        };
-        let fake = Fake {
-            sample,
-            ..Fake::default()
-        };
-        let (outcome, _) = run_fake(fake, 2, false);
-        assert_eq!((outcome.errors.len(), outcome.series.len()), (3, 0));
-    }
-
-    #[test]
-    fn a_run_that_is_told_to_stop_says_so() {
-        let (outcome, log) = run_fake(Fake::default(), 3, true);
-        assert!(outcome.interrupted && log.is_empty());
-    }
-
-    #[test]
-    fn a_run_short_of_time_keeps_fewer_rounds_but_some() {
-        let at = |seconds| Schedule {
-            rounds: 10,
-            deadline: Some(Instant::now() + Duration::from_secs(seconds)),
-        };
-        #[expect(clippy::cast_precision_loss, reason = "some rounds")]
-        let takes = |rounds: usize| 20.0 + 10.0 * (rounds + 1) as f64;
-        assert_eq!(at(1000).affordable(takes), 10);
-        assert_eq!(at(91).affordable(takes), 6);
-        assert_eq!(at(0).affordable(takes), 3);
-        assert_eq!(Schedule { rounds: 2, ..at(0) }.affordable(takes), 2);
-        let endless = Schedule {
-            deadline: None,
-            ..at(0)
-        };
-        assert_eq!(endless.affordable(takes), 10);
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
+use aya::programs::ProgramInfo;
 use netbridge::netns::Netns;
 
 use super::contestant::Contestant;
@@ -112,9 +113,14 @@ pub trait World {
     /// Packet counters that move when packets take this contestant's own path: name and value. One path moves some of
     /// them: between two containers not what counts the uplink.
     fn path_counters(&self) -> Result<Vec<(String, u64)>>;
-    /// Counters of the same host that move when packets take another contestant's path. They stand still while A, B and
-    /// the outside talk; an ARP broadcast of a further container may move them.
+    /// Counters of the same namespaces that move when packets take another contestant's path, and how much there is of
+    /// what would lead them there: never none of these. They stand still while A, B and the outside talk; an ARP
+    /// broadcast of a further container may move them.
     fn foreign_counters(&self) -> Result<Vec<(String, u64)>>;
+    /// Its BPF programs, with what the kernel counted of them so far; none where there are none.
+    fn programs(&self) -> Result<Vec<ProgramInfo>> {
+        Ok(Vec::new())
+    }
     /// Memory of its BPF maps, bytes; 0 where there are none.
     fn map_bytes(&self) -> Result<u64>;
 }

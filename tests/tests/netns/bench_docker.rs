@@ -11,7 +11,7 @@ use netbridge_tests::sandbox::within;
 use super::command::tool;
 
 /// What `iptables-save` shows, tables in order of their names, without comments and counters.
-fn normalised(saved: &str) -> Vec<String> {
+pub(super) fn normalised(saved: &str) -> Vec<String> {
     let mut tables: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut current = "";
     for line in saved.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {

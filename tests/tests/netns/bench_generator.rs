@@ -26,8 +26,9 @@ fn pair() -> Result<Stream> {
         tool(&format!("ip netns add {name}"))?;
     }
     tool("ip -n a link add eth0 type veth peer name eth0 netns b")?;
+    // Without an address of IPv6 the kernel sends nothing of its own.
     for name in ["a", "b"] {
-        tool(&format!("ip -n {name} link set eth0 up"))?;
+        tool(&format!("ip -n {name} link set eth0 addrgenmode none up"))?;
     }
     Ok(Stream {
         smac: Wire::open(&named("a")?, "eth0")?.mac(),

@@ -19,7 +19,7 @@ use netbridge_tests::tcp::{TcpServer, transfer};
 use netbridge_tests::udp::{UdpServer, ask};
 use netbridge_tests::wait::wait_until;
 
-use super::command::tool;
+use super::command::{says, tool};
 
 const LIMIT: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_millis(200);
@@ -92,25 +92,83 @@ fn is_silent(from: &Netns, to: SocketAddrV4) -> Result<()> {
 fn moved(before: &[(String, u64)], after: &[(String, u64)]) -> BTreeMap<String, u64> {
     let before: BTreeMap<_, _> = before.iter().cloned().collect();
     let grown = after.iter().map(|(name, value)| {
-        let grown = value - before.get(name).copied().unwrap_or_default();
+        let grown = value.saturating_sub(before.get(name).copied().unwrap_or_default());
         (name.clone(), grown)
     });
     grown.filter(|(_, grown)| *grown > 0).collect()
 }
 
+/// The counters of a contestant's own way and of the others', as they were.
+pub(super) struct Way {
+    own: Vec<(String, u64)>,
+    foreign: Vec<(String, u64)>,
+}
+
+impl Way {
+    /// As they are.
+    pub(super) fn of(world: &dyn World) -> Result<Self> {
+        let foreign = world.foreign_counters()?;
+        // Nothing was there when the world was made; netbridge's bridge carried what made it ready.
+        let used = foreign.iter().find(|(_, count)| *count > 0);
+        if world.contestant() != Contestant::Netbridge {
+            ensure!(used.is_none(), "there is something of another contestant: {used:?}");
+        }
+        ensure!(!foreign.is_empty(), "nothing would tell of another way");
+        Ok(Self {
+            own: world.path_counters()?,
+            foreign,
+        })
+    }
+
+    /// At least so many packets took the contestant's own way since then, and none another.
+    pub(super) fn was_taken(&self, world: &dyn World, packets: u64) -> Result<()> {
+        let own = moved(&self.own, &world.path_counters()?);
+        let foreign = moved(&self.foreign, &world.foreign_counters()?);
+        ensure!(
+            own.values().sum::<u64>() >= packets,
+            "counters of its own path moved by {own:?}, and {packets} packets were sent"
+        );
+        ensure!(foreign.is_empty(), "counters of another path moved: {foreign:?}");
+        Ok(())
+    }
+}
+
 /// What `act` moves: the contestant's own counters, and not the others'.
 fn own_path(world: &mut dyn World, act: impl FnOnce(&Layout) -> Result<()>) -> Result<()> {
-    let before = (world.path_counters()?, world.foreign_counters()?);
+    let way = Way::of(world)?;
     act(world.layout())?;
-    let own = moved(&before.0, &world.path_counters()?);
-    let foreign = moved(&before.1, &world.foreign_counters()?);
-    ensure!(!own.is_empty(), "no counter of its own path moved");
-    ensure!(foreign.is_empty(), "counters of another path moved: {foreign:?}");
-    Ok(())
+    way.was_taken(world, 1)
 }
 
 fn serve(netns: &Netns) -> Result<(UdpServer, TcpServer)> {
     Ok((UdpServer::start(netns, 9000)?, TcpServer::start(netns, 9000)?))
+}
+
+#[test]
+fn what_is_another_contestants_is_seen() -> Result<()> {
+    let network = "-n bridge-host net create strange --subnet 10.99.0.0/24 --uplink eth0";
+    for (contestant, act) in [
+        (Contestant::IptablesNft, "iptables-legacy -A FORWARD -j ACCEPT"),
+        (Contestant::IptablesLegacy, "iptables-nft -A FORWARD -j ACCEPT"),
+        (Contestant::Nftables, "nft add table ip strange"),
+        (Contestant::Bridge, network),
+    ] {
+        judge(contestant, |world| {
+            let way = Way::of(world)?;
+            let host = world.layout().host.as_ref().context("no host")?;
+            let run: fn(&str) -> Result<String> = if act == network { says } else { tool };
+            host.netns.run(|| run(act))??;
+            ensure!(
+                Way::of(world).is_err() && way.was_taken(world, 0).is_err(),
+                "`{act}` is not seen"
+            );
+            if act == network {
+                says("-n bridge-host net rm strange")?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 #[test]

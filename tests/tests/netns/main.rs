@@ -12,6 +12,7 @@ mod bench_forwarding;
 mod bench_generator;
 mod bench_run;
 mod bench_sockets;
+mod bench_undone;
 mod bench_worlds;
 mod bulk;
 mod command;

@@ -1,18 +1,16 @@
 //! A bridge of the kernel, with or without netfilter rules on the host.
 
-use std::fs;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, ensure};
 use netbridge::model::MacAddr;
 use netbridge::netlink::{BridgeSpec, in_namespace};
-use netbridge::netns::Netns;
 
 use super::super::contestant::Contestant;
 use super::super::rule::Rule;
 use super::super::world::{Able, Host, Layout, Published, World};
 use super::ground::{Ground, HostSettings};
-use super::{A, B, ETH0, GATEWAY, MTU, OUTSIDE, UPLINK, conntrack, more, subnet, wiring};
+use super::{A, B, ETH0, GATEWAY, MTU, OUTSIDE, UPLINK, conntrack, foreign, more, subnet, wiring};
 use crate::wire::counters;
 
 /// The bridge, as Docker calls it.
@@ -201,33 +199,16 @@ impl World for Bridged {
     }
 
     fn foreign_counters(&self) -> Result<Vec<(String, u64)>> {
-        match &self.firewall {
-            Some(_) => Ok(Vec::new()),
-            None => stack_counters(&self.host()?.netns),
+        let host = &self.host()?.netns;
+        let mut counted = foreign::rules(host, self.contestant)?;
+        counted.extend(foreign::programs(host, &[PORT_A, PORT_B, ETH0])?);
+        if self.firewall.is_none() {
+            counted.extend(foreign::stack(host)?);
         }
+        Ok(counted)
     }
 
     fn map_bytes(&self) -> Result<u64> {
         Ok(0)
     }
-}
-
-/// What moves in a host's namespace when its stack routes, or netfilter tracks.
-pub(super) fn stack_counters(host: &Netns) -> Result<Vec<(String, u64)>> {
-    let (snmp, tracked) = host.run(|| {
-        let tracked = fs::read_to_string(conntrack::COUNT).unwrap_or_else(|_| "0".to_owned());
-        fs::read_to_string("/proc/thread-self/net/snmp").map(|snmp| (snmp, tracked))
-    })??;
-    let mut ip = snmp.lines().filter(|line| line.starts_with("Ip:"));
-    let (names, values) = (ip.next().unwrap_or_default(), ip.next().unwrap_or_default());
-    let routed = names
-        .split_whitespace()
-        .zip(values.split_whitespace())
-        .find(|(name, _)| *name == "ForwDatagrams")
-        .context("the kernel does not count what it routes")?
-        .1;
-    Ok(vec![
-        ("packets routed by the stack".to_owned(), routed.parse()?),
-        ("connections tracked by netfilter".to_owned(), tracked.trim().parse()?),
-    ])
 }

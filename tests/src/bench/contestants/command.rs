@@ -21,9 +21,13 @@ pub(super) fn feed(program: &str, arguments: &[&str], input: &str) -> Result<Str
     judge(program, arguments, output)
 }
 
-/// Calls a tool that asks a question: whether it succeeds.
+/// Calls a tool that asks a question. It says no by exit status 1; what else fails is an error.
 pub(super) fn holds(program: &str, arguments: &[&str]) -> Result<bool> {
-    Ok(output(program, arguments, Stdio::null())?.status.success())
+    let output = output(program, arguments, Stdio::null())?;
+    if output.status.code() == Some(1) {
+        return Ok(false);
+    }
+    judge(program, arguments, output).map(|_| true)
 }
 
 fn output(program: &str, arguments: &[&str], input: Stdio) -> Result<Output> {
@@ -31,10 +35,16 @@ fn output(program: &str, arguments: &[&str], input: Stdio) -> Result<Output> {
         .args(arguments)
         .stdin(input)
         .output()
-        .with_context(|| format!("cannot start {program}"))
+        .with_context(|| format!("cannot start {}", name(program)))
+}
+
+/// What a program is called, wherever it lies.
+fn name(program: &str) -> &str {
+    program.rsplit('/').next().unwrap_or(program)
 }
 
 fn judge(program: &str, arguments: &[&str], output: Output) -> Result<String> {
+    let program = name(program);
     if !output.status.success() {
         let complaint = String::from_utf8_lossy(&output.stderr);
         let first: Vec<&str> = complaint.lines().take(4).collect();
@@ -46,4 +56,28 @@ fn judge(program: &str, arguments: &[&str], output: Output) -> Result<String> {
         );
     }
     String::from_utf8(output.stdout).with_context(|| format!("{program} prints something that is no text"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_status_1_is_a_no() {
+        let ask = |status: &str| holds("sh", &["-c", &format!("echo busy >&2; exit {status}")]);
+        assert!(ask("0").unwrap());
+        assert!(!ask("1").unwrap());
+        for status in ["2", "4"] {
+            let error = ask(status).unwrap_err().to_string();
+            assert!(error.contains("busy") && error.contains(status), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_program_and_not_its_directory() {
+        let failed = call("/bin/sh", &["-c", "exit 3"]).unwrap_err().to_string();
+        assert!(failed.starts_with("sh -c exit 3: "), "{failed}");
+        let absent = call("/nowhere/at-all", &[]).unwrap_err().to_string();
+        assert_eq!(absent, "cannot start at-all");
+    }
 }

@@ -9,7 +9,7 @@ use super::super::contestant::Contestant;
 use super::super::rule::Rule;
 use super::super::world::{Able, Layout, Published, World};
 use super::ground::Ground;
-use super::{A, B, ETH0, wiring};
+use super::{A, B, ETH0, foreign, wiring};
 use crate::wire::counters;
 
 /// The loopback interface, or a veth pair.
@@ -136,7 +136,14 @@ impl World for Limit {
     }
 
     fn foreign_counters(&self) -> Result<Vec<(String, u64)>> {
-        Ok(Vec::new())
+        let mut counted = Vec::new();
+        for (node, place) in [("a", &self.layout.a), ("b", &self.layout.b)] {
+            let mut here = foreign::stack(&place.netns)?;
+            here.extend(foreign::programs(&place.netns, &[&place.ifname])?);
+            here.extend(foreign::rules(&place.netns, self.contestant)?);
+            counted.extend(here.into_iter().map(|(what, count)| (format!("{what}, {node}"), count)));
+        }
+        Ok(counted)
     }
 
     fn map_bytes(&self) -> Result<u64> {

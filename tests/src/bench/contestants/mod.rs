@@ -14,6 +14,7 @@ mod bridged;
 mod command;
 mod conntrack;
 mod docker;
+mod foreign;
 mod ground;
 mod limit;
 mod netbridge;

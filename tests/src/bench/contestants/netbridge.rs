@@ -11,18 +11,20 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::MapData;
-use netbridge::datapath::{Datapath, Pins};
+use aya::programs::ProgramInfo;
+use netbridge::datapath::{Datapath, HOOKS, Pins};
 use netbridge::model::{Attach, NetCreate};
 use netbridge::netlink::in_namespace;
 use netbridge::netns::Netns;
 use netbridge::ops::{self, Failure, Options};
 use netbridge::state::State;
 use netbridge_common::abi::MAX_RULES;
+use tempfile::TempDir;
 
 use super::super::contestant::Contestant;
 use super::super::rule::{Rule, Target};
 use super::super::world::{Able, Host, Layout, Port, Published, World};
-use super::bridged::stack_counters;
+use super::foreign::stack;
 use super::ground::{Ground, HostSettings};
 use super::syntax::Matches;
 use super::{A, B, CONTAINERS, ETH0, GATEWAY, MTU, OUTSIDE, UPLINK, command, more, wiring};
@@ -33,6 +35,8 @@ use crate::wire::counters;
 const NETWORK: &str = "bench";
 /// The command, of the sources beside this program.
 const PROGRAM: &str = "netbridge-under-test";
+/// A memory file system of the sandbox's own.
+const PRIVATE: &str = "/run";
 
 /// The host's part of netbridge.
 struct Instance {
@@ -40,8 +44,8 @@ struct Instance {
     /// What `ip netns` calls its namespace.
     name: String,
     options: Options,
-    /// The command.
-    program: PathBuf,
+    /// Where the command is.
+    directory: TempDir,
 }
 
 impl Instance {
@@ -55,7 +59,8 @@ impl Instance {
 
     /// Calls the command as its user does, with `input` on its standard input.
     fn call(&self, arguments: &[&str], input: &str) -> Result<Able> {
-        let program = self.program.to_str().context("the command's path is no text")?;
+        let program = self.directory.path().join(PROGRAM);
+        let program = program.to_str().context("the command's path is no text")?;
         command::feed(program, &[&["-n", &self.name], arguments].concat(), input)?;
         Ok(Able::Done)
     }
@@ -103,7 +108,7 @@ impl Netbridge {
         let instance = Instance {
             host: ground.open("host")?,
             name: ground.name("host"),
-            program: program()?,
+            directory: command_of_this_run()?,
             options: Options {
                 bpffs: sandbox.bpffs().to_owned(),
                 ..Options::default()
@@ -152,13 +157,20 @@ impl Netbridge {
     }
 }
 
+/// A directory with a copy of the command: a build while a run lasts must not change what is measured.
+fn command_of_this_run() -> Result<TempDir> {
+    let directory = TempDir::new_in(PRIVATE).with_context(|| format!("cannot make a directory in {PRIVATE}"))?;
+    fs::copy(built()?, directory.path().join(PROGRAM)).with_context(|| format!("cannot copy {PROGRAM}"))?;
+    Ok(directory)
+}
+
 /// The command, which cargo puts beside the programs of this package, and above its tests.
-fn program() -> Result<PathBuf> {
+fn built() -> Result<PathBuf> {
     let own = env::current_exe().context("cannot tell where this program is")?;
     let directories = own.ancestors().skip(1).take(2);
     let mut places = directories.map(|directory| directory.join(PROGRAM));
     places.find(|path| path.is_file()).with_context(|| {
-        let own = own.display();
+        let own = own.file_name().unwrap_or_default().display();
         format!("{PROGRAM} is not beside {own}; `cargo build --package netbridge-tests --bins` builds it")
     })
 }
@@ -293,12 +305,20 @@ impl World for Netbridge {
 
     fn foreign_counters(&self) -> Result<Vec<(String, u64)>> {
         let host = &self.instance.host;
-        let mut counted = stack_counters(host)?;
+        let mut counted = stack(host)?;
         for endpoint in &self.state.endpoints {
             let sent = counters(host, &endpoint.host_if)?.tx_packets;
             counted.push((format!("packets bridged to {}", endpoint.name), sent));
         }
         Ok(counted)
+    }
+
+    fn programs(&self) -> Result<Vec<ProgramInfo>> {
+        let datapath = Datapath::open(&self.pins)?;
+        HOOKS
+            .into_iter()
+            .map(|hook| Ok(datapath.program(hook)?.info()?))
+            .collect()
     }
 
     fn map_bytes(&self) -> Result<u64> {

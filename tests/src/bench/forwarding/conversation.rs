@@ -103,7 +103,7 @@ impl<'a> Conversation<'a> {
             Relation::Published => SocketAddrV4::new(self.host()?.uplink.ip, PUBLISHED.host),
         };
         Ok(Way {
-            entrance: self.entrance(client),
+            entrance: self.entrance(client)?,
             stream: self.stream(client, src, server, dst)?,
             exit: server,
             src: seen_src,
@@ -115,7 +115,7 @@ impl<'a> Conversation<'a> {
     pub(super) fn reply(&self, arrived: &Arrived) -> Result<Way<'a>> {
         let request = self.request()?.stream;
         Ok(Way {
-            entrance: self.entrance(self.server),
+            entrance: self.entrance(self.server)?,
             stream: self.stream(self.server, arrived.dst, self.client, arrived.src)?,
             exit: self.client,
             src: request.dst,
@@ -127,23 +127,18 @@ impl<'a> Conversation<'a> {
         self.layout.host.as_ref().context("there is no host between the ends")
     }
 
-    /// Where what `from` sends appears first. Without a host, that is the other end.
-    fn entrance(&self, from: &Place) -> Entrance<'a> {
-        let Some(host) = &self.layout.host else {
-            return Entrance {
-                netns: &self.server.netns,
-                ifindex: self.server.ifindex,
-            };
-        };
+    /// Where what `from` sends appears first.
+    fn entrance(&self, from: &Place) -> Result<Entrance<'a>> {
+        let host = self.host()?;
         let port = match from.ip {
             ip if ip == self.layout.a.ip => host.a_port,
             ip if ip == self.layout.b.ip => host.b_port,
             _ => host.uplink,
         };
-        Entrance {
+        Ok(Entrance {
             netns: &host.netns,
             ifindex: port.ifindex,
-        }
+        })
     }
 
     /// What `from` sends to `to`: by the gateway's MAC, the uplink's, or its own.

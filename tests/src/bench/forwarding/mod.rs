@@ -3,8 +3,8 @@
 //!
 //! A round measures twice. The *floor*: frames appear on the first interface that they would cross, and a sink on that
 //! very interface counts and drops them. The *total*: the same frames, with the sink at the end of their path. The net
-//! cost is the total less the floor of the same round; what generator and sink cost is in both. Of the raw pair the
-//! first interface is the last, so its total is the floor; it has no net cost that a ratio could be made of.
+//! cost is the total less the floor of the same round; what generator and sink cost is in both. The limits take no part:
+//! without a host the first interface is the last, and there is nothing above the floor.
 //!
 //! A flow that counts as established has been answered once, by the sink. Rules are loaded after that, as an operator
 //! does who changes a filter while traffic flows.
@@ -102,8 +102,13 @@ impl Forwarding {
     /// What a contestant cannot do by its nature.
     fn beyond(&self, world: &dyn World) -> Option<String> {
         let contestant = world.contestant();
-        if contestant == Contestant::Loopback {
-            return Some("a packet never leaves the interface on which it appears".to_owned());
+        let limit = match contestant {
+            Contestant::Loopback => Some("a packet never leaves the interface on which it appears"),
+            Contestant::RawPair => Some("the floor: frames appear on the interface where they are counted"),
+            _ => None,
+        };
+        if limit.is_some() {
+            return limit.map(str::to_owned);
         }
         if self.metered == Metered::Programs && contestant != Contestant::Netbridge {
             return Some("runs no BPF programs".to_owned());
@@ -172,29 +177,30 @@ impl Case for Forwarding {
             .get_mut(&world.contestant())
             .context("measured before it was prepared")?;
         if self.metered == Metered::Programs {
-            let nanos = programs::run_time(|| Ok(session.total(generator, world)?.frames))?;
+            let nanos = programs::run_time(world, |world| Ok(session.total(generator, world)?.frames))?;
             return Ok(vec![(Metric::BpfNs, nanos)]);
         }
         let round = session.round(generator, world)?;
-        let mut sample = vec![
+        Ok(vec![
+            (Metric::NetNs, round.total - round.floor),
             (Metric::TotalNs, round.total),
             (Metric::PacketsPerSecond, 1e9 / round.total),
-        ];
-        if let Some(floor) = round.floor {
-            sample.insert(0, (Metric::NetNs, round.total - floor));
-        }
-        Ok(sample)
+        ])
     }
 
     fn finish(&self, world: &mut dyn World) -> Result<()> {
         self.sessions.borrow_mut().remove(&world.contestant());
-        if self.workload.relation == Relation::Published {
-            world.unpublish()?;
-        }
-        if self.rules > 0 {
-            world.load_rules(&[])?;
-        }
-        world.forget_flows()
+        // All of it, whichever fails: what one step leaves would be in the way of every later case.
+        let unpublished = match self.workload.relation {
+            Relation::Published => world.unpublish().map(drop),
+            Relation::Neighbours | Relation::Masqueraded => Ok(()),
+        };
+        let unloaded = match self.rules {
+            0 => Ok(()),
+            _ => world.load_rules(&[]).map(drop),
+        };
+        let forgotten = world.forget_flows();
+        unpublished.and(unloaded).and(forgotten)
     }
 
     fn seconds(&self) -> f64 {

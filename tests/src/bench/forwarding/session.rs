@@ -21,8 +21,8 @@ const STALE: Duration = Duration::from_secs(10);
 /// What one round measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Round {
-    /// Of the floor, nanoseconds per frame; none where there is no host, and the floor is all.
-    pub(super) floor: Option<f64>,
+    /// Of the floor, nanoseconds per frame.
+    pub(super) floor: f64,
     /// Of the whole path, nanoseconds per frame.
     pub(super) total: f64,
 }
@@ -80,10 +80,7 @@ impl Session {
     /// One round: the floor, then the whole path.
     pub(super) fn round(&mut self, generator: &Generator, world: &mut dyn World) -> Result<Round> {
         self.refresh(generator, world.layout())?;
-        let floor = match world.layout().host {
-            Some(_) => Some(self.floor(generator, world.layout())?.ns),
-            None => None,
-        };
+        let floor = self.floor(generator, world.layout())?.ns;
         let total = self.total(generator, world)?.ns;
         Ok(Round { floor, total })
     }
