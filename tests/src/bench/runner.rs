@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use super::case::Case;
 use super::contestant::Contestant;
 use super::progress::{Progress, Work};
-use super::results::Failure;
+use super::results::{Failure, portable};
 use super::series::{Absence, Metric, Sample, Series};
 use super::world::{Able, World};
 
@@ -125,7 +125,7 @@ fn run_case(
         outcome.errors.push(Failure {
             case: id.clone(),
             contestant,
-            error,
+            error: portable(&error),
         });
     };
     for lane in &mut lanes {
@@ -135,7 +135,8 @@ fn run_case(
             Ok(Able::Cannot(reason)) => outcome.absences.push(Absence {
                 case: id.clone(),
                 contestant: lane.contestant,
-                reason,
+                metric: None,
+                reason: portable(&reason),
             }),
             Err(error) => wrong(lane.contestant, progress, &error),
         }
@@ -179,8 +180,9 @@ fn run_case(
             );
         }
     }
+    let metrics: BTreeSet<Metric> = lanes.iter().flat_map(Lane::metrics).collect();
     for lane in lanes.iter().filter(|lane| lane.runs) {
-        lane.sort(&id, outcome);
+        lane.sort(&id, &metrics, outcome);
     }
 }
 
@@ -196,9 +198,13 @@ impl<'w> Lane<'w> {
 
     /// Keeps a round's values, provided that they are values, one for each yardstick.
     fn keep(&mut self, sample: Sample, round: usize) -> Result<()> {
-        ensure!(!sample.is_empty(), "round {round} measured nothing");
-        for (index, (metric, value)) in sample.iter().enumerate() {
-            let twice = sample.iter().skip(index + 1).any(|(other, _)| other == metric);
+        ensure!(!sample.figures().is_empty(), "round {round} measured nothing");
+        for (index, (metric, value)) in sample.figures().iter().enumerate() {
+            let twice = sample
+                .figures()
+                .iter()
+                .skip(index + 1)
+                .any(|(other, _)| other == metric);
             ensure!(!twice, "round {round} measured {metric:?} twice");
             ensure!(
                 value.is_finite(),
@@ -211,12 +217,20 @@ impl<'w> Lane<'w> {
         Ok(())
     }
 
-    /// The kept rounds by yardstick. One that some rounds lack is no series: the rounds of two could not be paired.
-    fn sort(&self, case: &str, outcome: &mut Outcome) {
-        let metrics: BTreeSet<Metric> = self.samples.iter().flatten().map(|(metric, _)| *metric).collect();
-        for metric in metrics {
-            let values = |sample: &Sample| sample.iter().find(|(own, _)| *own == metric).map(|(_, value)| *value);
-            let values: Vec<f64> = self.samples.iter().filter_map(values).collect();
+    /// Every yardstick that a kept round has, or says that it lacks.
+    fn metrics(&self) -> impl Iterator<Item = Metric> {
+        self.samples.iter().flat_map(|sample| {
+            let figures = sample.figures().iter().map(|(metric, _)| *metric);
+            figures.chain(sample.lacks().iter().map(|(metric, _)| *metric))
+        })
+    }
+
+    /// The kept rounds by the yardsticks of the case. One that some rounds lack is no series: the rounds of two could not
+    /// be paired.
+    fn sort(&self, case: &str, metrics: &BTreeSet<Metric>, outcome: &mut Outcome) {
+        for &metric in metrics {
+            let values = |sample: &Sample| sample.figures().iter().find(|(own, _)| *own == metric).copied();
+            let values: Vec<f64> = self.samples.iter().filter_map(values).map(|(_, value)| value).collect();
             let (case, contestant) = (case.to_owned(), self.contestant);
             if values.len() == self.samples.len() {
                 outcome.series.push(Series {
@@ -225,19 +239,21 @@ impl<'w> Lane<'w> {
                     metric,
                     values,
                 });
-            } else {
-                let reason = format!(
-                    "{} in {} of {} rounds only",
-                    metric.title(),
-                    values.len(),
-                    self.samples.len()
-                );
-                outcome.absences.push(Absence {
-                    case,
-                    contestant,
-                    reason,
-                });
+                continue;
             }
+            let mut lacks = self.samples.iter().flat_map(Sample::lacks);
+            let reason = lacks.find(|(own, _)| *own == metric);
+            let reason = reason.map_or("not measured of this contestant", |(_, reason)| reason);
+            let reason = match values.len() {
+                0 => reason.to_owned(),
+                some => format!("in {some} of {} rounds only: {reason}", self.samples.len()),
+            };
+            outcome.absences.push(Absence {
+                case,
+                contestant,
+                metric: Some(metric),
+                reason,
+            });
         }
     }
 }
@@ -269,7 +285,7 @@ mod tests {
                 log: Log::default(),
                 able: |_| Ok(Able::Done),
                 #[expect(clippy::cast_precision_loss, reason = "a few rounds")]
-                sample: |_, turn| Ok(vec![(Metric::NetNs, turn as f64)]),
+                sample: |_, turn| Ok([(Metric::NetNs, turn as f64)].into()),
             }
         }
     }
@@ -395,8 +411,8 @@ mod tests {
     fn an_error_costs_a_cell_its_figures_and_nothing_else() {
         let sample = |who, turn| match (who, turn) {
             (Contestant::RawPair, 2) => Err(anyhow!("sent 10, counted 9")),
-            (Contestant::Bridge, 1) => Ok(vec![(Metric::NetNs, f64::NAN)]),
-            _ => Ok(vec![(Metric::NetNs, 1.0)]),
+            (Contestant::Bridge, 1) => Ok([(Metric::NetNs, f64::NAN)].into()),
+            _ => Ok([(Metric::NetNs, 1.0)].into()),
         };
         let (outcome, log) = run_fake(
             Fake {
@@ -444,28 +460,39 @@ mod tests {
 
     #[test]
     fn what_some_rounds_lack_is_absent() {
-        let sample = |_, turn| {
-            Ok(match turn {
-                2 => vec![(Metric::P50Micros, 1.0)],
-                _ => vec![(Metric::P999Micros, 3.0), (Metric::P50Micros, 1.0)],
-            })
+        let sample = |who, turn| {
+            let mut sample = Sample::from([(Metric::P50Micros, 1.0)]);
+            let tail = if turn == 2 { Err("too few") } else { Ok(3.0) };
+            sample.put(Metric::P999Micros, tail);
+            if who == Contestant::Bridge {
+                sample.put(Metric::PerSecond, Ok::<_, String>(9.0));
+            }
+            Ok(sample)
         };
         let fake = Fake {
             sample,
             ..Fake::default()
         };
         let (outcome, _) = run_fake(fake, 3, false);
-        assert_eq!((outcome.series.len(), outcome.absences.len()), (3, 3));
-        assert!(outcome.series.iter().all(|series| series.metric == Metric::P50Micros));
-        assert_eq!(outcome.absences[0].reason, "Latency, p99.9 in 2 of 3 rounds only");
+        assert_eq!((outcome.series.len(), outcome.absences.len()), (4, 5));
+        assert!(outcome.series.iter().all(|series| series.metric != Metric::P999Micros));
+        let reasons = |metric| {
+            let absences = outcome
+                .absences
+                .iter()
+                .filter(move |absence| absence.metric == Some(metric));
+            absences.map(|absence| absence.reason.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(reasons(Metric::P999Micros), ["in 2 of 3 rounds only: too few"; 3]);
+        assert_eq!(reasons(Metric::PerSecond), ["not measured of this contestant"; 2]);
     }
 
     #[test]
     fn a_round_without_figures_is_an_error() {
         let sample = |who, _| {
             Ok(match who {
-                Contestant::Bridge => vec![],
-                _ => vec![(Metric::NetNs, 1.0), (Metric::NetNs, 2.0)],
+                Contestant::Bridge => Sample::default(),
+                _ => [(Metric::NetNs, 1.0), (Metric::NetNs, 2.0)].into(),
             })
         };
         let fake = Fake {

@@ -115,6 +115,6 @@ pub trait World {
     /// Counters of the same host that move when packets take another contestant's path. They stand still while A, B and
     /// the outside talk; an ARP broadcast of a further container may move them.
     fn foreign_counters(&self) -> Result<Vec<(String, u64)>>;
-    /// Memory of its BPF maps, bytes; 0 where there are none.
-    fn map_bytes(&self) -> Result<u64>;
+    /// Memory of its BPF maps, bytes; none where there are no maps.
+    fn map_bytes(&self) -> Result<Option<u64>>;
 }

@@ -37,14 +37,17 @@ fn play(contestant: Contestant) -> Result<Vec<String>> {
                 "{id}: the packets took another path than {contestant}'s"
             );
             case.finish(world).with_context(|| format!("{id}: finish"))?;
-            let metrics: Vec<Metric> = sample.iter().map(|(metric, _)| *metric).collect();
+            let metrics: Vec<Metric> = sample.figures().iter().map(|(metric, _)| *metric).collect();
             let complete: &[Metric] = match contestant {
                 _ if id.contains("bpf-time") => &[Metric::BpfNs],
                 Contestant::RawPair => &[Metric::TotalNs, Metric::PacketsPerSecond],
                 _ => &[Metric::NetNs, Metric::TotalNs, Metric::PacketsPerSecond],
             };
             ensure!(metrics == complete, "{id}: {metrics:?}");
-            ensure!(sample.iter().all(|(_, value)| value.is_finite()), "{id}: {sample:?}");
+            ensure!(
+                sample.figures().iter().all(|(_, value)| value.is_finite()),
+                "{id}: {sample:?}"
+            );
         }
         Ok(cannot)
     })

@@ -207,8 +207,8 @@ impl World for Bridged {
         }
     }
 
-    fn map_bytes(&self) -> Result<u64> {
-        Ok(0)
+    fn map_bytes(&self) -> Result<Option<u64>> {
+        Ok(None)
     }
 }
 

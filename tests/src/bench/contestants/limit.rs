@@ -139,7 +139,7 @@ impl World for Limit {
         Ok(Vec::new())
     }
 
-    fn map_bytes(&self) -> Result<u64> {
-        Ok(0)
+    fn map_bytes(&self) -> Result<Option<u64>> {
+        Ok(None)
     }
 }

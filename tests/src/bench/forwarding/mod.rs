@@ -173,16 +173,15 @@ impl Case for Forwarding {
             .context("measured before it was prepared")?;
         if self.metered == Metered::Programs {
             let nanos = programs::run_time(|| Ok(session.total(generator, world)?.frames))?;
-            return Ok(vec![(Metric::BpfNs, nanos)]);
+            return Ok([(Metric::BpfNs, nanos)].into());
         }
         let round = session.round(generator, world)?;
-        let mut sample = vec![
+        let mut sample = Sample::from([
             (Metric::TotalNs, round.total),
             (Metric::PacketsPerSecond, 1e9 / round.total),
-        ];
-        if let Some(floor) = round.floor {
-            sample.insert(0, (Metric::NetNs, round.total - floor));
-        }
+        ]);
+        let net = round.floor.map(|floor| round.total - floor);
+        sample.put(Metric::NetNs, net.ok_or("its total is the floor"));
         Ok(sample)
     }
 
