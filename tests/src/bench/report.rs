@@ -1,6 +1,6 @@
 //! `report.md`: a run as a person reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -131,9 +131,10 @@ pub fn summary(results: &Results) -> String {
         }
     };
     let rows = base_rows(results, |_| true);
+    let medians = grid::medians(results, &rows, Metric::NetNs);
     add(
         "Net cost",
-        &grid::medians(results, &rows, Metric::NetNs).unwrap_or_default(),
+        &medians.map_or_else(String::new, |table| format!("{table}\n{}", note(&rows))),
     );
     let ratios = grid::ratios(results, &rows, Metric::NetNs, USUAL).unwrap_or_default();
     add(&format!("Net cost, ratio to {USUAL}"), &ratios);
@@ -185,6 +186,7 @@ impl Section {
         let mut text = String::new();
         for &metric in self.metrics {
             let Some(medians) = grid::medians(results, &rows, metric) else {
+                text += &without_figures(results, &rows, metric);
                 continue;
             };
             let better = if metric.is_higher_better() {
@@ -205,8 +207,30 @@ impl Section {
                 }
             }
         }
-        text + note(&rows)
+        if self.metrics.contains(&Metric::NetNs) {
+            text += note(&rows);
+        }
+        text
     }
+}
+
+/// What to say of a yardstick by which nobody could be measured: every reason, once. Nothing if nobody was asked.
+fn without_figures(results: &Results, rows: &[Row<'_>], metric: Metric) -> String {
+    let absences = results
+        .absences
+        .iter()
+        .filter(|absence| absence.metric == Some(metric) && rows.iter().any(|(_, case)| case.id == absence.case));
+    let reasons: BTreeSet<&str> = absences.map(|absence| absence.reason.as_str()).collect();
+    if reasons.is_empty() {
+        return String::new();
+    }
+    let reasons: Vec<&str> = reasons.into_iter().collect();
+    format!("### {}\n\nNo figure: {}.\n\n", metric.title(), reasons.join("; "))
+}
+
+/// What marks a case that has a note.
+fn mark(case: &CaseName) -> &'static str {
+    if case.id == NOTED.0 { "¹" } else { "" }
 }
 
 /// The note below tables of these rows.
@@ -227,7 +251,6 @@ fn base_rows(results: &Results, holds: impl Fn(&str) -> bool) -> Vec<Row<'_>> {
         .cases
         .iter()
         .filter(|case| holds(&case.id) && !filtered(&case.id));
-    let mark = |case: &CaseName| if case.id == NOTED.0 { "¹" } else { "" };
     cases.map(|case| (case.title.clone() + mark(case), case)).collect()
 }
 
@@ -239,19 +262,14 @@ fn rule_scale(results: &Results) -> String {
         let rows: Vec<Row<'_>> = members
             .iter()
             .map(|(rules, case)| {
-                (
-                    format!(
-                        "{} rules",
-                        figure(f64::from(*rules)).replace(".00", "").replace(".0", "")
-                    ),
-                    *case,
-                )
+                let rules = figure(f64::from(*rules)).replace(".00", "").replace(".0", "");
+                (format!("{rules} rules{}", mark(case)), *case)
             })
             .collect();
         if rows.len() > 1
             && let Some(table) = grid::medians(results, &rows, Metric::NetNs)
         {
-            let _ = write!(text, "### Net cost, {title}\n\n{table}\n");
+            let _ = write!(text, "### Net cost, {title}\n\n{table}\n{}\n", note(&rows));
         }
     }
     text
@@ -402,6 +420,20 @@ mod tests {
                 "{metric:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_yardstick_that_nobody_has_says_why() {
+        let mut results = fixture::results();
+        results.absences.push(super::super::series::Absence {
+            case: "sockets/tcp-rr/local".to_owned(),
+            contestant: Contestant::Netbridge,
+            metric: Some(Metric::CpuNsPerPacket),
+            reason: "other work kept 0.4 of a core busy".to_owned(),
+        });
+        let text = markdown(&results, &[], None);
+        let expected = "### CPU time per packet\n\nNo figure: other work kept 0.4 of a core busy.\n";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]
