@@ -218,14 +218,17 @@ fn sample(load: Load, measured: &Measured, idle: Option<Idle>) -> Sample {
         sample.put(Metric::OtherWorkPercent, Ok::<_, String>(idle.share() * 100.0));
     }
     if let Some(latency) = &measured.latency {
-        for (metric, share) in [
-            (Metric::P50Micros, 0.5),
-            (Metric::P90Micros, 0.9),
-            (Metric::P99Micros, 0.99),
-            (Metric::P999Micros, 0.999),
+        for (metric, name, share) in [
+            (Metric::P50Micros, "p50", 0.5),
+            (Metric::P90Micros, "p90", 0.9),
+            (Metric::P99Micros, "p99", 0.99),
+            (Metric::P999Micros, "p99.9", 0.999),
         ] {
             let micros = latency.micros_at(share);
-            sample.put(metric, micros.ok_or("fewer than 10 transactions beyond it in a round"));
+            sample.put(
+                metric,
+                micros.ok_or_else(|| format!("fewer than 10 transactions a round beyond {name}")),
+            );
         }
     }
     sample
