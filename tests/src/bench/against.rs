@@ -5,33 +5,41 @@
 use std::fmt::Write as _;
 
 use super::contestant::Contestant;
-use super::figure::{figure, interval};
+use super::figure::{estimate, figure};
 use super::results::Results;
 use super::series::{Metric, Series};
-use super::statistics::{Ratio, ratio};
+use super::statistics::{Basis, Estimate, LEAST_ROUNDS, ratio};
 use super::table::Table;
 
 /// Who the others are compared with: the first that has a figure in both runs.
 const REFERENCES: [Contestant; 3] = [Contestant::IptablesNft, Contestant::RawPair, Contestant::Bridge];
 /// A change of less than this that lies within the intervals is only counted.
 const NOTEWORTHY: f64 = 0.05;
+/// How often two 95 % intervals of the same quantity miss each other: their ends are 2 × 1.96 standard errors apart, the
+/// difference of two such quantities has the standard error √2.
+const CHANCE: f64 = 0.0056;
 
 /// One contestant's ratio to the reference, then and now.
 struct Change {
-    then: Ratio,
-    now: Ratio,
+    then: Estimate,
+    now: Estimate,
     reference: Contestant,
 }
 
-/// The changes since `old` in Markdown, those outside of both intervals marked and first.
+/// The changes since `old` in Markdown, those whose intervals do not meet marked and first.
 pub fn changes(old: &Results, new: &Results) -> String {
     let (mut certain, mut doubtful) = (Vec::new(), Vec::new());
-    let (mut steady, mut alone) = (0_usize, 0_usize);
+    let (mut steady, mut alone, mut judged, mut few) = (0_usize, 0_usize, 0_u32, 0_usize);
     for series in new.series.iter().filter(|series| says_something(series)) {
         let Some(change) = Change::find(old, new, series) else {
             alone += usize::from(!REFERENCES.contains(&series.contestant));
             continue;
         };
+        if change.has_intervals() {
+            judged += 1;
+        } else {
+            few += 1;
+        }
         let factor = change.now.value / change.then.value;
         let rows = match change.is_certain() {
             true => &mut certain,
@@ -47,8 +55,8 @@ pub fn changes(old: &Results, new: &Results) -> String {
             series.contestant.to_string(),
             series.metric.title().to_owned(),
             change.reference.to_string(),
-            interval(change.then),
-            interval(change.now),
+            estimate(change.then),
+            estimate(change.now),
             figure(factor),
         ]);
     }
@@ -72,10 +80,17 @@ pub fn changes(old: &Results, new: &Results) -> String {
         "Compared with the run of {}, in ratios to a contestant of the same run.\n",
         old.started
     );
+    for difference in differences(old, new) {
+        let _ = writeln!(text, "{difference}");
+    }
     if table.is_empty() {
         text += "Nothing changed.\n";
     } else {
-        text += "`**` marks what lies outside of both intervals.\n\n";
+        let _ = write!(
+            text,
+            "`**` marks intervals that do not meet. Of the {judged} that are compared, chance alone would mark about {}.\n\n",
+            figure(f64::from(judged) * CHANCE)
+        );
         text += &table.markdown();
     }
     let _ = write!(
@@ -83,6 +98,12 @@ pub fn changes(old: &Results, new: &Results) -> String {
         "\n{steady} ratios are within their intervals and {} % of what they were",
         NOTEWORTHY * 100.0
     );
+    if few > 0 {
+        let _ = write!(
+            text,
+            "; {few} have fewer than {LEAST_ROUNDS} rounds in a run, and no mark"
+        );
+    }
     if alone > 0 {
         let _ = write!(
             text,
@@ -93,10 +114,37 @@ pub fn changes(old: &Results, new: &Results) -> String {
     text
 }
 
-/// False of what the generator's own cost is part of: its share would hide a change.
+/// In what the runs differ that may change ratios too.
+fn differences(old: &Results, new: &Results) -> Vec<String> {
+    let kind = |run: &Results| if run.options.quick { "quick" } else { "full" };
+    let facts = |run: &Results| {
+        let machine = &run.machine;
+        let processors = format!("{} × {}", machine.cpus, machine.cpu);
+        [
+            ("kernel", machine.kernel.clone()),
+            ("processors", processors),
+            ("virtualisation", machine.virtualisation.clone()),
+        ]
+    };
+    let mut differences = Vec::new();
+    if old.options.quick != new.options.quick {
+        differences.push(format!(
+            "**The run then was {}, this one is {}: their rounds are of different length.**",
+            kind(old),
+            kind(new)
+        ));
+    }
+    for ((what, then), (_, now)) in facts(old).into_iter().zip(facts(new)) {
+        if then != now {
+            differences.push(format!("**Another {what}: then {then}, now {now}.**"));
+        }
+    }
+    differences
+}
+
+/// False of what says nothing of the contestant, or what the generator's own cost is part of: its share hides a change.
 fn says_something(series: &Series) -> bool {
-    let generators = matches!(series.metric, Metric::TotalNs | Metric::PacketsPerSecond);
-    !(generators && series.case.starts_with("forwarding/"))
+    !series.metric.includes_generator(&series.case) && series.metric != Metric::OtherWorkPercent
 }
 
 impl Change {
@@ -114,10 +162,14 @@ impl Change {
             })
     }
 
-    /// True if neither ratio lies in the interval of the other.
+    /// True if both ratios are of enough rounds.
+    fn has_intervals(&self) -> bool {
+        self.then.basis == Basis::Interval && self.now.basis == Basis::Interval
+    }
+
+    /// True if both ratios have an interval, and these do not meet.
     fn is_certain(&self) -> bool {
-        let within = |value: f64, of: Ratio| of.low <= value && value <= of.high;
-        !within(self.now.value, self.then) && !within(self.then.value, self.now)
+        self.has_intervals() && (self.now.low > self.then.high || self.now.high < self.then.low)
     }
 }
 
@@ -162,6 +214,36 @@ mod tests {
         assert!(
             line.contains("| bridge + iptables-nft | ") && line.ends_with(" 2.00 |"),
             "{line}"
+        );
+    }
+
+    #[test]
+    fn few_rounds_are_never_marked() {
+        let old = fixture::results();
+        let mut new = old.clone();
+        scale(&mut new, |series| series.contestant == Contestant::Netbridge, 2.0);
+        for series in &mut new.series {
+            series.values.truncate(LEAST_ROUNDS - 1);
+        }
+        let text = changes(&old, &new);
+        assert!(
+            !text.contains("| **") && text.contains("fewer than 6 rounds in a run"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn runs_of_another_kind_are_told_apart() {
+        let old = fixture::results();
+        assert_eq!(differences(&old, &old), Vec::<String>::new());
+        let mut new = old.clone();
+        new.options.quick = true;
+        new.machine.kernel = "7.0.0".to_owned();
+        let text = changes(&old, &new);
+        assert!(text.contains("then was full, this one is quick"), "{text}");
+        assert!(
+            text.contains("Another kernel: then 6.18.0 #1 SMP x86_64, now 7.0.0"),
+            "{text}"
         );
     }
 

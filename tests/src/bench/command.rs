@@ -22,7 +22,7 @@ use super::machine::Watch;
 use super::options::Arguments;
 use super::progress::Progress;
 use super::report;
-use super::results::{CaseName, Failure, Options, Results};
+use super::results::{CaseName, Failure, Options, Results, portable};
 use super::runner::{self, Schedule};
 use super::series::Absence;
 use super::sockets;
@@ -177,7 +177,7 @@ fn set_up(arguments: &Arguments, sandbox: &Sandbox, results: &mut Results, stop:
                     results.errors.push(Failure {
                         case: SET_UP.to_owned(),
                         contestant,
-                        error,
+                        error: portable(&error),
                     });
                     "could not be set up".to_owned()
                 }
@@ -186,7 +186,8 @@ fn set_up(arguments: &Arguments, sandbox: &Sandbox, results: &mut Results, stop:
         let absences = results.cases.iter().map(|case| Absence {
             case: case.id.clone(),
             contestant,
-            reason: reason.clone(),
+            metric: None,
+            reason: portable(&reason),
         });
         results.absences.extend(absences);
     }
@@ -205,7 +206,7 @@ fn cross_check(worlds: &[Box<dyn World>], rounds: usize, results: &mut Results) 
         Err(error) => results.errors.push(Failure {
             case: CHECKS.to_owned(),
             contestant: world.contestant(),
-            error: format!("{error:#}"),
+            error: portable(&format!("{error:#}")),
         }),
     }
 }

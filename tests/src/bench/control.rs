@@ -41,6 +41,9 @@ const OTHERS: u16 = 497;
 /// How long the kernel may take to remove the namespaces of all of them.
 const REMOVAL: Duration = Duration::from_mins(1);
 
+/// Why a contestant that has no BPF maps has no figure for their memory.
+const NO_MAPS: &str = "its memory is the kernel's and is not counted";
+
 /// Seed of the rules.
 const SEED: u64 = 0x0063_6f6e_7472_6f6c;
 
@@ -87,13 +90,11 @@ fn round(
     undo: impl FnOnce(&mut dyn World) -> Result<Able>,
 ) -> Result<Sample> {
     let took = timed(|| operation(world))?;
-    let bytes = world.map_bytes()? as f64;
+    let bytes = world.map_bytes()?;
     let undone = timed(|| undo(world))?;
-    Ok(vec![
-        (Metric::Millis, took),
-        (Metric::UndoMillis, undone),
-        (Metric::MapBytes, bytes),
-    ])
+    let mut sample = Sample::from([(Metric::Millis, took), (Metric::UndoMillis, undone)]);
+    sample.put(Metric::MapBytes, bytes.map(|bytes| bytes as f64).ok_or(NO_MAPS));
+    Ok(sample)
 }
 
 /// Connects a container; to take it back is to disconnect it.
@@ -318,10 +319,12 @@ impl Case for Serving {
     fn measure(&self, world: &mut dyn World) -> Result<Sample> {
         let host = world.layout().host.as_ref().context("there is no host")?;
         let resident = resident(host.netns.inode())? as f64;
-        Ok(vec![
-            (Metric::ResidentBytes, resident),
-            (Metric::MapBytes, world.map_bytes()? as f64),
-        ])
+        let mut sample = Sample::from([(Metric::ResidentBytes, resident)]);
+        sample.put(
+            Metric::MapBytes,
+            world.map_bytes()?.map(|bytes| bytes as f64).ok_or(NO_MAPS),
+        );
+        Ok(sample)
     }
 
     fn finish(&self, world: &mut dyn World) -> Result<()> {

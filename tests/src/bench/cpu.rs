@@ -9,7 +9,6 @@
 //! and on a machine that has more to do than [`MOST_IDLE_SHARE`] no figure is told at all.
 
 use std::fs;
-use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,7 +23,7 @@ pub const LEAST_WINDOW: Duration = Duration::from_millis(200);
 /// The most that a machine may have to do besides, in busy CPUs.
 pub const MOST_IDLE_SHARE: f64 = 0.1;
 
-/// How long the idle machine is watched.
+/// How long the idle machine is watched before a case.
 const IDLE_WINDOW: Duration = Duration::from_secs(1);
 
 /// A moment, and the CPU time used until then.
@@ -63,14 +62,22 @@ pub struct Used {
 }
 
 impl Used {
-    /// Nanoseconds per item of work above an idle machine; none if the window is too short to tell, if the machine has
-    /// other work, or if no work was done.
-    pub fn nanos_per(&self, items: f64, idle: Idle) -> Option<f64> {
-        if self.window < LEAST_WINDOW || idle.share > MOST_IDLE_SHARE || items <= 0.0 {
-            return None;
+    /// Nanoseconds per item of work above an idle machine; or why that cannot be told.
+    pub fn nanos_per(&self, items: f64, idle: Idle) -> Result<f64, String> {
+        if self.window < LEAST_WINDOW {
+            return Err(format!("rounds of less than {} ms", LEAST_WINDOW.as_millis()));
+        }
+        if idle.share > MOST_IDLE_SHARE {
+            return Err(format!("other work kept {:.1} of a core busy", idle.share));
+        }
+        if items <= 0.0 {
+            return Err("no work was done".to_owned());
         }
         let busy = self.busy.as_secs_f64() - idle.share * self.window.as_secs_f64();
-        (busy > 0.0).then(|| busy * 1e9 / items)
+        if busy <= 0.0 {
+            return Err("less CPU time than on an idle machine".to_owned());
+        }
+        Ok(busy * 1e9 / items)
     }
 }
 
@@ -86,16 +93,11 @@ impl Idle {
     #[cfg(test)]
     pub(super) const NOTHING: Self = Self { share: 0.0 };
 
-    /// The idle control of this run: the machine is watched for a second when it is first asked for.
-    pub fn of_this_run() -> Result<Self> {
-        static OF_THIS_RUN: OnceLock<Idle> = OnceLock::new();
-        if let Some(idle) = OF_THIS_RUN.get() {
-            return Ok(*idle);
-        }
+    /// Watches the machine for a second.
+    pub fn watch() -> Result<Self> {
         let before = Reading::now()?;
         thread::sleep(IDLE_WINDOW);
-        let idle = Self::of(Reading::now()?.since(&before));
-        Ok(*OF_THIS_RUN.get_or_init(|| idle))
+        Ok(Self::of(Reading::now()?.since(&before)))
     }
 
     fn of(used: Used) -> Self {
@@ -166,19 +168,25 @@ mod tests {
             window: Duration::from_millis(199),
             busy,
         };
-        assert_eq!(short.nanos_per(1.0, idle), None);
+        assert_eq!(short.nanos_per(1.0, idle).unwrap_err(), "rounds of less than 200 ms");
         let long = Used {
             window: LEAST_WINDOW,
             busy,
         };
-        assert!(long.nanos_per(1.0, idle).is_some());
-        assert_eq!(long.nanos_per(0.0, idle), None, "no work");
-        assert_eq!(long.nanos_per(1.0, Idle { share: 0.11 }), None, "others work");
+        assert!(long.nanos_per(1.0, idle).is_ok());
+        assert!(long.nanos_per(0.0, idle).unwrap_err().contains("no work"));
+        let others = long.nanos_per(1.0, Idle { share: 0.41 });
+        assert_eq!(others.unwrap_err(), "other work kept 0.4 of a core busy");
         let nothing = Used {
             busy: Duration::ZERO,
             ..long
         };
-        assert_eq!(nothing.nanos_per(1.0, idle), None, "less than an idle machine");
+        assert!(
+            nothing
+                .nanos_per(1.0, idle)
+                .unwrap_err()
+                .contains("than on an idle machine")
+        );
     }
 
     #[test]

@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use super::contestant::Contestant;
 use super::load::{Load, MESSAGE, Route, Timing, cpus, pin};
+use super::results::portable;
 use super::series::Metric;
+use super::statistics::median;
 use super::world::{Layout, Place};
 use crate::wait::wait_until;
 
@@ -62,6 +64,8 @@ pub enum Outcome {
         ours: f64,
         /// Ours by theirs.
         ratio: f64,
+        /// How many rounds the other tool measured; ours measured in all of them.
+        rounds: usize,
     },
     /// The other tool gave no figure, and why: `iperf3 is not installed`.
     Absent(String),
@@ -144,20 +148,15 @@ fn compare(peer: &Peer, a: &Place, b: &Place, rounds: usize) -> Result<Outcome> 
         }
         all_ours.push(ours(peer, a, b)?);
     }
-    let (Some(theirs), Some(ours)) = (median(all_theirs), median(all_ours)) else {
-        return Ok(Outcome::Absent(reason));
+    let (Some(theirs), Some(ours)) = (median(&all_theirs), median(&all_ours)) else {
+        return Ok(Outcome::Absent(portable(&reason)));
     };
     Ok(Outcome::Compared {
         theirs,
         ours,
         ratio: ours / theirs,
+        rounds: all_theirs.len(),
     })
-}
-
-/// The middle of the values, the upper one of two.
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }
 
 fn ours(peer: &Peer, a: &Place, b: &Place) -> Result<f64> {
@@ -305,13 +304,6 @@ mod tests {
         let text = "sockperf: ---> percentile 75.000 =   14.321\nsockperf: ---> percentile 50.000 =   13.610\n";
         assert!((sockperf_p50(text).unwrap() - 13.61).abs() < 1e-9);
         assert!(sockperf_p50("sockperf: Test ended").is_err());
-    }
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(vec![3.0, 1.0]), Some(3.0));
-        assert_eq!(median(Vec::new()), None);
     }
 
     #[test]

@@ -1,41 +1,7 @@
 //! How figures are written: three digits, in units that keep them short.
 
 use super::series::Metric;
-use super::statistics::{Ratio, Summary};
-
-impl Metric {
-    /// The unit that reports show, and the factor from [`unit`](Self::unit) to it.
-    pub const fn shown(self) -> (&'static str, f64) {
-        match self {
-            Self::CpuNsPerGib => ("ms/GiB", 1e-6),
-            Self::ResidentBytes | Self::MapBytes => ("MiB", 1.0 / 1_048_576.0),
-            _ => (self.unit(), 1.0),
-        }
-    }
-
-    /// What a table of this yardstick is called.
-    pub const fn title(self) -> &'static str {
-        match self {
-            Self::NetNs => "Net cost",
-            Self::TotalNs => "Cost with the generator's own",
-            Self::PacketsPerSecond => "Packet rate",
-            Self::LossPercent => "Loss",
-            Self::BpfNs => "Time in BPF programs",
-            Self::GbitPerSecond => "Throughput",
-            Self::P50Micros => "Latency, p50",
-            Self::P90Micros => "Latency, p90",
-            Self::P99Micros => "Latency, p99",
-            Self::P999Micros => "Latency, p99.9",
-            Self::PerSecond => "Transactions",
-            Self::CpuNsPerPacket => "CPU time per packet",
-            Self::CpuNsPerGib => "CPU time per GiB",
-            Self::Millis => "Duration",
-            Self::UndoMillis => "Duration of taking it back",
-            Self::ResidentBytes => "Resident memory",
-            Self::MapBytes => "Memory of BPF maps",
-        }
-    }
-}
+use super::statistics::{Basis, Estimate, Summary};
 
 /// Three digits or more, thousands set apart: `0.052`, `7.31`, `48.2`, `1,960`.
 pub fn figure(value: f64) -> String {
@@ -67,14 +33,23 @@ pub fn spread(metric: Metric, summary: Summary) -> String {
     within(&median, &lower, &upper)
 }
 
-/// A ratio with its interval: `0.071 (0.066–0.078)`; alone where its ends are the same, as of a single round.
-pub fn interval(ratio: Ratio) -> String {
-    let high = if ratio.high.is_finite() {
-        figure(ratio.high)
+/// An estimate with its interval: `0.071 (0.066–0.078)`; a range is called so: `0.071 (range 0.066–0.078)`. Alone where
+/// the ends are the same, as of a single round.
+pub fn estimate(of: Estimate) -> String {
+    let high = if of.high.is_finite() {
+        figure(of.high)
     } else {
         "∞".to_owned()
     };
-    within(&figure(ratio.value), &figure(ratio.low), &high)
+    let low = match of.basis {
+        Basis::Interval => figure(of.low),
+        Basis::Range => format!("range {}", figure(of.low)),
+    };
+    if of.low.total_cmp(&of.high).is_eq() {
+        figure(of.value)
+    } else {
+        format!("{} ({low}–{high})", figure(of.value))
+    }
 }
 
 fn within(value: &str, low: &str, high: &str) -> String {
@@ -133,17 +108,23 @@ mod tests {
             upper: 2e9,
         };
         assert_eq!(spread(Metric::CpuNsPerGib, summary), "1,000 (500–2,000)");
-        let ratio = Ratio {
+        let ratio = Estimate {
             value: 0.5,
             low: 0.25,
             high: f64::INFINITY,
+            basis: Basis::Interval,
         };
-        assert_eq!(interval(ratio), "0.50 (0.25–∞)");
-        let single = Ratio {
-            low: 0.5,
-            high: 0.5,
+        assert_eq!(estimate(ratio), "0.50 (0.25–∞)");
+        let few = Estimate {
+            basis: Basis::Range,
             ..ratio
         };
-        assert_eq!(interval(single), "0.50");
+        assert_eq!(estimate(few), "0.50 (range 0.25–∞)");
+        let single = Estimate {
+            low: 0.5,
+            high: 0.5,
+            ..few
+        };
+        assert_eq!(estimate(single), "0.50");
     }
 }

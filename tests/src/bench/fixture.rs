@@ -74,8 +74,8 @@ impl World for FakeWorld {
         Ok(Vec::new())
     }
 
-    fn map_bytes(&self) -> Result<u64> {
-        Ok(0)
+    fn map_bytes(&self) -> Result<Option<u64>> {
+        Ok(None)
     }
 }
 
@@ -88,6 +88,8 @@ pub(super) fn results() -> Results {
         memory_bytes: 8 << 30,
         virtualisation: "virtual machine".to_owned(),
         sysctls: [("net.core.netdev_max_backlog".to_owned(), "1000".to_owned())].into(),
+        mitigations: [("spectre_v2".to_owned(), "Mitigation: Retpolines".to_owned())].into(),
+        governor: Some("performance".to_owned()),
         versions: [("nft".to_owned(), "nftables v1.0.6".to_owned())].into(),
         load_before: "0.10 0.20 0.30".to_owned(),
         load_after: "1.10 0.90 0.50".to_owned(),
@@ -120,6 +122,7 @@ pub(super) fn results() -> Results {
         theirs: 31.2,
         ours: 30.9,
         ratio: 0.990,
+        rounds: 3,
     };
     let absent = Outcome::Absent("sockperf is not installed".to_owned());
     run.checks = vec![
@@ -327,6 +330,7 @@ fn case(
             Some(reason) if first => run.absences.push(Absence {
                 case: id.to_owned(),
                 contestant,
+                metric: None,
                 reason: reason.to_owned(),
             }),
             Some(_) => {}

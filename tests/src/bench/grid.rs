@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::contestant::Contestant;
-use super::figure::{interval, spread};
+use super::figure::{estimate, spread};
 use super::results::{CaseName, Results};
 use super::series::Metric;
 use super::statistics::{ratio, summary};
@@ -17,21 +17,21 @@ pub type Row<'r> = (String, &'r CaseName);
 pub fn medians(results: &Results, rows: &[Row<'_>], metric: Metric) -> Option<String> {
     let summarise = |case: &CaseName, who| summary(results.values(&case.id, who, metric)?);
     let unit = format!("median (quartiles), {}", metric.shown().0);
-    grid(results, rows, &unit, |case, who| {
+    grid(results, rows, metric, &unit, |case, who| {
         Some(spread(metric, summarise(case, who)?))
     })
 }
 
-/// Ratios of one yardstick to a contestant's, with their 95 % intervals. Cases in which that one has no figure are left
+/// Ratios of one yardstick to a contestant's, with their 95 % intervals, or ranges of few rounds. Cases in which that one has no figure are left
 /// out. None if nothing is left.
 pub fn ratios(results: &Results, rows: &[Row<'_>], metric: Metric, to: Contestant) -> Option<String> {
-    grid(results, rows, "ratio (95 % interval)", |case, who| {
+    grid(results, rows, metric, "ratio (95 % interval)", |case, who| {
         let reference = results.values(&case.id, to, metric)?;
         let own = results.values(&case.id, who, metric)?;
         Some(if who == to {
             "1".to_owned()
         } else {
-            interval(ratio(own, reference)?)
+            estimate(ratio(own, reference)?)
         })
     })
 }
@@ -60,6 +60,7 @@ pub fn member<'i>(id: &'i str, last: &str) -> Option<(&'i str, u32)> {
 fn grid(
     results: &Results,
     rows: &[Row<'_>],
+    metric: Metric,
     unit: &str,
     cell: impl Fn(&CaseName, Contestant) -> Option<String>,
 ) -> Option<String> {
@@ -80,7 +81,11 @@ fn grid(
     for (title, case, cells) in &rows {
         let mut line = vec![(*title).to_owned()];
         for (column, who) in &columns {
-            let gap = || results.gap(&case.id, **who).map(|gap| table.gap(&gap.to_string()));
+            let gap = || {
+                results
+                    .gap(&case.id, **who, metric)
+                    .map(|gap| table.gap(&gap.to_string()))
+            };
             let figure = cells.get(*column).cloned().flatten();
             line.push(figure.or_else(gap).unwrap_or_else(|| "–".to_owned()));
         }
@@ -89,7 +94,7 @@ fn grid(
     let without: Vec<String> = without
         .into_iter()
         .map(|(_, who)| {
-            let reason = rows.iter().find_map(|(_, case, _)| results.gap(&case.id, *who));
+            let reason = rows.iter().find_map(|(_, case, _)| results.gap(&case.id, *who, metric));
             let reason = reason.map_or_else(|| "not measured so".to_owned(), |gap| gap.to_string());
             format!("{who} ({reason})")
         })
@@ -98,7 +103,38 @@ fn grid(
         [] => String::new(),
         some => format!("\nWithout a figure: {}.\n", some.join("; ")),
     };
-    (!rows.is_empty()).then(|| table.markdown() + &without)
+    let rounds = rounds(results, rows.iter().map(|(title, case, _)| (*title, *case)), metric);
+    (!rows.is_empty()).then(|| table.markdown() + &without + &rounds)
+}
+
+/// How many rounds the rows have, where that is not what was asked for.
+fn rounds<'r>(results: &Results, rows: impl Iterator<Item = (&'r str, &'r CaseName)>, metric: Metric) -> String {
+    let mut titles: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+    for (title, case) in rows {
+        let series = results.series.iter();
+        let mut series = series.filter(|series| series.case == case.id && series.metric == metric);
+        if let Some(series) = series.next() {
+            titles.entry(series.values.len()).or_default().push(title);
+        }
+    }
+    let count = |rounds: usize| {
+        if rounds == 1 {
+            "1 round".to_owned()
+        } else {
+            format!("{rounds} rounds")
+        }
+    };
+    match (titles.len(), titles.first_key_value()) {
+        (1, Some((&all, _))) if all == results.options.rounds => String::new(),
+        (1, Some((&all, _))) => format!("\n{} each.\n", count(all)),
+        _ => {
+            titles.remove(&results.options.rounds);
+            let fewer = titles
+                .iter()
+                .map(|(rounds, titles)| format!("{}: {}", count(*rounds), titles.join("; ")));
+            fewer.fold(String::new(), |text, line| text + "\n" + &line + ".\n")
+        }
+    }
 }
 
 #[cfg(test)]
@@ -144,6 +180,27 @@ mod tests {
             ratios(&results, &rows(&results), Metric::BpfNs, Contestant::RawPair),
             None
         );
+    }
+
+    #[test]
+    fn other_numbers_of_rounds_are_told_below_the_table() {
+        let mut results = fixture::results();
+        let of = |results: &Results| medians(results, &rows(results), Metric::GbitPerSecond).unwrap();
+        assert!(!of(&results).contains("round"));
+        for series in &mut results.series {
+            if series.case == "sockets/tcp-stream-1/local" {
+                series.values.truncate(4);
+            }
+        }
+        let text = of(&results);
+        assert!(
+            text.ends_with("\n4 rounds: TCP stream, container to container.\n"),
+            "{text}"
+        );
+        for series in &mut results.series {
+            series.values.truncate(1);
+        }
+        assert!(of(&results).ends_with("\n1 round each.\n"));
     }
 
     #[test]

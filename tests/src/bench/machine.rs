@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 /// Settings that a result may depend on, as the machine has them; the contestants' namespaces set their own.
-const SYSCTLS: [&str; 14] = [
+const SYSCTLS: [&str; 16] = [
     "kernel.bpf_stats_enabled",
     "kernel.unprivileged_bpf_disabled",
     "net.bridge.bridge-nf-call-iptables",
@@ -24,14 +24,23 @@ const SYSCTLS: [&str; 14] = [
     "net.ipv4.tcp_congestion_control",
     "net.ipv4.tcp_rmem",
     "net.ipv4.tcp_wmem",
+    "net.netfilter.nf_conntrack_buckets",
+    "net.netfilter.nf_conntrack_max",
 ];
 
+/// Flaws of processors whose mitigations slow indirect calls, returns or system calls down.
+const FLAWS: [&str; 3] = ["retbleed", "spec_rstack_overflow", "spectre_v2"];
+
+/// From here on other work shows in figures: load average per processor before the run.
+const MUCH_LOAD: f64 = 0.5;
+/// The same of time stolen by the hypervisor, per cent.
+const MUCH_STEAL: f64 = 1.0;
+
 /// The programs that take part, and how each tells its version.
-const TOOLS: [(&str, &str); 7] = [
+const TOOLS: [(&str, &str); 6] = [
     ("ip", "-V"),
     ("iptables-nft", "--version"),
     ("iptables-legacy", "--version"),
-    ("ipset", "--version"),
     ("nft", "--version"),
     ("iperf3", "--version"),
     ("sockperf", "--version"),
@@ -52,6 +61,10 @@ pub struct Machine {
     pub virtualisation: String,
     /// Settings by name.
     pub sysctls: BTreeMap<String, String>,
+    /// What the kernel does about flaws of the processor, by flaw.
+    pub mitigations: BTreeMap<String, String>,
+    /// What chooses the first processor's frequency; none where this kernel does not.
+    pub governor: Option<String>,
     /// Versions by program; `not installed` where there is none.
     pub versions: BTreeMap<String, String>,
     /// Load averages over 1, 5 and 15 minutes before the first case.
@@ -60,6 +73,41 @@ pub struct Machine {
     pub load_after: String,
     /// The share of the run that the hypervisor gave to others, per cent of all processors' time.
     pub steal_percent: f64,
+}
+
+impl Machine {
+    /// Other work that shows in the figures: `load average 1.40 on 2 processors before the run`.
+    #[expect(clippy::cast_precision_loss, reason = "a handful of processors")]
+    pub fn other_work(&self) -> Vec<String> {
+        let mut work = Vec::new();
+        let load = self
+            .load_before
+            .split(' ')
+            .next()
+            .and_then(|load| load.parse::<f64>().ok());
+        if let Some(load) = load.filter(|load| *load > MUCH_LOAD * self.cpus as f64) {
+            work.push(format!(
+                "load average {load:.2} on {} processors before the run",
+                self.cpus
+            ));
+        }
+        if self.steal_percent > MUCH_STEAL {
+            let steal = self.steal_percent;
+            work.push(format!("{steal:.1} % of the processors' time stolen by the hypervisor"));
+        }
+        work
+    }
+
+    /// Settings, versions and mitigations by name, as a report lists them.
+    pub fn facts(&self) -> impl Iterator<Item = (&str, &str)> {
+        let maps = [&self.versions, &self.sysctls, &self.mitigations].into_iter().flatten();
+        let governor = self
+            .governor
+            .iter()
+            .map(|governor| ("frequency governor", governor.as_str()));
+        maps.map(|(name, value)| (name.as_str(), value.as_str()))
+            .chain(governor)
+    }
 }
 
 /// Accompanies a run.
@@ -88,10 +136,9 @@ impl Watch {
             cpus: processors.lines().filter(|line| line.starts_with("processor")).count(),
             memory_bytes: memory(&read("/proc/meminfo")?).context("/proc/meminfo tells no MemTotal")?,
             virtualisation: virtualisation(&processors),
-            sysctls: SYSCTLS
-                .into_iter()
-                .filter_map(|name| Some((name.to_owned(), sysctl(name)?)))
-                .collect(),
+            sysctls: sysctls(),
+            mitigations: mitigations(),
+            governor: line_of("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
             versions: versions(),
             load_before: load()?,
             load_after: String::new(),
@@ -110,17 +157,18 @@ impl Watch {
     pub fn end(&self) -> Result<Machine> {
         Ok(Machine {
             load_after: load()?,
+            // The contestants have loaded modules since, with settings of their own.
+            sysctls: sysctls(),
             steal_percent: Ticks::now()?.steal_since(self.ticks),
             ..self.machine.clone()
         })
     }
 }
 
-/// Where a program is. Administrators' programs are not on the `PATH` of every user.
+/// Where a program is that is called by its name alone.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into()])
         .map(|directory| directory.join(program))
         .find(|file| file.is_file())
 }
@@ -154,7 +202,8 @@ fn versions() -> BTreeMap<String, String> {
         .map(|(tool, option)| (tool.to_owned(), version(tool, option)))
         .collect();
     let own = env!("CARGO_PKG_VERSION");
-    let commit = commit().map_or_else(String::new, |commit| format!(", commit {commit}"));
+    // The commit of the sources, as the build script found it; `+changes` if they differed from it.
+    let commit = option_env!("NETBRIDGE_COMMIT").map_or_else(String::new, |commit| format!(", commit {commit}"));
     versions.insert("netbridge".to_owned(), format!("{own}{commit}"));
     versions
 }
@@ -175,25 +224,6 @@ fn version(tool: &str, option: &str) -> String {
         }
         Err(error) => format!("cannot be run: {error}"),
     }
-}
-
-/// The commit of the sources, `+changes` if they differ from it; none outside of a repository.
-fn commit() -> Option<String> {
-    let output = Command::new("git")
-        // The tree belongs to whoever builds, this process is root.
-        .args([
-            "-c",
-            "safe.directory=*",
-            "describe",
-            "--always",
-            "--abbrev=12",
-            "--dirty=+changes",
-        ])
-        .arg("--exclude=*")
-        .output()
-        .ok()?;
-    let commit = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    (output.status.success() && !commit.is_empty()).then_some(commit)
 }
 
 /// What firmware and processor tell about a hypervisor.
@@ -234,6 +264,28 @@ fn memory(meminfo: &str) -> Option<u64> {
     Some(kibibytes << 10)
 }
 
+/// Settings by name; of those that this kernel has.
+fn sysctls() -> BTreeMap<String, String> {
+    let settings = SYSCTLS.into_iter();
+    settings
+        .filter_map(|name| Some((name.to_owned(), sysctl(name)?)))
+        .collect()
+}
+
+/// Mitigations by flaw; of those that this kernel knows.
+fn mitigations() -> BTreeMap<String, String> {
+    let told = |flaw: &str| line_of(&format!("/sys/devices/system/cpu/vulnerabilities/{flaw}"));
+    FLAWS
+        .into_iter()
+        .filter_map(|flaw| Some((flaw.to_owned(), told(flaw)?)))
+        .collect()
+}
+
+/// The text of a file of one line; none if there is no such file.
+fn line_of(path: &str) -> Option<String> {
+    Some(fs::read_to_string(path).ok()?.trim().to_owned())
+}
+
 /// A setting, none if this kernel has none of that name.
 fn sysctl(name: &str) -> Option<String> {
     let value = fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok()?;
@@ -260,6 +312,24 @@ mod tests {
         let after = Ticks::parse("cpu  200 0 100 1550 20 0 30 100 9 0\n").unwrap();
         assert!((after.steal_since(before) - 6.5).abs() < 1e-9);
         assert_eq!(Ticks::parse("intr 0\n"), None);
+    }
+
+    #[test]
+    fn other_work_is_told_from_some_load_on() {
+        let mut machine = Machine {
+            cpus: 2,
+            load_before: "0.99 3.00 3.00".to_owned(),
+            steal_percent: 0.9,
+            ..Machine::default()
+        };
+        assert_eq!(machine.other_work(), Vec::<String>::new());
+        machine.load_before = "1.40 0.00 0.00".to_owned();
+        machine.steal_percent = 2.0;
+        let told = machine.other_work().join("; ");
+        assert!(
+            told.contains("load average 1.40 on 2 processors") && told.contains("2.0 %"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `report.md`: a run as a person reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::contestant::Contestant;
 use super::crosscheck::Outcome;
 use super::figure::figure;
 use super::grid::{self, Row};
-use super::results::Results;
+use super::results::{CaseName, Results};
 use super::series::Metric;
 use super::table::Table;
 use super::target;
@@ -58,7 +58,12 @@ const SECTIONS: [Section; 4] = [
     Section {
         title: "CPU",
         holds: |_| true,
-        metrics: &[Metric::CpuNsPerPacket, Metric::CpuNsPerGib, Metric::BpfNs],
+        metrics: &[
+            Metric::CpuNsPerPacket,
+            Metric::CpuNsPerGib,
+            Metric::OtherWorkPercent,
+            Metric::BpfNs,
+        ],
     },
 ];
 
@@ -74,11 +79,21 @@ const COMPARED: [Metric; 8] = [
     Metric::UndoMillis,
 ];
 
+/// The case that a note is due to, and the note.
+const NOTED: (&str, &str) = (
+    "forwarding/new-l2/rules-0",
+    "¹ netbridge tracks no flow inside a network while no filter is loaded: here a new flow costs it what any packet costs.",
+);
+/// A ratio of our figure to another tool's that is farther from 1 is told in words.
+const AGREEMENT: f64 = 0.15;
+
 const HOW_TO_READ: &str = "\
 Every figure comes from this one run. In each case all contestants are measured in turn, round after round, the order
 reversed every other round; a first round is not kept. A table shows the median of the rounds and its quartiles. A ratio
 is that of two medians; its 95 % interval comes from drawing rounds anew (bootstrap, the same rounds for both). Where
-an interval spans 1, the two cannot be told apart by this run.
+an interval spans 1, the two cannot be told apart by this run. Fewer than 6 rounds have no interval: a range is the
+least and the most of the ratios of the rounds. A target is met or missed if the whole interval, or every one of few
+rounds, says so; else it is undecided.
 
 Net cost is what a packet costs one core above the generator's own cost, which is measured in the same round. Ratios
 carry over to other machines far better than nanoseconds do. A cell without a figure says why.
@@ -116,9 +131,10 @@ pub fn summary(results: &Results) -> String {
         }
     };
     let rows = base_rows(results, |_| true);
+    let medians = grid::medians(results, &rows, Metric::NetNs);
     add(
         "Net cost",
-        &grid::medians(results, &rows, Metric::NetNs).unwrap_or_default(),
+        &medians.map_or_else(String::new, |table| format!("{table}\n{}", note(&rows))),
     );
     let ratios = grid::ratios(results, &rows, Metric::NetNs, USUAL).unwrap_or_default();
     add(&format!("Net cost, ratio to {USUAL}"), &ratios);
@@ -141,8 +157,15 @@ fn head(results: &Results) -> String {
     let took = humantime::format_duration(Duration::from_secs_f64(results.seconds.round()));
     let kind = if options.quick { "quick" } else { "full" };
     let version = machine.versions.get("netbridge").map_or("unknown", String::as_str);
+    let other_work = match &machine.other_work()[..] {
+        [] => String::new(),
+        work => format!(
+            "**The machine had other work: {}. Differences between contestants may be due to it.**\n\n",
+            work.join("; ")
+        ),
+    };
     format!(
-        "- netbridge {version}\n- Linux {}; {} × {}, {}; {}\n- {kind} run of {took}, {} cases, {} rounds each{fewer}\n\
+        "{other_work}- netbridge {version}\n- Linux {}; {} × {}, {}; {}\n- {kind} run of {took}, {} cases, {} rounds each{fewer}\n\
          - load average {} before and {} after; {} % of the processors' time stolen by the hypervisor\n",
         machine.kernel,
         machine.cpus,
@@ -163,6 +186,7 @@ impl Section {
         let mut text = String::new();
         for &metric in self.metrics {
             let Some(medians) = grid::medians(results, &rows, metric) else {
+                text += &without_figures(results, &rows, metric);
                 continue;
             };
             let better = if metric.is_higher_better() {
@@ -170,15 +194,52 @@ impl Section {
             } else {
                 "less is better"
             };
-            let _ = write!(text, "### {} ({better})\n\n{medians}\n", metric.title());
+            let with_generator = rows.iter().any(|(_, case)| metric.includes_generator(&case.id));
+            let included = if with_generator { ", generator included" } else { "" };
+            let _ = write!(text, "### {}{included} ({better})\n\n{medians}\n", metric.title());
+            if with_generator || !COMPARED.contains(&metric) {
+                continue;
+            }
             for to in [USUAL, LIMIT] {
-                let ratios = grid::ratios(results, &rows, metric, to).filter(|_| COMPARED.contains(&metric));
+                let ratios = grid::ratios(results, &rows, metric, to);
                 if let Some(ratios) = ratios {
                     let _ = write!(text, "Ratio to {to}:\n\n{ratios}\n");
                 }
             }
         }
+        if self.metrics.contains(&Metric::NetNs) {
+            text += note(&rows);
+        }
         text
+    }
+}
+
+/// What to say of a yardstick by which nobody could be measured: every reason, once. Nothing if nobody was asked.
+fn without_figures(results: &Results, rows: &[Row<'_>], metric: Metric) -> String {
+    let absences = results
+        .absences
+        .iter()
+        .filter(|absence| absence.metric == Some(metric) && rows.iter().any(|(_, case)| case.id == absence.case));
+    let reasons: BTreeSet<&str> = absences.map(|absence| absence.reason.as_str()).collect();
+    if reasons.is_empty() {
+        return String::new();
+    }
+    let reasons: Vec<&str> = reasons.into_iter().collect();
+    format!("### {}\n\nNo figure: {}.\n\n", metric.title(), reasons.join("; "))
+}
+
+/// What marks a case that has a note.
+fn mark(case: &CaseName) -> &'static str {
+    if case.id == NOTED.0 { "¹" } else { "" }
+}
+
+/// The note below tables of these rows.
+fn note(rows: &[Row<'_>]) -> &'static str {
+    let (noted, note) = NOTED;
+    if rows.iter().any(|(_, case)| case.id == noted) {
+        note
+    } else {
+        ""
     }
 }
 
@@ -190,7 +251,7 @@ fn base_rows(results: &Results, holds: impl Fn(&str) -> bool) -> Vec<Row<'_>> {
         .cases
         .iter()
         .filter(|case| holds(&case.id) && !filtered(&case.id));
-    cases.map(|case| (case.title.clone(), case)).collect()
+    cases.map(|case| (case.title.clone() + mark(case), case)).collect()
 }
 
 /// Net cost by the number of rules, a table for each path.
@@ -201,19 +262,14 @@ fn rule_scale(results: &Results) -> String {
         let rows: Vec<Row<'_>> = members
             .iter()
             .map(|(rules, case)| {
-                (
-                    format!(
-                        "{} rules",
-                        figure(f64::from(*rules)).replace(".00", "").replace(".0", "")
-                    ),
-                    *case,
-                )
+                let rules = figure(f64::from(*rules)).replace(".00", "").replace(".0", "");
+                (format!("{rules} rules{}", mark(case)), *case)
             })
             .collect();
         if rows.len() > 1
             && let Some(table) = grid::medians(results, &rows, Metric::NetNs)
         {
-            let _ = write!(text, "### Net cost, {title}\n\n{table}\n");
+            let _ = write!(text, "### Net cost, {title}\n\n{table}\n{}\n", note(&rows));
         }
     }
     text
@@ -234,22 +290,34 @@ fn errors(results: &Results) -> String {
 
 /// Reasons, each with the cells it empties.
 fn absences(results: &Results) -> String {
-    let mut reasons: BTreeMap<(Contestant, &str), Vec<String>> = BTreeMap::new();
+    let mut reasons: BTreeMap<(Contestant, Option<Metric>, &str), Vec<String>> = BTreeMap::new();
     for absence in &results.absences {
-        let cases = reasons.entry((absence.contestant, &absence.reason)).or_default();
+        let cell = (absence.contestant, absence.metric, absence.reason.as_str());
+        let cases = reasons.entry(cell).or_default();
         cases.push(format!("`{}`", absence.case));
     }
-    let lines = reasons
-        .iter()
-        .map(|((who, reason), cases)| format!("- {who}: {reason}: {}", cases.join(", ")));
+    let lines = reasons.iter().map(|((who, metric, reason), cases)| {
+        let what = metric.map_or_else(String::new, |metric| format!(", {}", metric.title()));
+        format!("- {who}{what}: {reason}: {}", cases.join(", "))
+    });
     lines.collect::<Vec<_>>().join("\n")
 }
 
 fn checks(results: &Results) -> String {
     let mut table = Table::new(
         4,
-        ["what", "through", "tool", "unit", "its figure", "ours", "ours / its"],
+        [
+            "what",
+            "through",
+            "tool",
+            "unit",
+            "rounds",
+            "its figure",
+            "ours",
+            "ours / its",
+        ],
     );
+    let mut apart = Vec::new();
     for check in &results.checks {
         let mut line = vec![
             check.what.clone(),
@@ -257,24 +325,44 @@ fn checks(results: &Results) -> String {
             check.tool.clone(),
             check.metric.unit().to_owned(),
         ];
-        line.extend(match &check.outcome {
-            Outcome::Compared { theirs, ours, ratio } => [*theirs, *ours, *ratio].map(figure),
-            Outcome::Absent(reason) => [table.gap(reason), "–".to_owned(), "–".to_owned()],
-        });
+        match &check.outcome {
+            Outcome::Compared {
+                theirs,
+                ours,
+                ratio,
+                rounds,
+            } => {
+                line.push(rounds.to_string());
+                line.extend([*theirs, *ours, *ratio].map(figure));
+                if (ratio - 1.0).abs() > AGREEMENT {
+                    apart.push(format!(
+                        "\n{}: ours is {} times what {} measures: do not compare this figure with one of {}.\n",
+                        check.what,
+                        figure(*ratio),
+                        check.tool,
+                        check.tool,
+                    ));
+                }
+            }
+            Outcome::Absent(reason) => {
+                let nothing = || "–".to_owned();
+                line.extend([nothing(), table.gap(reason), nothing(), nothing()]);
+            }
+        }
         table.row(line);
     }
     if table.is_empty() {
         String::new()
     } else {
-        table.markdown()
+        table.markdown() + &apart.concat()
     }
 }
 
 fn machine(results: &Results) -> String {
     let machine = &results.machine;
     let mut table = Table::new(2, ["what", "value"]);
-    for (name, value) in machine.versions.iter().chain(&machine.sysctls) {
-        table.row(vec![name.clone(), value.clone()]);
+    for (name, value) in machine.facts() {
+        table.row(vec![name.to_owned(), value.to_owned()]);
     }
     table.markdown()
 }
@@ -328,10 +416,70 @@ mod tests {
                 _ => "sockets/tcp-rr/local".to_owned(),
             };
             assert!(
-                markdown(&results, &[], None).contains(&format!("### {} (", metric.title())),
+                markdown(&results, &[], None).contains(&format!("### {}", metric.title())),
                 "{metric:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_yardstick_that_nobody_has_says_why() {
+        let mut results = fixture::results();
+        results.absences.push(super::super::series::Absence {
+            case: "sockets/tcp-rr/local".to_owned(),
+            contestant: Contestant::Netbridge,
+            metric: Some(Metric::CpuNsPerPacket),
+            reason: "other work kept 0.4 of a core busy".to_owned(),
+        });
+        let text = markdown(&results, &[], None);
+        let expected = "### CPU time per packet\n\nNo figure: other work kept 0.4 of a core busy.\n";
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn a_rate_with_the_generator_in_it_has_no_ratios() {
+        let mut results = fixture::results();
+        results.series.retain(|series| series.metric == Metric::NetNs);
+        for series in &mut results.series {
+            series.metric = Metric::PacketsPerSecond;
+        }
+        let text = markdown(&results, &[], None);
+        assert!(
+            text.contains("### Packet rate, generator included (") && !text.contains("Ratio to"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_busy_machine_and_a_tool_that_differs_are_told() {
+        let mut results = fixture::results();
+        results.machine.steal_percent = 7.0;
+        if let Some(Outcome::Compared { ratio, .. }) = results.checks.first_mut().map(|check| &mut check.outcome) {
+            *ratio = 0.8;
+        }
+        let text = markdown(&results, &[], None);
+        for part in [
+            "\n\n**The machine had other work: 7.0 %",
+            "TCP stream: ours is 0.80 times what iperf3",
+        ] {
+            assert!(text.contains(part), "`{part}` is missing in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn an_untracked_flow_is_noted() {
+        let mut results = fixture::results();
+        for case in &mut results.cases {
+            case.id = case.id.replace("/new-flow/", "/new-l2/");
+        }
+        for series in &mut results.series {
+            series.case = series.case.replace("/new-flow/", "/new-l2/");
+        }
+        let text = markdown(&results, &[], None);
+        assert!(
+            text.contains("a new flow¹ ") && text.contains("\n¹ netbridge tracks no flow"),
+            "{text}"
+        );
     }
 
     #[test]

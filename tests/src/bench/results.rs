@@ -13,7 +13,7 @@ use super::machine::Machine;
 use super::series::{Absence, Metric, Series};
 
 /// The version of the file's layout; a reader of one refuses the others.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// One run: where and how it was made, and all that it measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -101,6 +101,27 @@ impl fmt::Display for Gap<'_> {
     }
 }
 
+/// A text without the paths of the machine it was written on: of each, the last part is left. What is the same on every
+/// Linux, `/proc` and `/sys`, stays.
+pub fn portable(text: &str) -> String {
+    let ends = |letter: char| letter.is_whitespace() || "`'\"(),;:<>=".contains(letter);
+    let shorten = |word: &str| match word.rsplit_once('/') {
+        Some((_, last))
+            if word.len() > 1
+                && word.starts_with('/')
+                && !["/proc/", "/sys/"].iter().any(|at| word.starts_with(at)) =>
+        {
+            format!("…/{last}")
+        }
+        _ => word.to_owned(),
+    };
+    let pieces = text.split_inclusive(ends).map(|piece| {
+        let word = piece.trim_end_matches(ends);
+        shorten(word) + &piece[word.len()..]
+    });
+    pieces.collect()
+}
+
 impl Results {
     /// A run that has measured nothing yet.
     pub fn new(started: String, machine: Machine, options: Options, cases: Vec<CaseName>) -> Self {
@@ -127,12 +148,16 @@ impl Results {
         Some(&series.values)
     }
 
-    /// Why a contestant has no figure in a case; none if it was not asked or if it has.
-    pub fn gap(&self, case: &str, contestant: Contestant) -> Option<Gap<'_>> {
+    /// Why a contestant has no figure in a case by a yardstick; none if it was not asked or if it has.
+    pub fn gap(&self, case: &str, contestant: Contestant, metric: Metric) -> Option<Gap<'_>> {
         let mut absences = self.absences.iter();
         let mut errors = self.errors.iter();
         absences
-            .find(|absence| absence.case == case && absence.contestant == contestant)
+            .find(|absence| {
+                absence.case == case
+                    && absence.contestant == contestant
+                    && absence.metric.is_none_or(|absent| absent == metric)
+            })
             .map(|absence| Gap::Absent(&absence.reason))
             .or_else(|| {
                 errors
@@ -206,7 +231,7 @@ mod tests {
             "{other}"
         );
         assert!(of("[]").contains("not the results.json"));
-        assert!(of(r#"{"format": 1}"#).contains("damaged"));
+        assert!(of(r#"{"format": 2}"#).contains("damaged"));
         let missing = format!("{:#}", Results::read(Path::new("/nonexistent.json")).unwrap_err());
         assert!(missing.contains("/nonexistent.json"), "{missing}");
     }
@@ -216,16 +241,39 @@ mod tests {
         let results = fixture::results();
         for case in &results.cases {
             for contestant in results.contestants() {
-                let measured = results
-                    .series
-                    .iter()
-                    .any(|series| series.case == case.id && series.contestant == contestant);
-                assert!(
-                    measured != results.gap(&case.id, contestant).is_some(),
-                    "{} {contestant}",
-                    case.id
-                );
+                for series in results.series.iter().filter(|series| series.case == case.id) {
+                    let measured = results.values(&case.id, contestant, series.metric).is_some();
+                    let gap = results.gap(&case.id, contestant, series.metric);
+                    assert!(
+                        measured != gap.is_some(),
+                        "{} {contestant} {:?}",
+                        case.id,
+                        series.metric
+                    );
+                }
             }
         }
+    }
+
+    #[test]
+    fn a_reason_for_one_yardstick_is_none_for_another() {
+        let mut results = fixture::results();
+        let (case, who) = ("sockets/tcp-rr/local", Contestant::Netbridge);
+        results.absences.push(Absence {
+            case: case.to_owned(),
+            contestant: who,
+            metric: Some(Metric::P999Micros),
+            reason: "too few".to_owned(),
+        });
+        assert_eq!(results.gap(case, who, Metric::P999Micros), Some(Gap::Absent("too few")));
+        assert_eq!(results.gap(case, who, Metric::CpuNsPerPacket), None);
+    }
+
+    #[test]
+    fn texts_lose_the_paths_of_their_machine() {
+        let text =
+            "cannot run `/home/me/target/netbridge`: no /lib/x.so; see /proc/stat, 10.77.0.0/16, 5 ns/packet, a / b";
+        let expected = "cannot run `…/netbridge`: no …/x.so; see /proc/stat, 10.77.0.0/16, 5 ns/packet, a / b";
+        assert_eq!(portable(text), expected);
     }
 }

@@ -15,7 +15,7 @@ use anyhow::{Result, ensure};
 use super::case::Case;
 use super::contestant::Contestant;
 use super::progress::{Progress, Work};
-use super::results::Failure;
+use super::results::{Failure, portable};
 use super::series::{Absence, Metric, Sample, Series};
 use super::world::{Able, World};
 
@@ -149,8 +149,9 @@ impl Run<'_> {
         for lane in lanes.iter_mut().filter(|lane| lane.touched) {
             self.finish(case, lane);
         }
+        let metrics: BTreeSet<Metric> = lanes.iter().flat_map(Lane::metrics).collect();
         for lane in lanes.iter().filter(|lane| lane.runs) {
-            lane.sort(&case.id(), &mut self.outcome);
+            lane.sort(&case.id(), &metrics, &mut self.outcome);
         }
     }
 
@@ -210,7 +211,8 @@ impl Run<'_> {
         self.outcome.absences.push(Absence {
             case: case.id(),
             contestant,
-            reason,
+            metric: None,
+            reason: portable(&reason),
         });
     }
 
@@ -220,7 +222,7 @@ impl Run<'_> {
         self.outcome.errors.push(Failure {
             case,
             contestant,
-            error,
+            error: portable(&error),
         });
     }
 }
@@ -238,9 +240,13 @@ impl<'w> Lane<'w> {
 
     /// Keeps a round's values, provided that they are values, one for each yardstick.
     fn keep(&mut self, sample: Sample, round: usize) -> Result<()> {
-        ensure!(!sample.is_empty(), "round {round} measured nothing");
-        for (index, (metric, value)) in sample.iter().enumerate() {
-            let twice = sample.iter().skip(index + 1).any(|(other, _)| other == metric);
+        ensure!(!sample.figures().is_empty(), "round {round} measured nothing");
+        for (index, (metric, value)) in sample.figures().iter().enumerate() {
+            let twice = sample
+                .figures()
+                .iter()
+                .skip(index + 1)
+                .any(|(other, _)| other == metric);
             ensure!(!twice, "round {round} measured {metric:?} twice");
             ensure!(
                 value.is_finite(),
@@ -253,12 +259,20 @@ impl<'w> Lane<'w> {
         Ok(())
     }
 
-    /// The kept rounds by yardstick. One that some rounds lack is no series: the rounds of two could not be paired.
-    fn sort(&self, case: &str, outcome: &mut Outcome) {
-        let metrics: BTreeSet<Metric> = self.samples.iter().flatten().map(|(metric, _)| *metric).collect();
-        for metric in metrics {
-            let values = |sample: &Sample| sample.iter().find(|(own, _)| *own == metric).map(|(_, value)| *value);
-            let values: Vec<f64> = self.samples.iter().filter_map(values).collect();
+    /// Every yardstick that a kept round has, or says that it lacks.
+    fn metrics(&self) -> impl Iterator<Item = Metric> {
+        self.samples.iter().flat_map(|sample| {
+            let figures = sample.figures().iter().map(|(metric, _)| *metric);
+            figures.chain(sample.lacks().iter().map(|(metric, _)| *metric))
+        })
+    }
+
+    /// The kept rounds by the yardsticks of the case. One that some rounds lack is no series: the rounds of two could not
+    /// be paired.
+    fn sort(&self, case: &str, metrics: &BTreeSet<Metric>, outcome: &mut Outcome) {
+        for &metric in metrics {
+            let values = |sample: &Sample| sample.figures().iter().find(|(own, _)| *own == metric).copied();
+            let values: Vec<f64> = self.samples.iter().filter_map(values).map(|(_, value)| value).collect();
             let (case, contestant) = (case.to_owned(), self.contestant);
             if values.len() == self.samples.len() {
                 outcome.series.push(Series {
@@ -267,19 +281,21 @@ impl<'w> Lane<'w> {
                     metric,
                     values,
                 });
-            } else {
-                let reason = format!(
-                    "{} in {} of {} rounds only",
-                    metric.title(),
-                    values.len(),
-                    self.samples.len()
-                );
-                outcome.absences.push(Absence {
-                    case,
-                    contestant,
-                    reason,
-                });
+                continue;
             }
+            let mut lacks = self.samples.iter().flat_map(Sample::lacks);
+            let reason = lacks.find(|(own, _)| *own == metric);
+            let reason = reason.map_or("not measured of this contestant", |(_, reason)| reason);
+            let reason = match values.len() {
+                0 => reason.to_owned(),
+                some => format!("in {some} of {} rounds only: {reason}", self.samples.len()),
+            };
+            outcome.absences.push(Absence {
+                case,
+                contestant,
+                metric: Some(metric),
+                reason,
+            });
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What applications see: streams, datagrams, requests and connections, in every direction.
 
+use std::cell::OnceCell;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ struct Sockets {
     load: Load,
     direction: Direction,
     timing: Timing,
+    /// The idle control, taken before anybody is prepared; empty where CPU time is no yardstick.
+    idle: OnceCell<Idle>,
 }
 
 /// Every load in every direction; `quick` rounds are shorter.
@@ -88,6 +91,7 @@ pub fn cases_of(timing: Timing) -> Vec<Box<dyn Case>> {
             load,
             direction,
             timing,
+            idle: OnceCell::new(),
         })
     };
     LOADS
@@ -106,8 +110,9 @@ impl Case for Sockets {
     }
 
     fn prepare(&self, world: &mut dyn World) -> Result<Able> {
-        // The idle control comes before any round.
-        Idle::of_this_run()?;
+        if cpu_metric(self.load).is_some() && self.idle.get().is_none() {
+            let _raced = self.idle.set(Idle::watch()?);
+        }
         match (self.direction, world.contestant()) {
             (Direction::Local, _) => Ok(Able::Done),
             (_, Contestant::Loopback | Contestant::RawPair) => {
@@ -130,7 +135,7 @@ impl Case for Sockets {
         let layout = world.layout();
         let measured = self.load.run(&self.direction.route(layout)?, self.timing)?;
         self.direction.check(layout, measured.peer)?;
-        Ok(sample(self.load, &measured, Idle::of_this_run()?))
+        Ok(sample(self.load, &measured, self.idle.get().copied()))
     }
 
     fn finish(&self, world: &mut dyn World) -> Result<()> {
@@ -186,39 +191,45 @@ fn host(layout: &Layout) -> Result<&Host> {
     layout.host.as_ref().context("this contestant has no host")
 }
 
+/// What of a load CPU time is told by, and the bytes or packets of one unit of it.
+fn cpu_metric(load: Load) -> Option<(Metric, f64)> {
+    match load {
+        Load::TcpStream { .. } => Some((Metric::CpuNsPerGib, f64::from(1 << 30))),
+        Load::UdpFlood => Some((Metric::CpuNsPerPacket, 1.0)),
+        Load::TcpExchange | Load::UdpExchange | Load::TcpConnect => None,
+    }
+}
+
 /// The yardsticks of a load.
 #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are far below 2^52")]
-fn sample(load: Load, measured: &Measured, idle: Idle) -> Sample {
-    const GIB: f64 = (1_u64 << 30) as f64;
-    let count = measured.count as f64;
+fn sample(load: Load, measured: &Measured, idle: Option<Idle>) -> Sample {
     let mut sample = match load {
-        Load::TcpStream { .. } => vec![(Metric::GbitPerSecond, measured.per_second() * 8.0 / 1e9)],
-        Load::UdpFlood => vec![
+        Load::TcpStream { .. } => Sample::from([(Metric::GbitPerSecond, measured.per_second() * 8.0 / 1e9)]),
+        Load::UdpFlood => Sample::from([
             (Metric::PacketsPerSecond, measured.per_second()),
             (Metric::LossPercent, measured.loss_percent()),
-        ],
+        ]),
         Load::TcpExchange | Load::UdpExchange | Load::TcpConnect => {
-            vec![(Metric::PerSecond, measured.per_second())]
+            Sample::from([(Metric::PerSecond, measured.per_second())])
         }
     };
-    let cpu = match load {
-        Load::TcpStream { .. } => Some((Metric::CpuNsPerGib, count / GIB)),
-        Load::UdpFlood => Some((Metric::CpuNsPerPacket, count)),
-        _ => None,
-    };
-    sample.extend(cpu.and_then(|(metric, items)| Some((metric, measured.used.nanos_per(items, idle)?))));
+    if let (Some((metric, unit)), Some(idle)) = (cpu_metric(load), idle) {
+        sample.put(metric, measured.used.nanos_per(measured.count as f64 / unit, idle));
+        sample.put(Metric::OtherWorkPercent, Ok::<_, String>(idle.share() * 100.0));
+    }
     if let Some(latency) = &measured.latency {
-        let percentiles = [
-            (Metric::P50Micros, 0.5),
-            (Metric::P90Micros, 0.9),
-            (Metric::P99Micros, 0.99),
-            (Metric::P999Micros, 0.999),
-        ];
-        sample.extend(
-            percentiles
-                .iter()
-                .filter_map(|(metric, share)| Some((*metric, latency.micros_at(*share)?))),
-        );
+        for (metric, name, share) in [
+            (Metric::P50Micros, "p50", 0.5),
+            (Metric::P90Micros, "p90", 0.9),
+            (Metric::P99Micros, "p99", 0.99),
+            (Metric::P999Micros, "p99.9", 0.999),
+        ] {
+            let micros = latency.micros_at(share);
+            sample.put(
+                metric,
+                micros.ok_or_else(|| format!("fewer than 10 transactions a round beyond {name}")),
+            );
+        }
     }
     sample
 }
@@ -263,19 +274,30 @@ mod tests {
             received: 1 << 31,
             peer: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1),
         };
-        let stream = sample(Load::TcpStream { flows: 1 }, &measured, Idle::NOTHING);
+        let stream = sample(Load::TcpStream { flows: 1 }, &measured, Some(Idle::NOTHING));
         assert_eq!(
-            stream,
-            [(Metric::GbitPerSecond, 4.294_967_296), (Metric::CpuNsPerGib, 3e9)]
+            stream.figures(),
+            [
+                (Metric::GbitPerSecond, 4.294_967_296),
+                (Metric::CpuNsPerGib, 3e9),
+                (Metric::OtherWorkPercent, 0.0)
+            ]
         );
         measured.count = 1_000_000;
         (measured.sent, measured.received) = (4_000_000, 3_000_000);
-        let flood = sample(Load::UdpFlood, &measured, Idle::NOTHING);
+        let flood = sample(Load::UdpFlood, &measured, Some(Idle::NOTHING));
         let expected = [
             (Metric::PacketsPerSecond, 500_000.0),
             (Metric::LossPercent, 25.0),
             (Metric::CpuNsPerPacket, 3_000.0),
+            (Metric::OtherWorkPercent, 0.0),
         ];
-        assert_eq!(flood, expected);
+        assert_eq!(flood.figures(), expected);
+        measured.used.busy = Duration::ZERO;
+        let nothing = sample(Load::UdpFlood, &measured, Some(Idle::NOTHING));
+        assert_eq!(
+            nothing.lacks().first().map(|(metric, _)| *metric),
+            Some(Metric::CpuNsPerPacket)
+        );
     }
 }

@@ -9,6 +9,9 @@ const SEED: u64 = 0x6e65_7462_7269_6467;
 /// The shares of the draws below either end of the interval: 95 % lie within.
 const ENDS: [f64; 2] = [0.025, 0.975];
 
+/// Below so many rounds there is no interval: what is drawn of three or four values spans less than it promises.
+pub const LEAST_ROUNDS: usize = 6;
+
 /// The middle of a series and how far it spreads.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Summary {
@@ -20,15 +23,26 @@ pub struct Summary {
     pub upper: f64,
 }
 
-/// How the medians of two series relate.
+/// A figure, and the ends between which it lies.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Ratio {
-    /// The ratio of the medians.
+pub struct Estimate {
+    /// The figure.
     pub value: f64,
-    /// The lower end of the bootstrap 95 % interval.
+    /// The lower end.
     pub low: f64,
-    /// The upper end; infinite where the reference's median could as well be zero.
+    /// The upper end; infinite where the reference could as well be zero.
     pub high: f64,
+    /// What the ends are.
+    pub basis: Basis,
+}
+
+/// What the ends of an estimate are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// The bootstrap's 95 % interval.
+    Interval,
+    /// The least and the most of too few rounds for an interval.
+    Range,
 }
 
 /// The median and the quartiles; none of an empty series.
@@ -46,35 +60,62 @@ pub fn median(values: &[f64]) -> Option<f64> {
     quantile(&sorted(values), 0.5)
 }
 
+/// The median as an estimate; none of an empty series.
+pub fn middle(values: &[f64]) -> Option<Estimate> {
+    let value = median(values)?;
+    let middle = |rounds: &[usize], room: &mut Vec<f64>| middle_of(values, rounds, room);
+    Some(estimate(value, values, middle))
+}
+
 /// The ratio of the medians of `values` and `reference`, which were measured in the same rounds: the interval comes from
 /// drawing rounds with replacement, the same rounds for both, so that what disturbed both at once does not widen it.
-/// Of two series of different length, rounds are drawn for each alone.
 ///
-/// None if a series is empty, or if the reference's median is not above zero: there is nothing to compare with.
-pub fn ratio(values: &[f64], reference: &[f64]) -> Option<Ratio> {
+/// None if the series are of different length or empty, or if the reference's median is not above zero: there is nothing
+/// to compare with.
+pub fn ratio(values: &[f64], reference: &[f64]) -> Option<Estimate> {
+    if values.len() != reference.len() {
+        return None;
+    }
     let over = median(reference).filter(|&over| over > 0.0)?;
     let value = median(values)? / over;
-    let paired = values.len() == reference.len();
-    let mut rng = Rng::with_seed(SEED);
-    let (mut rounds, mut drawn) = (Vec::new(), Vec::new());
-    let mut draws: Vec<f64> = (0..DRAWS)
-        .filter_map(|_| {
-            draw(&mut rng, values.len(), &mut rounds);
-            let middle = middle_of(values, &rounds, &mut drawn)?;
-            if !paired {
-                draw(&mut rng, reference.len(), &mut rounds);
-            }
-            let over = middle_of(reference, &rounds, &mut drawn)?;
-            Some(if over > 0.0 { middle / over } else { f64::INFINITY })
-        })
+    let rounds: Vec<f64> = values
+        .iter()
+        .zip(reference)
+        .map(|(own, over)| quotient(*own, *over))
         .collect();
-    draws.sort_by(f64::total_cmp);
-    let [low, high] = ENDS.map(|share| nearest(&draws, share));
-    Some(Ratio {
+    let middle = |rounds: &[usize], room: &mut Vec<f64>| {
+        let own = middle_of(values, rounds, room)?;
+        Some(quotient(own, middle_of(reference, rounds, room)?))
+    };
+    Some(estimate(value, &rounds, middle))
+}
+
+fn quotient(value: f64, over: f64) -> f64 {
+    if over > 0.0 { value / over } else { f64::INFINITY }
+}
+
+/// The ends of a figure: of what `middle` says of rounds drawn anew, or of the rounds' own values.
+fn estimate(value: f64, rounds: &[f64], middle: impl Fn(&[usize], &mut Vec<f64>) -> Option<f64>) -> Estimate {
+    let (low, high, basis) = if rounds.len() < LEAST_ROUNDS {
+        let sorted = sorted(rounds);
+        (sorted.first().copied(), sorted.last().copied(), Basis::Range)
+    } else {
+        let mut rng = Rng::with_seed(SEED);
+        let (mut drawn, mut room) = (Vec::new(), Vec::new());
+        let draws = (0..DRAWS).filter_map(|_| {
+            draw(&mut rng, rounds.len(), &mut drawn);
+            middle(&drawn, &mut room)
+        });
+        let draws = sorted(&draws.collect::<Vec<_>>());
+        let [low, high] = ENDS.map(|share| nearest(&draws, share));
+        (low, high, Basis::Interval)
+    };
+    Estimate {
         value,
-        low: low?.min(value),
-        high: high?.max(value),
-    })
+        low: low.unwrap_or(value).min(value),
+        high: high.unwrap_or(value).max(value),
+        basis,
+    }
 }
 
 /// Puts as many rounds as there were into `rounds`, any of them any number of times.
@@ -144,17 +185,27 @@ mod tests {
 
     #[test]
     fn a_steady_ratio_is_certain_and_a_shared_disturbance_does_not_blur_it() {
-        let reference = [100.0, 200.0, 150.0, 900.0, 120.0];
+        let reference = [100.0, 200.0, 150.0, 900.0, 120.0, 130.0];
         let half = reference.map(|value| value / 2.0);
         let of = ratio(&half, &reference).unwrap();
-        assert_eq!((of.value, of.low, of.high), (0.5, 0.5, 0.5));
+        assert_eq!((of.value, of.low, of.high, of.basis), (0.5, 0.5, 0.5, Basis::Interval));
     }
 
     #[test]
     fn an_interval_spans_what_the_rounds_allow() {
-        // Either median of two rounds drawn from two is 1, 1.5 or 2, each end with probability 1/4.
-        let of = ratio(&[1.0, 2.0], &[1.0, 1.0]).unwrap();
-        assert_eq!((of.value, of.low, of.high), (1.5, 1.0, 2.0));
+        // Half of the rounds are 1 and half are 2: so is the median of many a draw.
+        let of = ratio(&[1.0, 2.0, 1.0, 2.0, 1.0, 2.0], &[1.0; 6]).unwrap();
+        assert_eq!((of.value, of.low, of.high, of.basis), (1.5, 1.0, 2.0, Basis::Interval));
+    }
+
+    #[test]
+    fn few_rounds_have_a_range_and_no_interval() {
+        let of = ratio(&[1.0, 6.0, 2.0], &[1.0, 2.0, 4.0]).unwrap();
+        assert_eq!((of.value, of.low, of.high, of.basis), (1.0, 0.5, 3.0, Basis::Range));
+        let of = middle(&[1.0, 6.0, 2.0]).unwrap();
+        assert_eq!((of.value, of.low, of.high, of.basis), (2.0, 1.0, 6.0, Basis::Range));
+        assert_eq!(middle(&[1.0; 6]).unwrap().basis, Basis::Interval);
+        assert_eq!(middle(&[]), None);
     }
 
     #[test]
@@ -162,15 +213,10 @@ mod tests {
         assert_eq!(ratio(&[1.0], &[0.0]), None);
         assert_eq!(ratio(&[1.0], &[-1.0]), None);
         assert_eq!(ratio(&[], &[1.0]), None);
-        assert_eq!(ratio(&[1.0], &[]), None);
-        // The reference's median is zero in some draws.
+        assert_eq!(ratio(&[], &[]), None);
+        assert_eq!(ratio(&[1.0, 1.0], &[1.0]), None, "not of the same rounds");
+        // The reference is zero in a round.
         assert!(ratio(&[1.0; 3], &[0.0, 1.0, 1.0]).unwrap().high.is_infinite());
-    }
-
-    #[test]
-    fn series_of_different_length_are_drawn_apart() {
-        let of = ratio(&[2.0, 2.0, 2.0], &[1.0, 1.0]).unwrap();
-        assert_eq!((of.value, of.low, of.high), (2.0, 2.0, 2.0));
     }
 
     proptest! {

@@ -1,10 +1,10 @@
 //! What the figures should come to.
 
 use super::contestant::Contestant;
-use super::figure::{figure, interval};
+use super::figure::{estimate, figure};
 use super::results::Results;
 use super::series::Metric;
-use super::statistics::{median, ratio};
+use super::statistics::{Estimate, middle, ratio};
 use super::table::Table;
 
 /// What netbridge is to reach in a case.
@@ -93,15 +93,49 @@ const TARGETS: [Target; 11] = [
     },
 ];
 
+/// Whether a target is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// The whole interval is on the right side; of few rounds, every one.
+    Met,
+    /// The whole interval is on the wrong side.
+    Missed,
+    /// The limit is inside.
+    Undecided,
+}
+
+impl Verdict {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Met => "met",
+            Self::Missed => "missed",
+            Self::Undecided => "undecided",
+        }
+    }
+
+    const fn of(all_within: bool, none_within: bool) -> Self {
+        match (all_within, none_within) {
+            (true, _) => Self::Met,
+            (false, true) => Self::Missed,
+            (false, false) => Self::Undecided,
+        }
+    }
+}
+
 /// Each target beside what was measured, and whether it is met; without a figure, why.
 pub fn table(results: &Results) -> Table {
-    let mut table = Table::new(2, ["case", "target", "measured (95 % interval)", "met"]);
+    let mut table = Table::new(2, ["case", "target", "measured (95 % interval)", "verdict"]);
     for target in &TARGETS {
-        let (measured, met) = match target.measured(results) {
-            Ok(found) => found,
-            Err(reason) => (reason, "no figure".to_owned()),
+        let (measured, verdict) = match target.measured(results) {
+            Ok(found) => (target.shown(found), target.verdict(found).label()),
+            Err(reason) => (reason, "no figure"),
         };
-        table.row(vec![target.what.to_owned(), target.goal(), measured, met]);
+        table.row(vec![
+            target.what.to_owned(),
+            target.goal(),
+            measured,
+            verdict.to_owned(),
+        ]);
     }
     table
 }
@@ -115,11 +149,26 @@ impl Target {
         }
     }
 
-    /// The figure, and `yes` or `no`, with a doubt where the interval lies on both sides; or why there is none.
-    fn measured(&self, results: &Results) -> Result<(String, String), String> {
+    fn shown(&self, measured: Estimate) -> String {
+        match self.goal {
+            Goal::AtMost(..) | Goal::AtLeast(..) => estimate(measured),
+            Goal::Under(_) => format!("{} {}", estimate(measured), self.metric.unit()),
+        }
+    }
+
+    fn verdict(&self, Estimate { low, high, .. }: Estimate) -> Verdict {
+        match self.goal {
+            Goal::AtMost(limit, _) => Verdict::of(high <= limit, low > limit),
+            Goal::AtLeast(limit, _) => Verdict::of(low >= limit, high < limit),
+            Goal::Under(limit) => Verdict::of(high < limit, low >= limit),
+        }
+    }
+
+    /// What is compared with the limit, or why there is no figure.
+    fn measured(&self, results: &Results) -> Result<Estimate, String> {
         let values = |contestant| {
             results.values(self.case, contestant, self.metric).ok_or_else(|| {
-                let gap = results.gap(self.case, contestant);
+                let gap = results.gap(self.case, contestant, self.metric);
                 gap.map_or_else(
                     || "not part of this run".to_owned(),
                     |gap| format!("{contestant}: {}", gap.brief()),
@@ -127,34 +176,13 @@ impl Target {
             })
         };
         let own = values(Contestant::Netbridge)?;
-        let (limit, of, most) = match self.goal {
-            Goal::AtMost(share, of) => (share, of, true),
-            Goal::AtLeast(share, of) => (share, of, false),
-            Goal::Under(limit) => {
-                let median = median(own).ok_or("no rounds")?;
-                return Ok((
-                    format!("{} {}", figure(median), self.metric.unit()),
-                    yes(median < limit).to_owned(),
-                ));
+        match self.goal {
+            Goal::AtMost(_, of) | Goal::AtLeast(_, of) => {
+                ratio(own, values(of)?).ok_or_else(|| format!("{of} costs nothing measurable"))
             }
-        };
-        let ratio = ratio(own, values(of)?).ok_or_else(|| format!("{of} costs nothing measurable"))?;
-        let met = if most {
-            ratio.value <= limit
-        } else {
-            ratio.value >= limit
-        };
-        let doubt = if ratio.low <= limit && limit <= ratio.high && ratio.low < ratio.high {
-            ", within error"
-        } else {
-            ""
-        };
-        Ok((interval(ratio), format!("{}{doubt}", yes(met))))
+            Goal::Under(_) => middle(own).ok_or_else(|| "no rounds".to_owned()),
+        }
     }
-}
-
-fn yes(met: bool) -> &'static str {
-    if met { "yes" } else { "no" }
 }
 
 #[cfg(test)]
@@ -171,24 +199,49 @@ mod tests {
         let results = fixture::results();
         let met = line(&results, 0);
         assert!(
-            met.contains("≤ 0.10 of bridge + iptables-nft") && met.contains("0.07") && met.ends_with("yes |"),
+            met.contains("≤ 0.10 of bridge + iptables-nft") && met.contains("0.07") && met.ends_with(" met |"),
             "{met}"
         );
         // 3 ms and a microsecond for each port.
         let ports = line(&results, 10);
-        assert!(ports.contains("< 50.0 ms") && ports.ends_with("yes |"), "{ports}");
+        assert!(ports.contains("< 50.0 ms") && ports.ends_with(" met |"), "{ports}");
+    }
+
+    fn line_with(case: &str, values: &[f64], index: usize) -> String {
+        let mut results = fixture::results();
+        for series in results.series.iter_mut().filter(|series| series.case == case) {
+            series.values.truncate(values.len());
+            if series.contestant == Contestant::Netbridge {
+                series.values = values.to_vec();
+            }
+        }
+        line(&results, index)
     }
 
     #[test]
-    fn a_limit_within_the_interval_is_a_doubt() {
-        let mut results = fixture::results();
-        for series in &mut results.series {
-            if series.case == "sockets/tcp-rr/local" && series.contestant == Contestant::Netbridge {
-                series.values = vec![20.0, 20.0, 20.0, 20.0, 20.0, 30.0, 30.0, 30.0, 30.0, 30.0];
-            }
+    fn a_limit_within_the_interval_decides_nothing() {
+        let case = "sockets/tcp-rr/local";
+        let values = [20.0, 20.0, 20.0, 20.0, 20.0, 30.0, 30.0, 30.0, 30.0, 30.0];
+        let doubtful = line_with(case, &values, 8);
+        assert!(doubtful.ends_with(" undecided |"), "{doubtful}");
+        let missed = line_with(case, &[40.0; 10], 8);
+        assert!(missed.ends_with(" missed |"), "{missed}");
+    }
+
+    #[test]
+    fn few_rounds_decide_if_they_agree() {
+        let case = "control/publish-range/ports-10000";
+        for (values, verdict) in [
+            ([10.0, 20.0, 49.0], "met"),
+            ([10.0, 20.0, 51.0], "undecided"),
+            ([50.0, 90.0, 51.0], "missed"),
+        ] {
+            let line = line_with(case, &values, 10);
+            assert!(
+                line.contains("(range ") && line.ends_with(&format!(" {verdict} |")),
+                "{line}"
+            );
         }
-        let line = line(&results, 8);
-        assert!(line.contains("within error"), "{line}");
     }
 
     #[test]

@@ -121,6 +121,6 @@ pub trait World {
     fn programs(&self) -> Result<Vec<ProgramInfo>> {
         Ok(Vec::new())
     }
-    /// Memory of its BPF maps, bytes; 0 where there are none.
-    fn map_bytes(&self) -> Result<u64>;
+    /// Memory of its BPF maps, bytes; none where there are no maps.
+    fn map_bytes(&self) -> Result<Option<u64>>;
 }

@@ -44,7 +44,7 @@ fn every_case_is_done_by_whoever_can_and_taken_back() -> Result<()> {
                 match (able, excused(&case.id(), contestant)) {
                     (Able::Done, false) => {
                         let sample = case.measure(world.as_mut()).with_context(what)?;
-                        let times = sample.iter().filter(|(metric, _)| *metric == Metric::Millis);
+                        let times = sample.figures().iter().filter(|(metric, _)| *metric == Metric::Millis);
                         ensure!(times.clone().all(|(_, time)| *time > 0.0), "{}: {sample:?}", what());
                     }
                     (Able::Cannot(reason), true) => {

@@ -30,13 +30,16 @@ fn play(contestant: Contestant) -> Result<Vec<String>> {
             println!("{id:<36} {contestant}: {sample:.0?}");
             way.was_taken(world, 257).with_context(|| id.clone())?;
             case.finish(world).with_context(|| format!("{id}: finish"))?;
-            let metrics: Vec<Metric> = sample.iter().map(|(metric, _)| *metric).collect();
+            let metrics: Vec<Metric> = sample.figures().iter().map(|(metric, _)| *metric).collect();
             let complete: &[Metric] = match contestant {
                 _ if id.contains("bpf-time") => &[Metric::BpfNs],
                 _ => &[Metric::NetNs, Metric::TotalNs, Metric::PacketsPerSecond],
             };
             ensure!(metrics == complete, "{id}: {metrics:?}");
-            ensure!(sample.iter().all(|(_, value)| value.is_finite()), "{id}: {sample:?}");
+            ensure!(
+                sample.figures().iter().all(|(_, value)| value.is_finite()),
+                "{id}: {sample:?}"
+            );
         }
         Ok(cannot)
     })

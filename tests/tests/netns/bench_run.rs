@@ -37,10 +37,16 @@ fn a_run_fills_every_cell_or_says_why_not() -> Result<()> {
     assert_eq!(results.contestants(), Contestant::ALL);
     for case in &results.cases {
         for contestant in Contestant::ALL {
-            let mut series = results.series.iter();
-            let measured = series.any(|series| series.case == case.id && series.contestant == contestant);
-            let gap = results.gap(&case.id, contestant);
-            assert!(measured != gap.is_some(), "{}, {contestant}: {gap:?}", case.id);
+            for series in results.series.iter().filter(|series| series.case == case.id) {
+                let metric = series.metric;
+                let measured = results.values(&case.id, contestant, metric).is_some();
+                let gap = results.gap(&case.id, contestant, metric);
+                assert!(
+                    measured != gap.is_some(),
+                    "{}, {contestant}, {metric:?}: {gap:?}",
+                    case.id
+                );
+            }
         }
     }
     for file in ["report.md", "net-cost.svg", "publishing.svg"] {

@@ -63,7 +63,7 @@ fn net_cost(results: &Results) -> Option<String> {
         let figure = results.values(&case.id, who, Metric::NetNs).and_then(summary);
         figure.ok_or_else(|| {
             results
-                .gap(&case.id, who)
+                .gap(&case.id, who, Metric::NetNs)
                 .map_or("not measured", |gap| gap.brief())
                 .to_owned()
         })
@@ -205,7 +205,10 @@ fn panel(
         let figure = |(case, metric): (&CaseName, Metric)| median(results.values(&case.id, contestant, metric)?);
         let figures: Vec<Option<f64>> = places.iter().map(|place| place.and_then(figure)).collect();
         let mut missing = places.iter().zip(&figures).filter(|(_, figure)| figure.is_none());
-        let gap = missing.find_map(|(place, _)| Some(results.gap(&place.as_ref()?.0.id, contestant)?.brief()));
+        let gap = missing.find_map(|(place, _)| {
+            let (case, metric) = place.as_ref()?;
+            Some(results.gap(&case.id, contestant, *metric)?.brief())
+        });
         if let Some(gap) = gap {
             gaps.entry(gap).or_default().push(contestant.label());
         }

@@ -208,7 +208,7 @@ impl World for Bridged {
         Ok(counted)
     }
 
-    fn map_bytes(&self) -> Result<u64> {
-        Ok(0)
+    fn map_bytes(&self) -> Result<Option<u64>> {
+        Ok(None)
     }
 }

@@ -10,7 +10,8 @@ use netbridge::datapath::{HOOKS, tcx_supported};
 use netbridge::netns::Netns;
 
 use super::super::contestant::Contestant;
-use super::{command, conntrack, installed};
+use super::super::machine::find;
+use super::{command, conntrack};
 
 /// Names and values.
 type Counters = Vec<(String, u64)>;
@@ -96,7 +97,7 @@ fn legacy_tables() -> Result<u64> {
 
 /// Those of the calling thread's namespace. Where `nft` is absent, so are those who could make one.
 fn nft_tables() -> Result<BTreeSet<String>> {
-    if !installed("nft") {
+    if find("nft").is_none() {
         return Ok(BTreeSet::new());
     }
     let listed = command::call("nft", &["list", "tables"])?;

@@ -146,7 +146,7 @@ impl World for Limit {
         Ok(counted)
     }
 
-    fn map_bytes(&self) -> Result<u64> {
-        Ok(0)
+    fn map_bytes(&self) -> Result<Option<u64>> {
+        Ok(None)
     }
 }

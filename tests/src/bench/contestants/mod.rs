@@ -23,7 +23,6 @@ mod sets;
 mod syntax;
 mod wiring;
 
-use std::env;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -37,6 +36,7 @@ use self::limit::Limit;
 use self::netbridge::Netbridge;
 use self::nftables::Nftables;
 use super::contestant::Contestant;
+use super::machine::find;
 use super::world::World;
 use crate::sandbox::Sandbox;
 
@@ -94,17 +94,12 @@ pub fn absent(contestant: Contestant) -> Option<String> {
     ["ip"]
         .iter()
         .chain(programs)
-        .find(|program| !installed(program))
+        .find(|program| find(program).is_none())
         .map(|program| format!("{program} is not installed"))
         .or_else(|| {
             (netfilter && !Path::new(BRIDGE_NETFILTER).exists())
                 .then(|| "the kernel has no br_netfilter: `modprobe br_netfilter`".to_owned())
         })
-}
-
-fn installed(program: &str) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
 
 /// The subnet of an address of ours: the containers', or the one of host and outside.

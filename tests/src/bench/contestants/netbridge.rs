@@ -321,7 +321,7 @@ impl World for Netbridge {
             .collect()
     }
 
-    fn map_bytes(&self) -> Result<u64> {
+    fn map_bytes(&self) -> Result<Option<u64>> {
         let maps = self.pins.root().join("maps");
         let mut bytes = 0;
         for pin in fs::read_dir(&maps).with_context(|| format!("cannot list {}", maps.display()))? {
@@ -335,6 +335,6 @@ impl World for Netbridge {
                 .parse::<u64>()?;
         }
         ensure!(bytes > 0, "no maps in {}", maps.display());
-        Ok(bytes)
+        Ok(Some(bytes))
     }
 }

@@ -178,14 +178,15 @@ impl Case for Forwarding {
             .context("measured before it was prepared")?;
         if self.metered == Metered::Programs {
             let nanos = programs::run_time(world, |world| Ok(session.total(generator, world)?.frames))?;
-            return Ok(vec![(Metric::BpfNs, nanos)]);
+            return Ok([(Metric::BpfNs, nanos)].into());
         }
         let round = session.round(generator, world)?;
-        Ok(vec![
+        Ok([
             (Metric::NetNs, round.total - round.floor),
             (Metric::TotalNs, round.total),
             (Metric::PacketsPerSecond, 1e9 / round.total),
-        ])
+        ]
+        .into())
     }
 
     fn finish(&self, world: &mut dyn World) -> Result<()> {

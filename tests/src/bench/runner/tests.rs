@@ -26,7 +26,7 @@ impl Default for Fake {
             log: Log::default(),
             able: |_| Ok(Able::Done),
             #[expect(clippy::cast_precision_loss, reason = "a few rounds")]
-            sample: |_, turn| Ok(vec![(Metric::NetNs, turn as f64)]),
+            sample: |_, turn| Ok([(Metric::NetNs, turn as f64)].into()),
             undo: |_| Ok(()),
             stop: None,
         }
@@ -235,8 +235,8 @@ fn who_cannot_is_absent_with_the_reason_and_the_rest_goes_on() {
 fn an_error_costs_a_cell_its_figures_and_nothing_else() {
     let sample = |who, turn| match (who, turn) {
         (Contestant::RawPair, 2) => Err(anyhow!("sent 10, counted 9")),
-        (Contestant::Bridge, 1) => Ok(vec![(Metric::NetNs, f64::NAN)]),
-        _ => Ok(vec![(Metric::NetNs, 1.0)]),
+        (Contestant::Bridge, 1) => Ok([(Metric::NetNs, f64::NAN)].into()),
+        _ => Ok([(Metric::NetNs, 1.0)].into()),
     };
     let (outcome, log) = run_fake(
         Fake {
@@ -284,28 +284,39 @@ fn a_failed_preparation_is_an_error_and_is_undone() {
 
 #[test]
 fn what_some_rounds_lack_is_absent() {
-    let sample = |_, turn| {
-        Ok(match turn {
-            2 => vec![(Metric::P50Micros, 1.0)],
-            _ => vec![(Metric::P999Micros, 3.0), (Metric::P50Micros, 1.0)],
-        })
+    let sample = |who, turn| {
+        let mut sample = Sample::from([(Metric::P50Micros, 1.0)]);
+        let tail = if turn == 2 { Err("too few") } else { Ok(3.0) };
+        sample.put(Metric::P999Micros, tail);
+        if who == Contestant::Bridge {
+            sample.put(Metric::PerSecond, Ok::<_, String>(9.0));
+        }
+        Ok(sample)
     };
     let fake = Fake {
         sample,
         ..Fake::default()
     };
     let (outcome, _) = run_fake(fake, 3, false);
-    assert_eq!((outcome.series.len(), outcome.absences.len()), (3, 3));
-    assert!(outcome.series.iter().all(|series| series.metric == Metric::P50Micros));
-    assert_eq!(outcome.absences[0].reason, "Latency, p99.9 in 2 of 3 rounds only");
+    assert_eq!((outcome.series.len(), outcome.absences.len()), (4, 5));
+    assert!(outcome.series.iter().all(|series| series.metric != Metric::P999Micros));
+    let reasons = |metric| {
+        let absences = outcome
+            .absences
+            .iter()
+            .filter(move |absence| absence.metric == Some(metric));
+        absences.map(|absence| absence.reason.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(reasons(Metric::P999Micros), ["in 2 of 3 rounds only: too few"; 3]);
+    assert_eq!(reasons(Metric::PerSecond), ["not measured of this contestant"; 2]);
 }
 
 #[test]
 fn a_round_without_figures_is_an_error() {
     let sample = |who, _| {
         Ok(match who {
-            Contestant::Bridge => vec![],
-            _ => vec![(Metric::NetNs, 1.0), (Metric::NetNs, 2.0)],
+            Contestant::Bridge => Sample::default(),
+            _ => [(Metric::NetNs, 1.0), (Metric::NetNs, 2.0)].into(),
         })
     };
     let fake = Fake {
