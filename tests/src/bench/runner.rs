@@ -158,14 +158,14 @@ impl Run<'_> {
     fn prepare(&mut self, case: &dyn Case, lane: &mut Lane<'_>) {
         if let Some(reason) = self.retired.get(&lane.contestant) {
             let reason = reason.clone();
-            return self.absent(case, lane.contestant, reason);
+            return self.absent(case, lane.contestant, &reason);
         }
         self.progress
             .cell(&format!("{}, {}: preparing", case.title(), lane.contestant));
         lane.touched = true;
         match case.prepare(lane.world) {
             Ok(Able::Done) => lane.runs = true,
-            Ok(Able::Cannot(reason)) => self.absent(case, lane.contestant, reason),
+            Ok(Able::Cannot(reason)) => self.absent(case, lane.contestant, &reason),
             Err(error) => self.wrong(case, lane.contestant, &error),
         }
     }
@@ -207,12 +207,12 @@ impl Run<'_> {
         self.retired.insert(lane.contestant, reason);
     }
 
-    fn absent(&mut self, case: &dyn Case, contestant: Contestant, reason: String) {
+    fn absent(&mut self, case: &dyn Case, contestant: Contestant, reason: &str) {
         self.outcome.absences.push(Absence {
             case: case.id(),
             contestant,
             metric: None,
-            reason: portable(&reason),
+            reason: portable(reason),
         });
     }
 
