@@ -20,7 +20,7 @@ use crate::abi::{
 };
 use crate::datapath::conntrack::is_expired;
 use crate::datapath::env::{Env, EventBudget, Hop, HopKind, Inserted};
-use crate::datapath::parse::Head;
+use crate::datapath::parse::{Head, Packet, parse};
 use crate::datapath::pipeline::{Scratch, run};
 use crate::datapath::verdict::Verdict;
 
@@ -137,6 +137,14 @@ impl HostEnv {
         (verdict.pseudo_diff, verdict.l4_diff) = (LEFT_OVER.into(), LEFT_OVER.into());
         run(&View { tables: self, frame }, hook, &mut scratch);
         scratch.work.verdict
+    }
+
+    /// What the core reads of a frame, whatever lay where it is read to.
+    pub fn parsed(&self, frame: &Frame) -> Packet<Ip> {
+        let (mut room, mut packet) = (Head::zeroed(), Packet::EMPTY);
+        bytemuck::bytes_of_mut(&mut room).fill(LEFT_OVER);
+        parse(&View { tables: self, frame }, &mut room, &mut packet);
+        packet
     }
 
     /// Drops so far for a reason.

@@ -6,6 +6,7 @@ mod filter;
 mod guard;
 mod icmp;
 mod nat;
+mod parse;
 mod published;
 mod route;
 mod soundness;

@@ -1,0 +1,78 @@
+//! From bytes to a packet: frames of every length, with and without IP options, against a reading byte by byte.
+
+use crate::abi::proto;
+use crate::datapath::parse::Kind;
+use crate::host::build::Datagram;
+use crate::host::lab::{A, B, at, ifindex, lab};
+use crate::wire::icmp;
+
+/// Where what the core must read of a whole frame ends: the ports, or TCP's flags.
+fn needed(protocol: u8, options: usize) -> usize {
+    34 + options + if protocol == proto::TCP { 20 } else { 8 }
+}
+
+fn frame(protocol: u8, options: usize, payload: usize) -> Vec<u8> {
+    let mut datagram = Datagram::new(A, B);
+    datagram.options = vec![1; options];
+    let payload = vec![0x5a; payload];
+    match protocol {
+        proto::TCP => datagram.tcp(0x1234, 0x5678, 0x12, &payload),
+        proto::UDP => datagram.udp(0x1234, 0x5678, &payload),
+        _ => datagram.echo(icmp::ECHO_REQUEST, 0x1234, &payload),
+    }
+}
+
+#[test]
+fn headers_are_read_wherever_they_end() {
+    let env = lab();
+    for protocol in [proto::TCP, proto::UDP, proto::ICMP] {
+        for options in (0..=40).step_by(4) {
+            for payload in [0, 1, 2, 7, 18, 60] {
+                let packet = env.parsed(&at(ifindex::A, frame(protocol, options, payload)));
+                let told = format!("protocol {protocol}, {options} bytes of options, {payload} of payload");
+                assert_eq!(packet.kind, Kind::Ip, "{told}");
+                assert_eq!((packet.to.mac, packet.from.mac), (B.0, A.0), "{told}");
+                let key = packet.key;
+                assert_eq!((key.src, key.dst, key.proto), (A.1, B.1, protocol), "{told}");
+                assert_eq!(key.sport, [0x12, 0x34], "{told}");
+                let dport = if protocol == proto::ICMP { [0; 2] } else { [0x56, 0x78] };
+                assert_eq!(key.dport, dport, "{told}");
+                assert_eq!(packet.tcp, if protocol == proto::TCP { 0x12 } else { 0 }, "{told}");
+                assert_eq!(usize::from(packet.l4), 34 + options, "{told}");
+            }
+        }
+    }
+}
+
+/// What lies behind the end of a frame is another frame's, and must not be taken for this one's.
+#[test]
+fn a_frame_that_is_cut_short_is_malformed() {
+    let env = lab();
+    for protocol in [proto::TCP, proto::UDP, proto::ICMP] {
+        for options in [0, 4, 40] {
+            let whole = frame(protocol, options, 0);
+            for length in 0..needed(protocol, options) {
+                let packet = env.parsed(&at(ifindex::A, whole[..length].to_vec()));
+                let told = format!("protocol {protocol}, {options} bytes of options, {length} bytes");
+                assert_eq!(packet.kind, Kind::Malformed, "{told}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_total_length_counts_and_not_the_padding() {
+    let env = lab();
+    for protocol in [proto::TCP, proto::UDP, proto::ICMP] {
+        let mut padded = frame(protocol, 0, 0);
+        padded.resize(64, 0);
+        assert_eq!(env.parsed(&at(ifindex::A, padded.clone())).kind, Kind::Ip);
+        let [_, low] = u16::try_from(needed(protocol, 0) - 15).unwrap().to_be_bytes();
+        padded[17] = low;
+        assert_eq!(
+            env.parsed(&at(ifindex::A, padded)).kind,
+            Kind::Malformed,
+            "one byte less, {protocol}"
+        );
+    }
+}
