@@ -5,10 +5,6 @@
 #![no_main]
 #![expect(clippy::inline_always, reason = "as in the core: a frame on the stack has a reason")]
 #![expect(
-    clippy::many_single_char_names,
-    reason = "as in the core: bytes are destructured by position"
-)]
-#![expect(
     clippy::needless_pass_by_value,
     reason = "`#[classifier]` calls its function with the context by value"
 )]
