@@ -1,4 +1,6 @@
 //! Every contestant of the benchmark: that it carries what it should, the way it should, and leaves nothing behind.
+//!
+//! Long, because the seven are asked the same questions with the same means, which are of no use to another test.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
