@@ -73,26 +73,32 @@ fn list(socket: &Socket, transport: Transport, family: u8) -> Result<Vec<InetRes
     let mut sockets = Vec::new();
     loop {
         let (bytes, _) = socket.recv_from_full()?;
-        let mut rest = bytes.as_slice();
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)?;
-            rest = rest
-                .get(message.header.length as usize..)
-                .context("an answer is cut short")?;
-            match message.payload {
-                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket)) => sockets.push(socket.header),
-                // A protocol that the kernel cannot list ends the list with an error, and not with an error message.
-                NetlinkPayload::Done(done) if done.code < 0 => {
-                    return Err(io::Error::from_raw_os_error(-done.code)).context(REFUSED);
-                }
-                NetlinkPayload::Done(_) => return Ok(sockets),
-                NetlinkPayload::Error(error) => {
-                    return Err(error.to_io()).context(REFUSED);
-                }
-                other => bail!("an answer of an unknown kind: {other:?}"),
-            }
+        if read(&bytes, &mut sockets)? {
+            return Ok(sockets);
         }
     }
+}
+
+/// Adds the sockets of a datagram's messages; true if the list ends there.
+fn read(datagram: &[u8], sockets: &mut Vec<InetResponseHeader>) -> Result<bool> {
+    let mut rest = datagram;
+    while !rest.is_empty() {
+        let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest).context("an answer cannot be read")?;
+        rest = rest
+            .get(message.header.length as usize..)
+            .context("an answer is cut short")?;
+        match message.payload {
+            NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket)) => sockets.push(socket.header),
+            // A protocol that the kernel cannot list ends the list with an error, and not with an error message.
+            NetlinkPayload::Done(done) if done.code < 0 => {
+                return Err(io::Error::from_raw_os_error(done.code.wrapping_neg())).context(REFUSED);
+            }
+            NetlinkPayload::Done(_) => return Ok(true),
+            NetlinkPayload::Error(error) => return Err(error.to_io()).context(REFUSED),
+            other => bail!("an answer of an unknown kind: {other:?}"),
+        }
+    }
+    Ok(false)
 }
 
 /// The port that a socket holds; `None` if that is no IPv4 port.
@@ -112,6 +118,10 @@ fn listener(transport: Transport, socket: &InetResponseHeader) -> Option<Listene
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, UdpSocket};
+    use std::num::NonZeroI32;
+
+    use netlink_packet_sock_diag::inet::InetResponse;
+    use rtnetlink::packet_core::{DoneMessage, ErrorMessage, NetlinkHeader};
 
     use super::*;
 
@@ -131,6 +141,82 @@ mod tests {
         assert!(found.contains(&held(Transport::Udp, None, udp.local_addr().unwrap().port())));
         let connection = client.local_addr().unwrap().port();
         assert!(found.iter().all(|listener| listener.port != connection), "a connection");
+    }
+
+    /// What the kernel answers for one listening socket: the socket's message, and the one that ends the list.
+    fn answer() -> Vec<u8> {
+        let mut id = SocketId::new_v4();
+        (id.source_address, id.source_port) = (Ipv4Addr::LOCALHOST.into(), 80);
+        let header = InetResponseHeader {
+            family: AF_INET,
+            state: 10,
+            timer: None,
+            socket_id: id,
+            recv_queue: 0,
+            send_queue: 128,
+            uid: 0,
+            inode: 4711,
+        };
+        let socket = SockDiagMessage::InetResponse(Box::new(InetResponse {
+            header,
+            nlas: Default::default(),
+        }));
+        let done = NetlinkPayload::Done(DoneMessage::default());
+        let mut bytes = Vec::new();
+        for payload in [NetlinkPayload::InnerMessage(socket), done] {
+            let mut message = NetlinkMessage::new(NetlinkHeader::default(), payload);
+            message.finalize();
+            let start = bytes.len();
+            bytes.resize(start + message.buffer_len(), 0);
+            message.serialize(&mut bytes[start..]);
+        }
+        bytes
+    }
+
+    #[test]
+    fn answers_that_are_cut_short_or_damaged_are_errors_or_lists_and_no_panics() {
+        let answer = answer();
+        let mut sockets = Vec::new();
+        assert!(read(&answer, &mut sockets).unwrap());
+        assert_eq!(sockets.len(), 1);
+        assert!(!read(&[], &mut sockets).unwrap(), "the list goes on");
+        let socket = u32::from_ne_bytes(answer[..4].try_into().unwrap()) as usize;
+        for end in (1..answer.len()).filter(|&end| end != socket) {
+            assert!(read(&answer[..end], &mut Vec::new()).is_err(), "{end} bytes");
+        }
+        assert!(!read(&answer[..socket], &mut Vec::new()).unwrap());
+        for place in 0..answer.len() {
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut damaged = answer.clone();
+                damaged[place] = value;
+                let mut sockets = Vec::new();
+                let _outcome = read(&damaged, &mut sockets);
+                assert!(sockets.len() <= 1);
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_says_what_to_do() {
+        for payload in [
+            NetlinkPayload::Done({
+                let mut done = DoneMessage::default();
+                done.code = -95;
+                done
+            }),
+            NetlinkPayload::Error({
+                let mut error = ErrorMessage::default();
+                error.code = NonZeroI32::new(-1);
+                error
+            }),
+        ] {
+            let mut message = NetlinkMessage::<SockDiagMessage>::new(NetlinkHeader::default(), payload);
+            message.finalize();
+            let mut bytes = vec![0; message.buffer_len()];
+            message.serialize(&mut bytes);
+            let error = format!("{:#}", read(&bytes, &mut Vec::new()).unwrap_err());
+            assert!(error.contains("modprobe -a tcp_diag"), "{error}");
+        }
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut
     if opens
         && cx.packet.has_ports()
         && is_local(addrs, cx.packet.key.dst)
-        && let Some(published) = published(cx)
+        && let Some(published) = published(cx.env, cx.packet.key.dst, cx.packet.key.dport, cx.packet.key.proto)
     {
         return open(cx, published.head(), published.tail(), work);
     }
@@ -60,20 +60,25 @@ fn is_local<A: Addr>(addrs: &LinkAddrs<A>, addr: A) -> bool {
     found
 }
 
-/// The target of the port at this very address, else at any.
+/// The target of a protocol's port at this very address, else at any.
 #[inline(always)]
-fn published<'a, E: Env>(cx: &Cx<'a, E>) -> Option<&'a <E::F as Family>::Published> {
+pub(super) fn published<E: Env>(
+    env: &E,
+    addr: AddrOf<E>,
+    port: [u8; 2],
+    proto: u8,
+) -> Option<&<E::F as Family>::Published> {
     let exact = PortKey {
-        addr: cx.packet.key.dst,
-        port: cx.packet.key.dport,
-        proto: cx.packet.key.proto,
+        addr,
+        port,
+        proto,
         pad: 0,
     };
     let any = PortKey {
         addr: Addr::UNSPECIFIED,
         ..exact
     };
-    cx.env.published(&exact).or_else(|| cx.env.published(&any))
+    env.published(&exact).or_else(|| env.published(&any))
 }
 
 /// Opens a flow to a published port.

@@ -1,9 +1,10 @@
 //! Source ports for masqueraded flows.
 
-use crate::abi::{Addr, Config, FlowKey, Nat, PortKey, Reason, Record, proto};
+use crate::abi::{Addr, Config, FlowKey, Nat, Reason, Record, proto};
 
 use super::conntrack::{self, Cx, Work};
 use super::env::{AddrOf, Env, FlowKeyOf, Inserted};
+use super::inbound::published;
 
 /// Ports tried before giving up: with more than 25 the chance of success is next to nothing.
 const TRIES: u32 = 32;
@@ -62,20 +63,7 @@ fn candidate(config: &Config, sport: [u8; 2], seed: u32, attempt: u32) -> [u8; 2
 /// the object: its keys are not on the stack below which the flow is created.
 #[inline(never)]
 fn is_published<E: Env>(env: &E, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2]) -> bool {
-    if key.proto == proto::ICMP {
-        return false;
-    }
-    let exact = PortKey {
-        addr: snat,
-        port,
-        proto: key.proto,
-        pad: 0,
-    };
-    let any = PortKey {
-        addr: Addr::UNSPECIFIED,
-        ..exact
-    };
-    env.published(&exact).is_some() || env.published(&any).is_some()
+    key.proto != proto::ICMP && published(env, snat, port, key.proto).is_some()
 }
 
 /// A keyed hash of the tuple but its source port (the finaliser of `MurmurHash3` over its words).

@@ -28,22 +28,25 @@ struct Attributes {
     flags: u64,
 }
 
+/// What one call reads: keys and values as bytes one behind the other, and how many of either are valid.
+struct Page {
+    keys: Vec<u8>,
+    values: Vec<u8>,
+    count: usize,
+}
+
 /// Every key of a hash map or a trie and its value, as bytes one behind the other, in no order. What is added or removed
 /// meanwhile may be among them or not.
 pub(super) fn entries(map: &MapData, key_size: usize, value_size: usize) -> io::Result<(Vec<u8>, Vec<u8>)> {
-    let (mut all_keys, mut all_values) = (Vec::new(), Vec::new());
     // Where the next call goes on: a bucket's number in a hash map, a key in a trie.
-    let mut place = vec![0; key_size.max(4)];
-    let mut first = true;
-    let mut room = ROOM;
-    loop {
-        let (mut keys, mut values) = (vec![0_u8; room * key_size], vec![0_u8; room * value_size]);
+    let mut place = vec![0_u8; key_size.max(4)];
+    collect(ROOM, key_size, value_size, |page, first| {
         let mut attributes = Attributes {
             in_batch: if first { 0 } else { place.as_mut_ptr() as u64 },
             out_batch: place.as_mut_ptr() as u64,
-            keys: keys.as_mut_ptr() as u64,
-            values: values.as_mut_ptr() as u64,
-            count: u32::try_from(room).map_err(io::Error::other)?,
+            keys: page.keys.as_mut_ptr() as u64,
+            values: page.values.as_mut_ptr() as u64,
+            count: u32::try_from(page.count).unwrap_or(u32::MAX),
             map_fd: map.fd().as_fd().as_raw_fd().cast_unsigned(),
             ..Attributes::default()
         };
@@ -51,21 +54,104 @@ pub(super) fn entries(map: &MapData, key_size: usize, value_size: usize) -> io::
         // the sizes that the map has, for which there is room, and a place, which is a key or four bytes. The caller
         // gives the map's sizes.
         let answer = unsafe { syscall(SYS_bpf, LOOKUP_BATCH, &raw mut attributes, size_of::<Attributes>()) };
-        let answer = Errno::result(answer);
+        page.count = attributes.count as usize;
+        Errno::result(answer).map(drop)
+    })
+}
+
+/// Puts pages together until one is the last. `read` fills a page, which has room for `count` entries, and says how many
+/// there are; it is told whether the page is the first. A page that has no room for what comes next, a bucket, is
+/// repeated with twice the room.
+fn collect(
+    mut room: usize,
+    key_size: usize,
+    value_size: usize,
+    mut read: impl FnMut(&mut Page, bool) -> nix::Result<()>,
+) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let (mut keys, mut values) = (Vec::new(), Vec::new());
+    let mut first = true;
+    loop {
+        let mut page = Page {
+            keys: vec![0; room * key_size],
+            values: vec![0; room * value_size],
+            count: room,
+        };
+        let answer = read(&mut page, first);
         if answer == Err(Errno::ENOSPC) {
             room *= 2;
             continue;
         }
-        if matches!(answer, Ok(_) | Err(Errno::ENOENT)) {
-            let read = attributes.count as usize;
-            all_keys.extend(keys.iter().take(read * key_size));
-            all_values.extend(values.iter().take(read * value_size));
+        if matches!(answer, Ok(()) | Err(Errno::ENOENT)) {
+            keys.extend(page.keys.iter().take(page.count * key_size));
+            values.extend(page.values.iter().take(page.count * value_size));
         }
         match answer {
-            Ok(_) => first = false,
+            Ok(()) => first = false,
             // That was the last.
-            Err(Errno::ENOENT) => return Ok((all_keys, all_values)),
+            Err(Errno::ENOENT) => return Ok((keys, values)),
             Err(errno) => return Err(errno.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads buckets of these sizes as the kernel does: as many whole ones as fit. An entry's key is its number, its value
+    /// the same twice.
+    fn read_buckets(buckets: &[u8], room: usize) -> (io::Result<(Vec<u8>, Vec<u8>)>, Vec<usize>) {
+        let (mut next, mut rooms) = (0, Vec::new());
+        let read = collect(room, 1, 2, |page, first| {
+            assert_eq!(first, next == 0);
+            rooms.push(page.count);
+            let room = page.count;
+            page.count = 0;
+            while let Some(&size) = buckets.get(next) {
+                if page.count + usize::from(size) > room {
+                    return if page.count == 0 { Err(Errno::ENOSPC) } else { Ok(()) };
+                }
+                let before: u8 = buckets.iter().take(next).sum();
+                for key in before..before + size {
+                    page.keys[page.count] = key;
+                    page.values[2 * page.count..][..2].fill(key);
+                    page.count += 1;
+                }
+                next += 1;
+            }
+            Err(Errno::ENOENT)
+        });
+        (read, rooms)
+    }
+
+    #[test]
+    fn pages_are_put_together_in_their_order() {
+        for room in [4, 5, 6, 100] {
+            let (read, rooms) = read_buckets(&[2, 0, 3, 1, 4, 2], room);
+            let (keys, values) = read.unwrap();
+            assert_eq!(keys, (0..12).collect::<Vec<u8>>(), "{room}");
+            assert_eq!(values, (0..12).flat_map(|key| [key; 2]).collect::<Vec<u8>>(), "{room}");
+            assert!(rooms.iter().all(|&own| own == room), "{rooms:?}");
+        }
+        assert_eq!(read_buckets(&[], 4).0.unwrap(), (Vec::new(), Vec::new()));
+    }
+
+    #[test]
+    fn a_bucket_that_does_not_fit_gets_more_room() {
+        let (read, rooms) = read_buckets(&[1, 7, 1], 2);
+        assert_eq!(read.unwrap().0, (0..9).collect::<Vec<u8>>());
+        assert_eq!(rooms, [2, 2, 4, 8]);
+        let (read, _) = read_buckets(&[7], 2);
+        assert_eq!(read.unwrap().0.len(), 7, "the very first");
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_an_error() {
+        let mut calls = 0;
+        let read = collect(4, 1, 1, |_, _| {
+            calls += 1;
+            if calls == 1 { Ok(()) } else { Err(Errno::EPERM) }
+        });
+        assert_eq!(read.unwrap_err().raw_os_error(), Some(Errno::EPERM as i32));
     }
 }

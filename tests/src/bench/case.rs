@@ -22,6 +22,6 @@ pub trait Case {
     fn rounds(&self) -> usize {
         usize::MAX
     }
-    /// How long a round takes, for the time left; seconds.
+    /// How long a round takes one contestant, on the average of all, those included that cannot; for the time left. Seconds.
     fn seconds(&self) -> f64;
 }

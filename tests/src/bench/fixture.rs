@@ -336,11 +336,12 @@ fn case(
             Some(_) => {}
             None => {
                 let mut rng = fastrand::Rng::with_seed(run.series.len() as u64);
+                let rounds = if metric.is_of_all_rounds() { 1 } else { 10 };
                 run.series.push(Series {
                     case: id.to_owned(),
                     contestant,
                     metric,
-                    values: (0..10).map(|_| figure * (0.95 + 0.1 * rng.f64())).collect(),
+                    values: (0..rounds).map(|_| figure * (0.95 + 0.1 * rng.f64())).collect(),
                 });
             }
         }

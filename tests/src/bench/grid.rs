@@ -109,6 +109,9 @@ fn grid(
 
 /// How many rounds the rows have, where that is not what was asked for.
 fn rounds<'r>(results: &Results, rows: impl Iterator<Item = (&'r str, &'r CaseName)>, metric: Metric) -> String {
+    if metric.is_of_all_rounds() {
+        return "\nOf all rounds together.\n".to_owned();
+    }
     let mut titles: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
     for (title, case) in rows {
         let series = results.series.iter();

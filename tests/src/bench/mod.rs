@@ -18,6 +18,7 @@ pub mod figure;
 pub mod forwarding;
 pub mod generator;
 pub mod grid;
+pub mod latency;
 pub mod load;
 pub mod machine;
 pub mod options;

@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How far a run is. Work is counted in the seconds that cases say their measurements take. How long it really takes,
-/// and what comes with a case besides, making ready and undoing, is learnt of each workload by itself.
+/// How far a run is. Work is counted in the seconds that cases say they take; how long it really takes, who cannot do it
+/// included, is learnt of each workload by itself.
 pub struct Progress {
     bar: ProgressBar,
     /// Without a terminal.
     lines: bool,
     /// What is still to do, the case at hand first.
     rest: Vec<Work>,
-    /// When the case at hand began, and the time spent in its measurements.
+    /// When the case at hand began, and its work.
     began: Instant,
-    measured: Duration,
+    work: f64,
     /// Work done in all.
     done: f64,
     learnt: BTreeMap<String, Learnt>,
@@ -32,17 +32,13 @@ pub struct Work {
     pub seconds: f64,
 }
 
-/// What the cases of a workload took so far.
+/// What the cases of a workload that are over took.
 #[derive(Debug, Clone, Copy, Default)]
 struct Learnt {
-    /// Work that was measured, and work that fell to contestants who cannot do it.
-    done: f64,
-    absent: f64,
-    /// What the former really took.
-    measured: f64,
-    /// Cases that are over, and what they took besides.
-    cases: f64,
-    besides: f64,
+    /// Their work.
+    work: f64,
+    /// What it really took, seconds.
+    took: f64,
 }
 
 impl Progress {
@@ -59,7 +55,7 @@ impl Progress {
             lines,
             rest: Vec::new(),
             began: Instant::now(),
-            measured: Duration::ZERO,
+            work: 0.0,
             done: 0.0,
             learnt: BTreeMap::new(),
         }
@@ -67,9 +63,9 @@ impl Progress {
 
     /// Case number `index` of `count` begins; it and those after it are `rest`.
     pub fn case(&mut self, id: &str, index: usize, count: usize, rest: Vec<Work>) {
+        self.work = rest.first().map_or(0.0, |work| work.seconds);
         self.rest = rest;
         self.began = Instant::now();
-        self.measured = Duration::ZERO;
         if self.lines {
             eprintln!("[{index}/{count}{}] {id}", self.left());
         }
@@ -77,10 +73,11 @@ impl Progress {
 
     /// The case at hand is over, with all that belongs to it.
     pub fn case_over(&mut self) {
-        let besides = self.began.elapsed().saturating_sub(self.measured);
-        let learnt = self.learning();
-        learnt.cases += 1.0;
-        learnt.besides += besides.as_secs_f64();
+        let (work, took) = (self.work, self.began.elapsed().as_secs_f64());
+        let workload = self.rest.first().map(|work| work.workload.clone());
+        let learnt = self.learnt.entry(workload.unwrap_or_default()).or_default();
+        learnt.work += work;
+        learnt.took += took;
     }
 
     /// A contestant is about to be measured.
@@ -88,20 +85,12 @@ impl Progress {
         self.bar.set_message(what.to_owned());
     }
 
-    /// That much of the case's work need not be done, because a contestant cannot do it.
-    pub fn absent(&mut self, seconds: f64) {
-        self.learning().absent += seconds;
-        self.take(seconds);
-    }
-
-    /// That much of the case's work is done, and took so long.
-    pub fn step(&mut self, seconds: f64, took: Duration) {
-        self.measured += took;
-        let learnt = self.learning();
-        learnt.done += seconds;
-        learnt.measured += took.as_secs_f64();
+    /// That much of the case's work is done, or need not be done, because a contestant cannot do it.
+    pub fn step(&mut self, seconds: f64) {
         self.done += seconds;
-        self.take(seconds);
+        if let Some(work) = self.rest.first_mut() {
+            work.seconds = (work.seconds - seconds).max(0.0);
+        }
         let work: f64 = self.rest.iter().map(|work| work.seconds).sum();
         self.bar.set_length(milliseconds(self.done + work));
         self.bar.set_position(milliseconds(self.done));
@@ -124,30 +113,8 @@ impl Progress {
     }
 
     fn forecast_one(&self, work: &Work) -> f64 {
-        let learnt = self.learnt.get(&work.workload).copied().unwrap_or_default();
-        let pace = if learnt.done > 0.0 {
-            learnt.measured / (learnt.done + learnt.absent)
-        } else {
-            1.0
-        };
-        let besides = if learnt.cases > 0.0 {
-            learnt.besides / learnt.cases
-        } else {
-            0.0
-        };
-        work.seconds * pace + besides
-    }
-
-    /// What is learnt of the workload at hand.
-    fn learning(&mut self) -> &mut Learnt {
-        let workload = self.rest.first().map(|work| work.workload.clone());
-        self.learnt.entry(workload.unwrap_or_default()).or_default()
-    }
-
-    fn take(&mut self, seconds: f64) {
-        if let Some(work) = self.rest.first_mut() {
-            work.seconds = (work.seconds - seconds).max(0.0);
-        }
+        let learnt = self.learnt.get(&work.workload).filter(|learnt| learnt.work > 0.0);
+        work.seconds * learnt.map_or(1.0, |learnt| learnt.took / learnt.work)
     }
 
     /// The time left, if the rest goes on like this: `, 4 min left`; empty at the start.
@@ -196,8 +163,10 @@ mod tests {
         let mut progress = Progress::new();
         assert_eq!(progress.left(), "");
         progress.case("a/1", 1, 2, vec![work("a", 60.0), work("a", 40.0)]);
-        progress.step(50.0, Duration::from_secs(100));
-        assert_eq!(progress.left(), ", 2 min left");
+        progress.step(50.0);
+        assert_eq!(progress.left(), ", 50 s left");
+        progress.began -= Duration::from_secs(120);
+        progress.case_over();
         progress.case("a/2", 2, 2, vec![work("a", 40.0)]);
         assert_eq!(progress.left(), ", 80 s left");
     }
@@ -206,14 +175,14 @@ mod tests {
     fn each_workload_is_forecast_by_its_own_past() {
         let mut progress = Progress::new();
         assert!((progress.forecast(&[work("a", 7.0)]) - 7.0).abs() < 1e-6);
-        progress.case("a/1", 1, 2, vec![work("a", 20.0)]);
-        // Twice as long as said; and half of the work is for who cannot do it.
-        progress.step(10.0, Duration::from_secs(20));
-        progress.absent(10.0);
-        progress.began -= Duration::from_secs(50);
-        progress.case_over();
-        assert!((progress.forecast(&[work("a", 10.0)]) - 40.0).abs() < 0.1);
-        assert!((progress.forecast(&[work("a", 10.0), work("b", 5.0)]) - 45.0).abs() < 0.1);
+        for (id, seconds) in [("a/1", 50), ("a/2", 30)] {
+            progress.case(id, 1, 2, vec![work("a", 20.0)]);
+            progress.began -= Duration::from_secs(seconds);
+            progress.case_over();
+        }
+        // Twice as long as said.
+        assert!((progress.forecast(&[work("a", 10.0)]) - 20.0).abs() < 0.1);
+        assert!((progress.forecast(&[work("a", 10.0), work("b", 5.0)]) - 25.0).abs() < 0.1);
     }
 
     #[test]

@@ -92,7 +92,7 @@ Every figure comes from this one run. In each case all contestants are measured 
 reversed every other round; a first round is not kept. A table shows the median of the rounds and its quartiles. A ratio
 is that of two medians; its 95 % interval comes from drawing rounds anew (bootstrap, the same rounds for both). Where
 an interval spans 1, the two cannot be told apart by this run. Fewer than 6 rounds have no interval: a range is the
-least and the most of the ratios of the rounds. A target is met or missed if the whole interval, or every one of few
+least and the most of the ratios of the rounds. The 99.9th percentile is that of all rounds together. A target is met or missed if the whole interval, or every one of few
 rounds, says so; else it is undecided.
 
 Net cost is what a packet costs one core above the generator's own cost, which is measured in the same round. Ratios
@@ -147,7 +147,8 @@ pub fn summary(results: &Results) -> String {
 fn head(results: &Results) -> String {
     let machine = &results.machine;
     let options = &results.options;
-    let rounds = results.series.iter().map(|series| series.values.len());
+    let rounds = results.series.iter().filter(|series| !series.metric.is_of_all_rounds());
+    let rounds = rounds.map(|series| series.values.len());
     let fewest = rounds.min().unwrap_or(0);
     let fewer = if fewest < options.rounds {
         format!(", down to {fewest} where a round takes long or time ran short")

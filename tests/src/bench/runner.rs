@@ -180,20 +180,18 @@ impl Run<'_> {
                     return;
                 }
                 if !lane.runs {
-                    self.progress.absent(case.seconds());
+                    self.progress.step(case.seconds());
                     continue;
                 }
                 let (title, contestant) = (case.title(), lane.contestant);
                 self.progress
                     .cell(&format!("{title}, {contestant}, round {round} of {rounds}"));
-                let begin = Instant::now();
                 let sample = case.measure(lane.world);
-                let took = begin.elapsed();
                 if let Err(error) = sample.and_then(|sample| lane.keep(sample, round)) {
                     lane.runs = false;
                     self.wrong(case, contestant, &error);
                 }
-                self.progress.step(case.seconds(), took);
+                self.progress.step(case.seconds());
             }
         }
     }
@@ -273,14 +271,8 @@ impl<'w> Lane<'w> {
         for &metric in metrics {
             let values = |sample: &Sample| sample.figures().iter().find(|(own, _)| *own == metric).copied();
             let values: Vec<f64> = self.samples.iter().filter_map(values).map(|(_, value)| value).collect();
-            let (case, contestant) = (case.to_owned(), self.contestant);
             if values.len() == self.samples.len() {
-                outcome.series.push(Series {
-                    case,
-                    contestant,
-                    metric,
-                    values,
-                });
+                outcome.measured(case, self.contestant, metric, values);
                 continue;
             }
             let mut lacks = self.samples.iter().flat_map(Sample::lacks);
@@ -290,13 +282,44 @@ impl<'w> Lane<'w> {
                 0 => reason.to_owned(),
                 some => format!("in {some} of {} rounds only: {reason}", self.samples.len()),
             };
-            outcome.absences.push(Absence {
-                case,
-                contestant,
-                metric: Some(metric),
-                reason,
-            });
+            outcome.lacks(case, self.contestant, metric, reason);
         }
+        match self.tail() {
+            Some(Ok(tail)) => outcome.measured(case, self.contestant, Metric::P999Micros, vec![tail]),
+            Some(Err(reason)) => outcome.lacks(case, self.contestant, Metric::P999Micros, reason),
+            None => {}
+        }
+    }
+
+    /// The 99.9th percentile of all kept rounds together, or why there is none; nothing where no transactions are timed.
+    fn tail(&self) -> Option<Result<f64, String>> {
+        let mut rounds = self.samples.iter().filter_map(Sample::latency);
+        let mut all = rounds.next()?.clone();
+        if let Err(error) = rounds.try_for_each(|round| all.add(round)) {
+            return Some(Err(format!("{error:#}")));
+        }
+        let too_few = || "fewer than 10 transactions of all rounds beyond p99.9".to_owned();
+        Some(all.micros_at(0.999).ok_or_else(too_few))
+    }
+}
+
+impl Outcome {
+    fn measured(&mut self, case: &str, contestant: Contestant, metric: Metric, values: Vec<f64>) {
+        self.series.push(Series {
+            case: case.to_owned(),
+            contestant,
+            metric,
+            values,
+        });
+    }
+
+    fn lacks(&mut self, case: &str, contestant: Contestant, metric: Metric, reason: String) {
+        self.absences.push(Absence {
+            case: case.to_owned(),
+            contestant,
+            metric: Some(metric),
+            reason,
+        });
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::contestant::Contestant;
+use super::latency::Latency;
 
 /// A yardstick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -26,7 +27,7 @@ pub enum Metric {
     P90Micros,
     /// 99th percentile of the round trip, microseconds.
     P99Micros,
-    /// 99.9th percentile of the round trip, microseconds.
+    /// 99.9th percentile of the round trip, microseconds: of all rounds together, as one has too few transactions beyond it.
     P999Micros,
     /// Transactions, or connections, per second.
     PerSecond,
@@ -128,6 +129,11 @@ impl Metric {
         self.traits().higher_better
     }
 
+    /// True if there is one figure of all rounds together, and none of each.
+    pub const fn is_of_all_rounds(self) -> bool {
+        matches!(self, Self::P999Micros)
+    }
+
     /// True where the generator's own cost is part of the figure: a ratio of two such figures hides what differs.
     pub fn includes_generator(self, case: &str) -> bool {
         matches!(self, Self::TotalNs | Self::PacketsPerSecond) && case.starts_with("forwarding/")
@@ -139,13 +145,14 @@ impl Metric {
 pub struct Sample {
     figures: Vec<(Metric, f64)>,
     lacks: Vec<(Metric, String)>,
+    latency: Option<Latency>,
 }
 
 impl<const COUNT: usize> From<[(Metric, f64); COUNT]> for Sample {
     fn from(figures: [(Metric, f64); COUNT]) -> Self {
         Self {
             figures: figures.into(),
-            lacks: Vec::new(),
+            ..Self::default()
         }
     }
 }
@@ -157,6 +164,16 @@ impl Sample {
             Ok(figure) => self.figures.push((metric, figure)),
             Err(reason) => self.lacks.push((metric, reason.into())),
         }
+    }
+
+    /// Adds how long the round's transactions took, for the yardsticks that are of all rounds together.
+    pub fn put_latency(&mut self, latency: Latency) {
+        self.latency = Some(latency);
+    }
+
+    /// How long the round's transactions took.
+    pub fn latency(&self) -> Option<&Latency> {
+        self.latency.as_ref()
     }
 
     /// The figures.
@@ -179,7 +196,7 @@ pub struct Series {
     pub contestant: Contestant,
     /// The yardstick.
     pub metric: Metric,
-    /// One value per round, in the order of the rounds.
+    /// One value per round, in the order of the rounds; a single one by a yardstick of all rounds together.
     pub values: Vec<f64>,
 }
 

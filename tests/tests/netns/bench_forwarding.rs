@@ -1,6 +1,9 @@
 //! Every forwarding case on every contestant: measured, or cannot be and says why.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
+use netbridge_tests::bench::case::Case;
 use netbridge_tests::bench::contestant::Contestant;
 use netbridge_tests::bench::contestants::build;
 use netbridge_tests::bench::forwarding;
@@ -10,13 +13,18 @@ use netbridge_tests::sandbox::within;
 
 use super::bench_worlds::Way;
 
+/// All cases of a full run, in short rounds.
+fn cases() -> Vec<Box<dyn Case>> {
+    forwarding::cases_of(false, Duration::from_millis(10))
+}
+
 /// One round of every case; those that the contestant cannot, by their identifiers.
 fn play(contestant: Contestant) -> Result<Vec<String>> {
     within(|sandbox| {
         let mut world = build(contestant, sandbox)?;
         let world = world.as_mut();
         let mut cannot = Vec::new();
-        for case in forwarding::cases(true) {
+        for case in cases() {
             let id = case.id();
             let able = case.prepare(world).with_context(|| format!("{id}: prepare"))?;
             if let Able::Cannot(reason) = able {
@@ -48,7 +56,7 @@ fn play(contestant: Contestant) -> Result<Vec<String>> {
 #[test]
 fn the_limits_forward_nothing() -> Result<()> {
     for limit in [Contestant::Loopback, Contestant::RawPair] {
-        ensure!(play(limit)?.len() == forwarding::cases(true).len());
+        ensure!(play(limit)?.len() == cases().len());
     }
     Ok(())
 }

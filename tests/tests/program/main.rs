@@ -12,6 +12,7 @@ mod differential;
 mod kernel;
 mod maps;
 mod race;
+mod reads;
 mod reasons;
 mod swap;
 mod traffic;

@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::flood::greet;
 use super::stage::{Herald, Played, Stage, play};
-use super::{Latency, MESSAGE, Measured, Route, Timing, socket};
+use super::{MESSAGE, Measured, Route, Timing, socket};
+use crate::bench::latency::Latency;
 
 /// What a client asked.
 pub(super) struct Asked {

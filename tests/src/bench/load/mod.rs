@@ -11,7 +11,6 @@
 mod connect;
 mod exchange;
 mod flood;
-mod latency;
 mod socket;
 mod stage;
 mod stream;
@@ -22,9 +21,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use netbridge::netns::Netns;
 
-pub use self::latency::Latency;
 pub(super) use self::stage::{cpus, pin};
 use super::cpu::Used;
+use super::latency::Latency;
 
 /// Payload of a datagram, of a request and of a response, bytes.
 pub const MESSAGE: usize = 64;

@@ -6,6 +6,7 @@ use anyhow::anyhow;
 
 use super::*;
 use crate::bench::fixture::FakeWorld;
+use crate::bench::latency::Latency;
 
 /// What was done to whom.
 type Log = Rc<RefCell<Vec<(&'static str, Contestant)>>>;
@@ -287,7 +288,7 @@ fn what_some_rounds_lack_is_absent() {
     let sample = |who, turn| {
         let mut sample = Sample::from([(Metric::P50Micros, 1.0)]);
         let tail = if turn == 2 { Err("too few") } else { Ok(3.0) };
-        sample.put(Metric::P999Micros, tail);
+        sample.put(Metric::P99Micros, tail);
         if who == Contestant::Bridge {
             sample.put(Metric::PerSecond, Ok::<_, String>(9.0));
         }
@@ -299,16 +300,59 @@ fn what_some_rounds_lack_is_absent() {
     };
     let (outcome, _) = run_fake(fake, 3, false);
     assert_eq!((outcome.series.len(), outcome.absences.len()), (4, 5));
-    assert!(outcome.series.iter().all(|series| series.metric != Metric::P999Micros));
-    let reasons = |metric| {
-        let absences = outcome
-            .absences
-            .iter()
-            .filter(move |absence| absence.metric == Some(metric));
-        absences.map(|absence| absence.reason.as_str()).collect::<Vec<_>>()
+    assert!(outcome.series.iter().all(|series| series.metric != Metric::P99Micros));
+    assert_eq!(
+        reasons(&outcome, Metric::P99Micros),
+        ["in 2 of 3 rounds only: too few"; 3]
+    );
+    assert_eq!(
+        reasons(&outcome, Metric::PerSecond),
+        ["not measured of this contestant"; 2]
+    );
+}
+
+/// Why nobody, or somebody, has a figure.
+fn reasons(outcome: &Outcome, metric: Metric) -> Vec<&str> {
+    let absences = outcome.absences.iter();
+    let absences = absences.filter(|absence| absence.metric == Some(metric));
+    absences.map(|absence| absence.reason.as_str()).collect()
+}
+
+#[test]
+fn the_tail_is_that_of_all_kept_rounds_together() {
+    let sample = |who, turn: usize| {
+        let mut latency = Latency::new()?;
+        // 10,000 transactions in the kept rounds 1 and 2, and the bridge one less: ten of them, or nine, beyond 99.9 %.
+        let missing = u64::from(who == Contestant::Bridge && turn == 2);
+        for micros in 1..=5_000 - missing {
+            latency.record(Duration::from_micros(micros));
+        }
+        let mut sample = Sample::from([(Metric::PerSecond, 1.0)]);
+        sample.put_latency(latency);
+        Ok(sample)
     };
-    assert_eq!(reasons(Metric::P999Micros), ["in 2 of 3 rounds only: too few"; 3]);
-    assert_eq!(reasons(Metric::PerSecond), ["not measured of this contestant"; 2]);
+    let fake = Fake {
+        sample,
+        ..Fake::default()
+    };
+    let (outcome, _) = run_fake(fake, 2, false);
+    let tails = outcome
+        .series
+        .iter()
+        .filter(|series| series.metric == Metric::P999Micros);
+    let tails: Vec<_> = tails.map(|series| (series.contestant, &series.values)).collect();
+    let [(first, of_first), (last, of_last)] = tails[..] else {
+        panic!("{tails:?}");
+    };
+    assert_eq!((first, last), (Contestant::RawPair, Contestant::Netbridge));
+    assert!(
+        of_first == of_last && (of_first[0] / 4_995.0 - 1.0).abs() < 0.001,
+        "{tails:?}"
+    );
+    let [reason] = reasons(&outcome, Metric::P999Micros)[..] else {
+        panic!("{:?}", outcome.absences);
+    };
+    assert!(reason.starts_with("fewer than 10 transactions of all rounds"));
 }
 
 #[test]

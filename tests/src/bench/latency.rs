@@ -15,23 +15,28 @@ const FIGURES: u8 = 3;
 const LEAST_BEYOND: f64 = 10.0;
 
 /// The times of many transactions, to three significant figures.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Latency {
     nanos: Histogram<u64>,
 }
 
 impl Latency {
     /// No transactions yet.
-    pub(super) fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let longest = u64::try_from(LONGEST.as_nanos()).context("the longest time does not fit")?;
         let nanos = Histogram::new_with_max(longest, FIGURES).context("cannot make a histogram")?;
         Ok(Self { nanos })
     }
 
     /// One transaction.
-    pub(super) fn record(&mut self, took: Duration) {
+    pub fn record(&mut self, took: Duration) {
         self.nanos
             .saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Adds the transactions of another round.
+    pub fn add(&mut self, other: &Self) -> Result<()> {
+        self.nanos.add(&other.nanos).context("cannot add up two histograms")
     }
 
     /// How many transactions were recorded.
@@ -77,6 +82,19 @@ mod tests {
         assert_eq!(latency.micros_at(0.999), None);
         latency.record(Duration::from_micros(7));
         assert!(latency.micros_at(0.999).is_some());
+    }
+
+    #[test]
+    fn rounds_add_up() {
+        let (mut all, mut other) = (Latency::new().unwrap(), Latency::new().unwrap());
+        for micros in 1..=5_000 {
+            all.record(Duration::from_micros(micros));
+            other.record(Duration::from_micros(5_000 + micros));
+        }
+        all.add(&other).unwrap();
+        assert_eq!(all.count(), 10_000);
+        let tail = all.micros_at(0.999).unwrap();
+        assert!((tail / 9_990.0 - 1.0_f64).abs() < 0.001, "{tail}");
     }
 
     #[test]
