@@ -117,6 +117,7 @@ fn listener(transport: Transport, socket: &InetResponseHeader) -> Option<Listene
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
     use std::net::{TcpListener, UdpSocket};
     use std::num::NonZeroI32;
 
@@ -159,7 +160,7 @@ mod tests {
         };
         let socket = SockDiagMessage::InetResponse(Box::new(InetResponse {
             header,
-            nlas: Default::default(),
+            nlas: iter::empty().collect(),
         }));
         let done = NetlinkPayload::Done(DoneMessage::default());
         let mut bytes = Vec::new();

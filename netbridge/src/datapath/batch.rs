@@ -35,9 +35,12 @@ struct Page {
     count: usize,
 }
 
+/// Keys, and their values.
+type Entries = (Vec<u8>, Vec<u8>);
+
 /// Every key of a hash map or a trie and its value, as bytes one behind the other, in no order. What is added or removed
 /// meanwhile may be among them or not.
-pub(super) fn entries(map: &MapData, key_size: usize, value_size: usize) -> io::Result<(Vec<u8>, Vec<u8>)> {
+pub(super) fn entries(map: &MapData, key_size: usize, value_size: usize) -> io::Result<Entries> {
     // Where the next call goes on: a bucket's number in a hash map, a key in a trie.
     let mut place = vec![0_u8; key_size.max(4)];
     collect(ROOM, key_size, value_size, |page, first| {
@@ -67,7 +70,7 @@ fn collect(
     key_size: usize,
     value_size: usize,
     mut read: impl FnMut(&mut Page, bool) -> nix::Result<()>,
-) -> io::Result<(Vec<u8>, Vec<u8>)> {
+) -> io::Result<Entries> {
     let (mut keys, mut values) = (Vec::new(), Vec::new());
     let mut first = true;
     loop {
@@ -100,7 +103,7 @@ mod tests {
 
     /// Reads buckets of these sizes as the kernel does: as many whole ones as fit. An entry's key is its number, its value
     /// the same twice.
-    fn read_buckets(buckets: &[u8], room: usize) -> (io::Result<(Vec<u8>, Vec<u8>)>, Vec<usize>) {
+    fn read_buckets(buckets: &[u8], room: usize) -> (io::Result<Entries>, Vec<usize>) {
         let (mut next, mut rooms) = (0, Vec::new());
         let read = collect(room, 1, 2, |page, first| {
             assert_eq!(first, next == 0);

@@ -165,7 +165,7 @@ mod tests {
         progress.case("a/1", 1, 2, vec![work("a", 60.0), work("a", 40.0)]);
         progress.step(50.0);
         assert_eq!(progress.left(), ", 50 s left");
-        progress.began -= Duration::from_secs(120);
+        progress.began -= Duration::from_mins(2);
         progress.case_over();
         progress.case("a/2", 2, 2, vec![work("a", 40.0)]);
         assert_eq!(progress.left(), ", 80 s left");
