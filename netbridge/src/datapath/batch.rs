@@ -28,7 +28,8 @@ struct Attributes {
     flags: u64,
 }
 
-/// What one call reads: keys and values as bytes one behind the other, and how many of either are valid.
+/// Room for what one call reads, keys and values as bytes one behind the other. `count` is how many have room before the
+/// call, and how many there are after it.
 struct Page {
     keys: Vec<u8>,
     values: Vec<u8>,

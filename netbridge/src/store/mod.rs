@@ -272,14 +272,14 @@ mod tests {
         }
     }
 
-    /// As programs wrote it that knew single ports alone.
+    /// What a version wrote that knew single ports only.
     const FIRST_FORMAT: &str = include_str!("state-1.json");
 
     #[test]
     fn a_state_of_the_first_format_is_read_and_replaced() {
         let root = tempfile::tempdir().unwrap();
         let store = Store::under(root.path(), root.path(), "default");
-        store.save(&sample()).unwrap();
+        make_dir(&store.dir, 0o700).unwrap();
         fs::write(store.path(), FIRST_FORMAT).unwrap();
         let state = store.load().unwrap();
         let ports: Vec<String> = state.ports.iter().map(ToString::to_string).collect();

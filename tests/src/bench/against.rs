@@ -142,9 +142,12 @@ fn differences(old: &Results, new: &Results) -> Vec<String> {
     differences
 }
 
-/// False of what says nothing of the contestant, or what the generator's own cost is part of: its share hides a change.
+/// False of what says nothing of the contestant; of what the generator's own cost is part of, whose share hides a change; and
+/// of single figures of all rounds, which have no interval to tell a change from noise.
 fn says_something(series: &Series) -> bool {
-    !series.metric.includes_generator(&series.case) && series.metric != Metric::OtherWorkPercent
+    !series.metric.includes_generator(&series.case)
+        && series.metric != Metric::OtherWorkPercent
+        && !series.metric.is_of_all_rounds()
 }
 
 impl Change {

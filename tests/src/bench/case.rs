@@ -22,6 +22,6 @@ pub trait Case {
     fn rounds(&self) -> usize {
         usize::MAX
     }
-    /// How long a round takes one contestant, on the average of all, those included that cannot; for the time left. Seconds.
+    /// Seconds that a round takes, averaged over all contestants, of whom those that cannot take none: for the time left.
     fn seconds(&self) -> f64;
 }

@@ -60,7 +60,7 @@ pub fn cases(quick: bool) -> Vec<Box<dyn Case>> {
     cases_of(quick, OTHERS)
 }
 
-/// The same; `others` stand for those that are there before the 500th endpoint.
+/// The same with so many endpoints before the one that is called the 500th, A and B not counted.
 pub fn cases_of(quick: bool, others: u16) -> Vec<Box<dyn Case>> {
     let mut cases: Vec<Box<dyn Case>> = vec![Box::new(Attach::new("first", 0))];
     if !quick {

@@ -91,6 +91,7 @@ pub(super) fn results() -> Results {
         mitigations: [("spectre_v2".to_owned(), "Mitigation: Retpolines".to_owned())].into(),
         governor: Some("performance".to_owned()),
         versions: [("nft".to_owned(), "nftables v1.0.6".to_owned())].into(),
+        busy_before: 0.01,
         load_before: "0.10 0.20 0.30".to_owned(),
         load_after: "1.10 0.90 0.50".to_owned(),
         steal_percent: 0.4,

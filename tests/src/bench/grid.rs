@@ -16,7 +16,12 @@ pub type Row<'r> = (String, &'r CaseName);
 /// figure are named below the table. None if nothing is left.
 pub fn medians(results: &Results, rows: &[Row<'_>], metric: Metric) -> Option<String> {
     let summarise = |case: &CaseName, who| summary(results.values(&case.id, who, metric)?);
-    let unit = format!("median (quartiles), {}", metric.shown().0);
+    let figure = if metric.is_of_all_rounds() {
+        "all rounds together"
+    } else {
+        "median (quartiles)"
+    };
+    let unit = format!("{figure}, {}", metric.shown().0);
     grid(results, rows, metric, &unit, |case, who| {
         Some(spread(metric, summarise(case, who)?))
     })
@@ -110,7 +115,7 @@ fn grid(
 /// How many rounds the rows have, where that is not what was asked for.
 fn rounds<'r>(results: &Results, rows: impl Iterator<Item = (&'r str, &'r CaseName)>, metric: Metric) -> String {
     if metric.is_of_all_rounds() {
-        return "\nOf all rounds together.\n".to_owned();
+        return String::new();
     }
     let mut titles: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
     for (title, case) in rows {
@@ -162,6 +167,18 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("publish 100 ports"), "{text}");
+    }
+
+    #[test]
+    fn a_figure_of_all_rounds_is_called_so() {
+        let results = fixture::results();
+        let text = medians(&results, &rows(&results), Metric::P999Micros).unwrap();
+        assert!(
+            text.starts_with("| all rounds together, µs ") && !text.contains("round each"),
+            "{text}"
+        );
+        let text = medians(&results, &rows(&results), Metric::P99Micros).unwrap();
+        assert!(text.starts_with("| median (quartiles), µs "), "{text}");
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use super::cpu::Idle;
+
 /// Settings that a result may depend on, as the machine has them; the contestants' namespaces set their own.
 const SYSCTLS: [&str; 16] = [
     "kernel.bpf_stats_enabled",
@@ -31,8 +33,9 @@ const SYSCTLS: [&str; 16] = [
 /// Flaws of processors whose mitigations slow indirect calls, returns or system calls down.
 const FLAWS: [&str; 3] = ["retbleed", "spec_rstack_overflow", "spectre_v2"];
 
-/// From here on other work shows in figures: load average per processor before the run.
-const MUCH_LOAD: f64 = 0.5;
+/// From here on other work shows in figures: busy processors before the run. The load average would tell of the build too
+/// that has just ended.
+const MUCH_WORK: f64 = 0.25;
 /// The same of time stolen by the hypervisor, per cent.
 const MUCH_STEAL: f64 = 1.0;
 
@@ -67,6 +70,8 @@ pub struct Machine {
     pub governor: Option<String>,
     /// Versions by program; `not installed` where there is none.
     pub versions: BTreeMap<String, String>,
+    /// Busy processors in the second before the first case.
+    pub busy_before: f64,
     /// Load averages over 1, 5 and 15 minutes before the first case.
     pub load_before: String,
     /// The same after the last case.
@@ -76,20 +81,12 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Other work that shows in the figures: `load average 1.40 on 2 processors before the run`.
-    #[expect(clippy::cast_precision_loss, reason = "a handful of processors")]
+    /// Other work that shows in the figures: `1.4 of 2 processors were busy before the run`.
     pub fn other_work(&self) -> Vec<String> {
         let mut work = Vec::new();
-        let load = self
-            .load_before
-            .split(' ')
-            .next()
-            .and_then(|load| load.parse::<f64>().ok());
-        if let Some(load) = load.filter(|load| *load > MUCH_LOAD * self.cpus as f64) {
-            work.push(format!(
-                "load average {load:.2} on {} processors before the run",
-                self.cpus
-            ));
+        if self.busy_before > MUCH_WORK {
+            let (busy, all) = (self.busy_before, self.cpus);
+            work.push(format!("{busy:.1} of {all} processors were busy before the run"));
         }
         if self.steal_percent > MUCH_STEAL {
             let steal = self.steal_percent;
@@ -140,6 +137,7 @@ impl Watch {
             mitigations: mitigations(),
             governor: line_of("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
             versions: versions(),
+            busy_before: Idle::watch()?.share(),
             load_before: load()?,
             load_after: String::new(),
             steal_percent: 0.0,
@@ -315,21 +313,19 @@ mod tests {
     }
 
     #[test]
-    fn other_work_is_told_from_some_load_on() {
+    fn other_work_is_told_from_some_on() {
         let mut machine = Machine {
             cpus: 2,
-            load_before: "0.99 3.00 3.00".to_owned(),
+            busy_before: 0.2,
+            load_before: "3.00 3.00 3.00".to_owned(),
             steal_percent: 0.9,
             ..Machine::default()
         };
         assert_eq!(machine.other_work(), Vec::<String>::new());
-        machine.load_before = "1.40 0.00 0.00".to_owned();
+        machine.busy_before = 1.4;
         machine.steal_percent = 2.0;
         let told = machine.other_work().join("; ");
-        assert!(
-            told.contains("load average 1.40 on 2 processors") && told.contains("2.0 %"),
-            "{told}"
-        );
+        assert!(told.contains("1.4 of 2 processors") && told.contains("2.0 %"), "{told}");
     }
 
     #[test]

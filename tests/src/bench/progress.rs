@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// Seconds of work that a workload is taken to have done at the pace that its cases say, before anything is learnt of it: its
+/// first case may be a short one.
+const PRIOR: f64 = 30.0;
+
 /// How far a run is. Work is counted in the seconds that cases say they take; how long it really takes, who cannot do it
 /// included, is learnt of each workload by itself.
 pub struct Progress {
@@ -113,8 +117,8 @@ impl Progress {
     }
 
     fn forecast_one(&self, work: &Work) -> f64 {
-        let learnt = self.learnt.get(&work.workload).filter(|learnt| learnt.work > 0.0);
-        work.seconds * learnt.map_or(1.0, |learnt| learnt.took / learnt.work)
+        let learnt = self.learnt.get(&work.workload).copied().unwrap_or_default();
+        work.seconds * (learnt.took + PRIOR) / (learnt.work + PRIOR)
     }
 
     /// The time left, if the rest goes on like this: `, 4 min left`; empty at the start.
@@ -165,9 +169,10 @@ mod tests {
         progress.case("a/1", 1, 2, vec![work("a", 60.0), work("a", 40.0)]);
         progress.step(50.0);
         assert_eq!(progress.left(), ", 50 s left");
-        progress.began -= Duration::from_mins(2);
+        progress.began -= Duration::from_secs(150);
         progress.case_over();
         progress.case("a/2", 2, 2, vec![work("a", 40.0)]);
+        // 40 seconds at the pace of 180 for 90.
         assert_eq!(progress.left(), ", 80 s left");
     }
 
@@ -175,7 +180,7 @@ mod tests {
     fn each_workload_is_forecast_by_its_own_past() {
         let mut progress = Progress::new();
         assert!((progress.forecast(&[work("a", 7.0)]) - 7.0).abs() < 1e-6);
-        for (id, seconds) in [("a/1", 50), ("a/2", 30)] {
+        for (id, seconds) in [("a/1", 40), ("a/2", 70)] {
             progress.case(id, 1, 2, vec![work("a", 20.0)]);
             progress.began -= Duration::from_secs(seconds);
             progress.case_over();

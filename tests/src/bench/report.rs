@@ -92,8 +92,9 @@ Every figure comes from this one run. In each case all contestants are measured 
 reversed every other round; a first round is not kept. A table shows the median of the rounds and its quartiles. A ratio
 is that of two medians; its 95 % interval comes from drawing rounds anew (bootstrap, the same rounds for both). Where
 an interval spans 1, the two cannot be told apart by this run. Fewer than 6 rounds have no interval: a range is the
-least and the most of the ratios of the rounds. The 99.9th percentile is that of all rounds together. A target is met or missed if the whole interval, or every one of few
-rounds, says so; else it is undecided.
+least and the most of the ratios of the rounds. A target is met or missed if the whole interval, or every one of few
+rounds, says so; else it is undecided. A 99.9th percentile is that of the transactions of all rounds together: it has
+no interval, and one disturbed round can decide it.
 
 Net cost is what a packet costs one core above the generator's own cost, which is measured in the same round. Ratios
 carry over to other machines far better than nanoseconds do. A cell without a figure says why.

@@ -13,7 +13,7 @@ use super::machine::Machine;
 use super::series::{Absence, Metric, Series};
 
 /// The version of the file's layout; a reader of one refuses the others.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// One run: where and how it was made, and all that it measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -139,7 +139,7 @@ impl Results {
         }
     }
 
-    /// What one contestant did in one case by one yardstick, one value per round.
+    /// [`Series::values`] of one contestant in one case by one yardstick.
     pub fn values(&self, case: &str, contestant: Contestant, metric: Metric) -> Option<&[f64]> {
         let series = self
             .series
@@ -231,7 +231,7 @@ mod tests {
             "{other}"
         );
         assert!(of("[]").contains("not the results.json"));
-        assert!(of(r#"{"format": 2}"#).contains("damaged"));
+        assert!(of(r#"{"format": 3}"#).contains("damaged"));
         let missing = format!("{:#}", Results::read(Path::new("/nonexistent.json")).unwrap_err());
         assert!(missing.contains("/nonexistent.json"), "{missing}");
     }

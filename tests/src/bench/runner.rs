@@ -266,7 +266,7 @@ impl<'w> Lane<'w> {
     }
 
     /// The kept rounds by the yardsticks of the case. One that some rounds lack is no series: the rounds of two could not
-    /// be paired.
+    /// be paired. What is told of all rounds together comes on top.
     fn sort(&self, case: &str, metrics: &BTreeSet<Metric>, outcome: &mut Outcome) {
         for &metric in metrics {
             let values = |sample: &Sample| sample.figures().iter().find(|(own, _)| *own == metric).copied();
@@ -298,7 +298,7 @@ impl<'w> Lane<'w> {
         if let Err(error) = rounds.try_for_each(|round| all.add(round)) {
             return Some(Err(format!("{error:#}")));
         }
-        let too_few = || "fewer than 10 transactions of all rounds beyond p99.9".to_owned();
+        let too_few = || "all rounds together have fewer than 10 transactions beyond p99.9".to_owned();
         Some(all.micros_at(0.999).ok_or_else(too_few))
     }
 }

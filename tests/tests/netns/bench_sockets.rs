@@ -327,6 +327,7 @@ fn judge(id: &str, sample: &Sample) -> Result<()> {
         metrics.values().all(|value| value.is_finite() && *value >= 0.0),
         "{sample:?}"
     );
+    ensure!(sample.latency().is_some() == (rate == Metric::PerSecond), "{sample:?}");
     ensure!(!metrics.contains_key(&Metric::CpuNsPerGib) && !metrics.contains_key(&Metric::CpuNsPerPacket));
     Ok(())
 }

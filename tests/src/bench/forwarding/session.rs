@@ -81,7 +81,6 @@ impl Session {
     pub(super) fn round(&mut self, generator: &Generator, world: &mut dyn World) -> Result<Round> {
         self.refresh(generator, world.layout())?;
         let floor = self.floor(generator, world.layout())?.ns;
-        self.wake(generator, world.layout())?;
         let total = self.total(generator, world)?.ns;
         Ok(Round { floor, total })
     }
@@ -92,29 +91,12 @@ impl Session {
             world.forget_flows()?;
         }
         let way = self.way(generator, world.layout())?;
-        let (flows, frames) = (self.flows(), self.frames);
-        through(generator, &way, flows, frames, self.end())
-    }
-
-    /// Sends a packet of each of many known flows. They have rested since the last round, and netbridge notes the use of a
-    /// flow once a second: of what is timed then, that would be one frame in six, and at this rate of flows in use it is one
-    /// in sixty.
-    pub(super) fn wake(&mut self, generator: &Generator, layout: &Layout) -> Result<()> {
-        let Traffic::Established(flows @ 2..) = self.workload.traffic else {
-            return Ok(());
-        };
-        let way = self.way(generator, layout)?;
-        through(generator, &way, Flows::InOrder(flows), flows, self.end())
-            .map(drop)
-            .context("while waking the flows")
-    }
-
-    /// Where what is measured arrives.
-    fn end(&mut self) -> &mut Sink {
-        match self.workload.direction {
+        let flows = self.flows();
+        let sink = match self.workload.direction {
             Direction::Request => &mut self.server,
             Direction::Reply => &mut self.client,
-        }
+        };
+        through(generator, &way, flows, self.frames, sink)
     }
 
     /// Sends as far as the first interface.

@@ -2,7 +2,8 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::libc;
@@ -14,6 +15,10 @@ const CONGESTION_CONTROL: &str = "cubic";
 
 /// How long a server waits at most before it looks whether it shall go on.
 pub(super) const GLANCE: Duration = Duration::from_millis(50);
+
+/// How long a port may be held by a process that is about to execute another program, and how often it is tried.
+const RELEASE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
@@ -31,7 +36,7 @@ pub(super) fn listen(port: u16) -> Result<TcpListener> {
         socket.listen(BACKLOG)?;
         io::Result::Ok(socket.into())
     };
-    listen().with_context(|| format!("cannot listen on TCP port {port}"))
+    once_free(listen).with_context(|| format!("cannot listen on TCP port {port}"))
 }
 
 /// Accepts a connection, if one comes within [`GLANCE`]; reads of it last [`GLANCE`] too, writes `silence`.
@@ -86,7 +91,19 @@ pub(super) fn datagrams(port: u16, patience: Duration) -> Result<UdpSocket> {
         socket.set_write_timeout(Some(patience))?;
         io::Result::Ok(socket)
     };
-    open().with_context(|| format!("cannot open UDP port {port}"))
+    once_free(open).with_context(|| format!("cannot open UDP port {port}"))
+}
+
+/// Opens a socket on a port that a closed one may still hold: a process that another thread starts has this process's
+/// sockets too, from its fork until it executes its program.
+fn once_free<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let deadline = Instant::now() + RELEASE;
+    loop {
+        match open() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => thread::sleep(PAUSE),
+            opened => return opened,
+        }
+    }
 }
 
 /// What a call that may time out gave; none if it did.

@@ -352,7 +352,7 @@ fn the_tail_is_that_of_all_kept_rounds_together() {
     let [reason] = reasons(&outcome, Metric::P999Micros)[..] else {
         panic!("{:?}", outcome.absences);
     };
-    assert!(reason.starts_with("fewer than 10 transactions of all rounds"));
+    assert!(reason.starts_with("all rounds together have fewer than 10"));
 }
 
 #[test]
