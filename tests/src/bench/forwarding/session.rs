@@ -9,8 +9,8 @@ use super::workload::{Direction, MANY, Traffic, Workload};
 use crate::bench::generator::{Arrived, Flows, Generator, Mode, Sent, Sink};
 use crate::bench::world::{Layout, World};
 
-/// Frames that the floor is measured with: 20 ms of a core that makes and drops a frame in 300 ns.
-const FLOOR_FRAMES: u32 = 65_536;
+/// Frames that a floor is measured with: 10 ms of a core that makes and drops a frame in 300 ns.
+const FLOOR_FRAMES: u32 = 32_768;
 /// Frames that tell what a frame costs, and the fewest that a round sends: four batches.
 const LEAST: u32 = 256;
 /// The most that a round sends.
@@ -21,10 +21,24 @@ const STALE: Duration = Duration::from_secs(10);
 /// What one round measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Round {
-    /// Of the floor, nanoseconds per frame.
-    pub(super) floor: f64,
+    /// Of the floor, before the whole path was measured and after, nanoseconds per frame.
+    pub(super) floors: [f64; 2],
     /// Of the whole path, nanoseconds per frame.
     pub(super) total: f64,
+}
+
+impl Round {
+    /// What the path costs above the floor, nanoseconds per frame.
+    pub(super) fn net(&self) -> f64 {
+        let [before, after] = self.floors;
+        self.total - f64::midpoint(before, after)
+    }
+
+    /// The floor of the moment when the processor was slower.
+    pub(super) fn slower_floor(&self) -> f64 {
+        let [before, after] = self.floors;
+        before.max(after)
+    }
 }
 
 /// A workload on a contestant that is ready for it.
@@ -77,12 +91,16 @@ impl Session {
         Ok(())
     }
 
-    /// One round: the floor, then the whole path.
+    /// One round: the floor, the whole path, and the floor again.
     pub(super) fn round(&mut self, generator: &Generator, world: &mut dyn World) -> Result<Round> {
         self.refresh(generator, world.layout())?;
-        let floor = self.floor(generator, world.layout())?.ns;
+        let before = self.floor(generator, world.layout())?.ns;
         let total = self.total(generator, world)?.ns;
-        Ok(Round { floor, total })
+        let after = self.floor(generator, world.layout())?.ns;
+        Ok(Round {
+            floors: [before, after],
+            total,
+        })
     }
 
     /// Sends through the whole path.
