@@ -37,7 +37,7 @@ use super::world::{Able, World};
 /// Rules of the operator, all but the last of which a packet passes.
 const RULES: [usize; 5] = [0, 10, 100, 1000, 10_000];
 /// Attempts at a round that a neighbour on the same processor disturbs.
-const TRIES: usize = 4;
+const TRIES: usize = 6;
 /// The same filters in every run.
 const SEED: u64 = 20_241_105;
 

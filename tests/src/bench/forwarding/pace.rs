@@ -6,7 +6,7 @@ use std::cell::Cell;
 use super::session::Round;
 
 /// How much slower than the fastest floor of the run a floor may be.
-const SLACK: f64 = 1.1;
+const SLACK: f64 = 1.05;
 
 /// The pace of a run.
 #[derive(Debug)]
@@ -75,14 +75,14 @@ mod tests {
         let pace = Pace::unknown();
         let steady = round(300.0, 310.0);
         assert_eq!(kept(&pace, 3, &[steady]), (steady, 1));
-        let slack = round(329.0, 300.0);
+        let slack = round(314.0, 300.0);
         assert_eq!(kept(&pace, 3, &[slack]), (slack, 1));
     }
 
     #[test]
     fn a_round_that_was_slowed_down_is_repeated() {
         let pace = Pace::unknown();
-        let (before, after, steady) = (round(400.0, 300.0), round(300.0, 400.0), round(310.0, 320.0));
+        let (before, after, steady) = (round(400.0, 300.0), round(300.0, 400.0), round(310.0, 305.0));
         assert_eq!(kept(&pace, 4, &[before, after, steady]), (steady, 3));
         // It is known now what is full pace, for whoever comes next.
         let slow = round(400.0, 400.0);
