@@ -97,8 +97,8 @@ rounds, says so; else it is undecided. A 99.9th percentile is that of the transa
 no interval, and one disturbed round can decide it.
 
 Net cost is what a packet costs one core above the generator's own cost, the floor, which is measured in the same round.
-A round whose floor shows that the processor was slowed down is repeated, up to five times. Ratios carry over to other
-machines far better than nanoseconds do. A cell without a figure says why.
+A round whose floor shows that the processor was slowed down is repeated, a limited number of times. Ratios carry over
+to other machines far better than nanoseconds do. A cell without a figure says why.
 ";
 
 /// The whole report; `charts` are file names and what they show, `changes` what an earlier run says to this one.

@@ -36,8 +36,6 @@ use super::world::{Able, World};
 
 /// Rules of the operator, all but the last of which a packet passes.
 const RULES: [usize; 5] = [0, 10, 100, 1000, 10_000];
-/// Attempts at a round that a neighbour on the same processor disturbs.
-const TRIES: usize = 6;
 /// The same filters in every run.
 const SEED: u64 = 20_241_105;
 
@@ -193,7 +191,7 @@ impl Case for Forwarding {
             let nanos = programs::run_time(world, |world| Ok(session.total(generator, world)?.frames))?;
             return Ok([(Metric::BpfNs, nanos)].into());
         }
-        let round = self.pace.keep(TRIES, || session.round(generator, world))?;
+        let round = self.pace.keep(|| session.round(generator, world))?;
         Ok([
             (Metric::NetNs, round.net()),
             (Metric::TotalNs, round.total),
