@@ -1,5 +1,6 @@
-//! Whether the processor ran at its full pace: on a shared machine a neighbour slows it down for a while, by a third, and
-//! then one contestant of a round and not the next. The floor shows it, which has nothing to do with the contestant.
+//! Whether the processor ran at its full pace: on a shared machine something slows it down for a while, by a third, which
+//! steal time need not show, and then one contestant of a round and not the next. The floor shows it: its frames do not
+//! pass through the contestant.
 
 use std::cell::Cell;
 
