@@ -108,10 +108,11 @@ fn every_load_arrives_and_is_counted() -> Result<()> {
             let timed = measured.latency.as_ref().map(Latency::count);
             match load {
                 Load::TcpStream { .. } | Load::UdpFlood => assert_eq!(timed, None),
-                // A transaction that is under way when the window opens or closes may be in the one count alone.
+                // The window opens after its counters are read, and closes after they are read again: on a busy machine
+                // as much later as the scheduler likes.
                 _ => assert!(
-                    timed.is_some_and(|timed| timed.abs_diff(measured.count) <= 2),
-                    "{load:?}: {timed:?}"
+                    timed.is_some_and(|timed| (1..=measured.sent).contains(&timed)),
+                    "{load:?}: {timed:?} of {measured:?}"
                 ),
             }
         }
