@@ -97,9 +97,9 @@ pub(super) fn ask(
             herald.ready();
         }
         transactions += 1;
-        stage.add(1);
         let done = Instant::now();
         if stage.counts() {
+            stage.add(1);
             latency.record(done - begun);
         }
         begun = done;

@@ -15,6 +15,7 @@ use super::{Route, Timing};
 use crate::bench::cpu::{Reading, Used};
 
 /// Both ends work, and nothing is counted yet.
+/// Before the window, and after it until the clients stop.
 const WARM_UP: u8 = 0;
 /// Both ends work, and it counts.
 const WINDOW: u8 = 1;
@@ -177,15 +178,18 @@ fn watch(stage: &Stage, news: &Receiver<News>, timing: Timing, flows: NonZeroU16
     }
     undisturbed(news, timing.warm_up)?;
     let before = stage.reading()?;
-    stage.enter(WINDOW);
-    undisturbed(news, timing.window)?;
-    let mut after = stage.reading()?;
-    // A busy machine may have let neither end run in a short window; the ends give up after `silence` themselves.
-    while after.0 == before.0 && after.1.since(&before.1).window < timing.window + timing.silence {
+    loop {
+        stage.enter(WINDOW);
         undisturbed(news, timing.window)?;
-        after = stage.reading()?;
+        // First of all: what is timed from now on would not be counted.
+        stage.enter(WARM_UP);
+        let after = stage.reading()?;
+        let (count, used) = (after.0 - before.0, after.1.since(&before.1));
+        // A busy machine may have let neither end run in a short window; the ends give up after `silence` themselves.
+        if count > 0 || used.window >= timing.window + timing.silence {
+            return Ok((count, used));
+        }
     }
-    Ok((after.0 - before.0, after.1.since(&before.1)))
 }
 
 /// Waits; an end that gives up meanwhile is an error at once.
