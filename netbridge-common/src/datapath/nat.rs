@@ -16,8 +16,8 @@ const TRIES: u32 = 32;
 /// port (RFC 6056, section 3.3.3), within a range disjoint from the host's ephemeral ports. So a
 /// client that goes through its ports goes through as many here, as far as the range goes: a port
 /// drawn at random would soon meet the server's TIME-WAIT of another of the client's connections,
-/// whose sequence numbers and timestamps have nothing to do with this one's. Inserting the reply half decides whether a port
-/// is free: the mapping is per destination, as Linux's masquerade is.
+/// whose sequence numbers and timestamps have nothing to do with this one's. Inserting the reply
+/// half decides whether a port is free: the mapping is per destination, as Linux's masquerade is.
 pub fn masquerade<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, work: &mut Work<E::F>) -> Reason {
     let seed = hash(key, cx.config.secret);
     let mut reason = Reason::NatExhausted;

@@ -262,6 +262,15 @@ fn a_closing_connection_is_not_revived() {
     }
 }
 
+/// An ACK of the asking side, or of the other.
+fn acknowledge(env: &HostEnv, ask: bool) {
+    if ask {
+        ask_tcp(env, ACK);
+    } else {
+        answer_tcp(env, ACK);
+    }
+}
+
 #[test]
 fn what_another_cpu_overwrote_with_an_earlier_state_is_set_right() {
     for (overwritten, ask) in [(NET, true), (NET, false), (ZONE_UPLINK, true), (ZONE_UPLINK, false)] {
@@ -271,11 +280,7 @@ fn what_another_cpu_overwrote_with_an_earlier_state_is_set_right() {
         half.head.state = TcpState::Opening as u8;
         env.flows.borrow_mut().insert(key, half);
         env.now += SECOND;
-        if ask {
-            ask_tcp(&env, ACK);
-        } else {
-            answer_tcp(&env, ACK);
-        }
+        acknowledge(&env, ask);
         let established = TcpState::Established as u8;
         assert_eq!(state(&env), (established, established), "{overwritten} {ask}");
     }
@@ -291,11 +296,7 @@ fn an_answer_that_another_cpu_overwrote_is_remembered_again() {
             env.flows.borrow_mut().insert(key, half);
         }
         env.now += SECOND;
-        if ask {
-            ask_tcp(&env, ACK);
-        } else {
-            answer_tcp(&env, ACK);
-        }
+        acknowledge(&env, ask);
         env.set_filter(verdict::ACCEPT, &[refuse(CtState::NEW, 0)]);
         assert_eq!(ask_tcp(&env, ACK).reason(), Reason::None, "{ask}");
     }

@@ -14,8 +14,7 @@ use nix::unistd::Pid;
 use super::{Route, Timing};
 use crate::bench::cpu::{Reading, Used};
 
-/// Both ends work, and nothing is counted yet.
-/// Before the window, and after it until the clients stop.
+/// Both ends work, and it does not count: before the window, and after it until the clients stop.
 const WARM_UP: u8 = 0;
 /// Both ends work, and it counts.
 const WINDOW: u8 = 1;
