@@ -70,6 +70,16 @@ reasons! {
     /// An 802.1Q or 802.1ad tag: hides the addresses from the source guard and the filter, and a tag of
     /// VLAN 0 is taken off by the receiver's stack.
     Tagged = 17, "tagged";
+    /// The endpoint has as many flows as it may, and none of them can make room.
+    QuotaExceeded = 18, "quota-exceeded";
+    /// The tuple of the answers belongs to another flow.
+    TupleTaken = 19, "tuple-taken";
+    /// A TCP segment in the middle of a connection that is not known.
+    MidStream = 20, "mid-stream";
+    /// From outside to a port that stands for a container's, by somebody to whom that has sent nothing.
+    Unsolicited = 21, "unsolicited";
+    /// The host has lost the address by which the flow left.
+    AddressGone = 22, "address-gone";
 }
 
 #[cfg(test)]

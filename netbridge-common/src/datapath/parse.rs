@@ -112,14 +112,14 @@ impl<A: Addr> Packet<A> {
         self.fragment as u8 == Fragment::Whole as u8
     }
 
-    /// True if the packet belongs to a flow the datapath tracks: TCP, UDP and ICMP echo, whole or
-    /// first fragment.
+    /// True if the packet belongs to a flow the datapath tracks: TCP, UDP, ICMP echo and what is known by its addresses
+    /// alone, whole or first fragment.
     pub fn is_tracked(&self) -> bool {
         self.fragment as u8 != Fragment::Later as u8
             && match self.key.proto {
                 proto::TCP | proto::UDP => true,
                 proto::ICMP => self.key.icmp == icmp::ECHO_REQUEST || self.key.icmp == icmp::ECHO_REPLY,
-                _ => false,
+                other => proto::is_portless(other),
             }
     }
 
