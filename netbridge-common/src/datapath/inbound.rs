@@ -81,11 +81,15 @@ fn unsolicited<E: Env>(cx: &Cx<'_, E>) -> Reason {
     if cx.env.host_socket(key) { Reason::None } else { reason }
 }
 
-/// True if the packet is for an address of the host: a published port answers nowhere else (CVE-2025-67499). The controller
+/// True if the packet is for an address of the uplink: a published port answers nowhere else (CVE-2025-67499). The controller
 /// may not have heard of a new one yet.
 fn is_owned<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>) -> bool {
     let key = &cx.packet.key;
-    is_local(addrs, key.dst) || cx.env.next_hop(key.src, key.dst, cx.env.ifindex()).kind as u8 == HopKind::Local as u8
+    let is_new = || {
+        let hop = cx.env.next_hop(key.src, key.dst, cx.env.ifindex());
+        cx.env.subnet(key.dst).is_none() && hop.kind as u8 == HopKind::Local as u8
+    };
+    is_local(addrs, key.dst) || is_new()
 }
 
 /// True if the address is the uplink's own.
