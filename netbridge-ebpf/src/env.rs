@@ -6,21 +6,22 @@ use core::mem::{self, MaybeUninit};
 
 use aya_ebpf::bindings::{
     __sk_buff, BPF_ANY, BPF_EXIST, BPF_F_CURRENT_NETNS, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH,
-    BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_SRC, BPF_NOEXIST, bpf_fib_lookup, bpf_sock_tuple,
+    BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_SRC, BPF_NOEXIST, bpf_fib_lookup,
+    bpf_sock_tuple,
 };
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::TcContext;
 use netbridge_common::abi::{
-    AddrKey, BindingKey, BindingV4, Config, DropEvent, FlowKey, FlowV4, LinkV4, Load, MacKey, NetworkV4, Policy, PortKey, PublishedV4, Reason,
-    RuleV4, SAMPLES, Station, V4, proto,
+    AddrKey, BindingKey, BindingV4, Config, DropEvent, FlowKey, FlowV4, LinkV4, Load, MacKey, NetworkV4, Policy,
+    PortKey, PublishedV4, Reason, RuleV4, SAMPLES, Station, V4, proto,
 };
 use netbridge_common::datapath::env::{Env, Hop, HopKind, Inserted, Renewal};
 use netbridge_common::datapath::parse::Head;
 
 use crate::maps::{
-    ADDRESSES, BINDINGS, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FLOWS, HALF_OPEN, Ip, LINKS, LOADS, NETWORKS, POLICY, PUBLISHED, RECLAIMED, RULES,
-    SUBNETS, TRAFFIC,
+    ADDRESSES, BINDINGS, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FLOWS, HALF_OPEN, Ip, LINKS, LOADS, NETWORKS, POLICY,
+    PUBLISHED, RECLAIMED, RULES, SUBNETS, TRAFFIC,
 };
 
 /// `errno` of an insertion that must not replace.

@@ -19,6 +19,7 @@ mod env;
 mod forward;
 mod from_container;
 mod from_uplink;
+mod housekeeping;
 mod maps;
 mod rewrite;
 mod ticks;

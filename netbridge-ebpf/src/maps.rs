@@ -6,8 +6,9 @@
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use netbridge_common::abi::{
-    AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, EVENT_BYTES, FlowKey, FlowV4, LinkV4, Load, MAX_NETWORKS, MAX_RULES, MacKey,
-    NetworkV4, Policy, PortKey, PublishedV4, REASON_SLOTS, RuleV4, SAMPLES, SLOTS, Station, Traffic, V4,
+    AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, EVENT_BYTES, FlowKey, FlowV4, LinkV4, Load, MAX_NETWORKS,
+    MAX_RULES, MacKey, NetworkV4, Policy, PortKey, PublishedV4, REASON_SLOTS, RuleV4, SAMPLES, SLOTS, Station, Traffic,
+    V4,
 };
 use netbridge_common::datapath::env::EventBudget;
 use netbridge_common::datapath::pipeline::Scratch;

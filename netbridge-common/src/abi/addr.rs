@@ -8,8 +8,9 @@ use bytemuck::Pod;
 use crate::wire::checksum::Diff;
 
 use super::{
-    Binding, BindingHead, BindingV4, BindingV6, FlowHead, FlowV4, FlowV6, LinkAddrs, LinkHead, LinkV4, LinkV6, Nat, NetworkAddrs, NetworkHead, NetworkV4,
-    NetworkV6, PortTarget, PublishedHead, PublishedV4, PublishedV6, RuleAddrs, RuleHead, RuleV4, RuleV6,
+    Binding, BindingHead, BindingV4, BindingV6, FlowHead, FlowV4, FlowV6, LinkAddrs, LinkHead, LinkV4, LinkV6, Nat,
+    NetworkAddrs, NetworkHead, NetworkV4, NetworkV6, PortTarget, PublishedHead, PublishedV4, PublishedV6, RuleAddrs,
+    RuleHead, RuleV4, RuleV6,
 };
 
 /// An Ethernet address, in transmission order.

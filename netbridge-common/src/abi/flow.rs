@@ -59,6 +59,12 @@ pub struct FlowKey<A: Pod> {
     pub icmp: u8,
 }
 
+/// Where the list of keys begins in a frame that asks to end flows, bytes.
+pub const LISTED_AT: u16 = 14;
+
+/// Most keys that one frame lists.
+pub const MOST_LISTED: u32 = 128;
+
 /// What to do with a flow's packets, see [`FlowHead::action`].
 pub mod flow_action {
     /// Hand to the container behind `ifindex`.

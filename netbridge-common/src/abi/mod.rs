@@ -31,7 +31,8 @@ pub use filter::{
     BANKS, CtState, MAX_RULES, NO_INTERFACE, Policy, RuleAddrs, RuleHead, RuleV4, RuleV6, rule_flags, verdict,
 };
 pub use flow::{
-    FlowHead, FlowKey, FlowState, FlowV4, FlowV6, NO_SLOT, Nat, ZONE_UPLINK, flow_action, flow_flags, proto,
+    FlowHead, FlowKey, FlowState, FlowV4, FlowV6, LISTED_AT, MOST_LISTED, NO_SLOT, Nat, ZONE_UPLINK, flow_action,
+    flow_flags, proto,
 };
 pub use link::{LINK_ADDRS, LinkAddrs, LinkHead, LinkV4, LinkV6, link_kind};
 pub use network::{MAX_NETWORKS, NetworkAddrs, NetworkHead, NetworkV4, NetworkV6, SUBNET_LOCAL, network_flags};

@@ -51,8 +51,8 @@ fn destination<E: Env>(cx: &Cx<'_, E>) -> Station {
         return NO_STATION;
     }
     let found = cx.env.station(&cx.packet.to).unwrap_or(NO_STATION);
-    let aged = found.flags & station_flags::STATIC == 0
-        && state::outlived(cx.arrival.now, found.seen, cx.config.fdb_ageing);
+    let aged =
+        found.flags & station_flags::STATIC == 0 && state::outlived(cx.arrival.now, found.seen, cx.config.fdb_ageing);
     if aged || found.ifindex == cx.arrival.ifindex {
         NO_STATION
     } else {

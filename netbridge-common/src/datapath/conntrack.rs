@@ -267,9 +267,7 @@ fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) ->
     // An RST that says nothing new keeps nothing alive, nor does somebody outside whom nobody answers (RFC 7857, section 7).
     let idle = state as u8 == old
         && (cx.packet.tcp & tcp::RST != 0
-            || (cx.arrival.zone == ZONE_UPLINK
-                && flags & flow_flags::REPLY == 0
-                && old == FlowState::Opening as u8));
+            || (cx.arrival.zone == ZONE_UPLINK && flags & flow_flags::REPLY == 0 && old == FlowState::Opening as u8));
     let mut alive = true;
     if !idle {
         let head = work.half.head_mut();

@@ -1,7 +1,8 @@
 //! What the core needs from the world: the packet, the tables, a tick counter.
 
 use crate::abi::{
-    AddrKey, BindingKey, Config, DropEvent, Family, FlowKey, FlowState, Load, Mac, MacKey, Policy, PortKey, Reason, Station,
+    AddrKey, BindingKey, Config, DropEvent, Family, FlowKey, FlowState, Load, Mac, MacKey, Policy, PortKey, Reason,
+    Station,
 };
 
 use super::parse::Head;

@@ -4,7 +4,9 @@
 //! its endpoint's quota or the table is used up; before that, what has expired is collected, and of the
 //! endpoint's own flows one that is not established goes. An established flow never makes room for a new one.
 
-use crate::abi::{Config, FlowHead, FlowState, Load, NO_SLOT, Reason, Record, SAMPLES, flow_flags, proto};
+use crate::abi::{
+    Addr, Config, FlowHead, FlowKey, FlowState, Load, NO_SLOT, Reason, Record, SAMPLES, flow_flags, proto,
+};
 
 use super::conntrack::{Cx, Work, find, follow, other_half};
 use super::env::{Env, FlowKeyOf, FlowOf, Inserted, Renewal};
@@ -112,8 +114,14 @@ fn charge<E: Env>(cx: &Cx<'_, E>, owner: u32, state: u8) {
     let key = &cx.packet.key;
     let half_open = i32::from(is_half_open(state));
     cx.env.charge(owner, Load { flows: 1, half_open });
-    let place = u32::from(u16::from_ne_bytes(key.sport) ^ u16::from_ne_bytes(key.dport)) ^ cx.arrival.now;
-    cx.env.keep_sample(owner, place & (SAMPLES - 1), key);
+    cx.env.keep_sample(owner, place(key) & (SAMPLES - 1), key);
+}
+
+/// A place among the samples: one that flows with another port or another destination do not share.
+fn place<A: Addr>(key: &FlowKey<A>) -> u32 {
+    let ports = u16::from_ne_bytes(key.sport) ^ u16::from_ne_bytes(key.dport);
+    let folded = key.dst.fold() ^ u32::from(ports);
+    folded ^ (folded >> 8) ^ (folded >> 16) ^ (folded >> 24)
 }
 
 /// Whether the owner of the flow of `work` may have one more. If not, a flow of its own that is not established goes, and if
@@ -149,7 +157,7 @@ fn make_room<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
 #[inline(never)]
 fn evict<E: Env>(cx: &Cx<'_, E>, owner: u32, standing: &mut FlowOf<E>) -> bool {
     let mut evicted = false;
-    let first = cx.arrival.now ^ u32::from(u16::from_ne_bytes(cx.packet.key.sport));
+    let first = place(&cx.packet.key);
     cx.env.repeat(LOOKS, |look| {
         let Some(key) = cx.env.sample(owner, first.wrapping_add(look) & (SAMPLES - 1)) else {
             return true;
@@ -224,7 +232,12 @@ pub fn remove<E: Env>(env: &E, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
 /// Removes one half.
 pub fn forget<E: Env>(env: &E, key: &FlowKeyOf<E>, head: &FlowHead) {
     let removed = env.flow_remove(key);
-    discharge(env, removed && head.flags & flow_flags::REPLY == 0, head.owner, head.state);
+    discharge(
+        env,
+        removed && head.flags & flow_flags::REPLY == 0,
+        head.owner,
+        head.state,
+    );
 }
 
 /// Counts a flow less, if its forward half was `removed`: by whoever removed it, and nobody else.

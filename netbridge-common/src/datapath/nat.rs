@@ -108,11 +108,7 @@ fn candidate<A: Addr>(config: &Config, key: &FlowKey<A>, seed: u32, attempt: u32
         return key.sport;
     }
     let low = own < 1024 && key.proto != proto::ICMP;
-    let (first, count) = if low {
-        LOW
-    } else {
-        (config.snat_min, config.snat_ports)
-    };
+    let (first, count) = if low { LOW } else { (config.snat_min, config.snat_ports) };
     // Further ones lie a golden section apart: the next ones belong to the client's next ports.
     let place = (seed & 0xff_ffff) + u32::from(own) + (attempt.wrapping_mul(0x9e37_79b1) >> 8);
     let offset = (place.checked_rem(u32::from(count)).unwrap_or(0) & 0xffff) as u16;

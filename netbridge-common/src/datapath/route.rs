@@ -1,8 +1,8 @@
 //! Packets that a container sends to its gateway's MAC: to the host, to the outside.
 
 use crate::abi::{
-    Addr, AddrKey, CtState, FlowHead, Hook, NetworkAddrs, NetworkHead, Reason, Record, SUBNET_LOCAL,
-    flow_action, flow_flags, network_flags,
+    Addr, AddrKey, CtState, FlowHead, Hook, NetworkAddrs, NetworkHead, Reason, Record, SUBNET_LOCAL, flow_action,
+    flow_flags, network_flags,
 };
 
 use super::bridge::{self, NO_STATION};

@@ -6,8 +6,8 @@ use crate::wire::{icmp, tcp};
 
 use super::build::{Datagram, arp, packet_of};
 use super::lab::{
-    A, B, BEHIND_TRUNK, D, ELSEWHERE, GATEWAY, GATEWAYS, HOST, REMOTE, ROUTER, SECOND, UNREACHABLE, at, ifindex, inward,
-    lab, out, publish, slot,
+    A, B, BEHIND_TRUNK, D, ELSEWHERE, GATEWAY, GATEWAYS, HOST, REMOTE, ROUTER, SECOND, UNREACHABLE, at, ifindex,
+    inward, lab, out, publish, slot,
 };
 use super::{Frame, HostEnv};
 
@@ -60,7 +60,10 @@ fn flows() -> Vec<Case> {
             Hook::FromUplink,
             with(|env| {
                 publish(env, (proto::TCP, HOST.1, 8081), (A, ifindex::A, slot::A), 80);
-                env.run(Hook::FromUplink, &at(ifindex::UPLINK, inward(REMOTE, HOST.1).syn(5000, 8081)));
+                env.run(
+                    Hook::FromUplink,
+                    &at(ifindex::UPLINK, inward(REMOTE, HOST.1).syn(5000, 8081)),
+                );
             }),
             at(ifindex::UPLINK, inward(REMOTE, HOST.1).syn(5000, 8080)),
         ),
@@ -237,7 +240,7 @@ fn sent() -> Vec<Case> {
             Reason::UnsupportedProtocol,
             Hook,
             lab(),
-            at(ifindex::A, to_world().frame(47, &[0; 8])),
+            at(ifindex::A, to_world().frame(51, &[0; 8])),
         ),
         case(
             "a fragment cannot be masqueraded",
@@ -327,7 +330,7 @@ fn slow_path() -> Vec<Case> {
         dmac: ROUTER.0,
         ..datagram
     };
-    let gre = leaving(out(A, GATEWAY, UNREACHABLE)).frame(47, &[0; 8]);
+    let signed = leaving(out(A, GATEWAY, UNREACHABLE)).frame(51, &[0; 8]);
     let malformed = Datagram::new((GATEWAY.0, REMOTE), A).frame(proto::UDP, &[0; 7]);
     let astray = leaving(out(A, GATEWAY, REMOTE)).syn(1, 2);
     let internal = leaving(out(D, GATEWAYS[1], REMOTE)).syn(1, 2);
@@ -364,12 +367,12 @@ fn slow_path() -> Vec<Case> {
             },
         ),
         case(
-            "the slow path masquerades no GRE",
+            "the slow path masquerades no AH",
             Reason::UnsupportedProtocol,
             Hook::ToUplink,
             lab(),
             Frame {
-                bytes: gre,
+                bytes: signed,
                 ..slow.clone()
             },
         ),

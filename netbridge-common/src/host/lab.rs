@@ -151,20 +151,12 @@ pub fn lab() -> HostEnv {
         smac: [0; 6],
         src: [0; 4],
     };
-    for address in [HOST.1, GATEWAYS[0].1, GATEWAYS[1].1, GATEWAYS[2].1] {
+    for address in [HOST.1, [192, 0, 2, 255], GATEWAYS[0].1, GATEWAYS[1].1, GATEWAYS[2].1] {
         env.hops.insert((address, 32), local);
     }
     env.hops.insert(([0; 4], 0), resolved);
     env.hops.insert(([192, 0, 2, 0], 24), unresolved);
     env.hops.insert((ROUTER.1, 32), resolved);
-    env.hops.insert(
-        (HOST.1, 32),
-        Hop {
-            kind: HopKind::Stack,
-            ifindex: 0,
-            ..unresolved
-        },
-    );
     env.hops.insert(
         ([198, 51, 100, 0], 24),
         Hop {
@@ -176,8 +168,7 @@ pub fn lab() -> HostEnv {
         ([192, 88, 99, 0], 24),
         Hop {
             kind: HopKind::Stack,
-            ifindex: 0,
-            ..unresolved
+            ..local
         },
     );
     env

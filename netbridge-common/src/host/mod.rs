@@ -15,8 +15,9 @@ use std::collections::{HashMap, HashSet};
 use bytemuck::Zeroable;
 
 use crate::abi::{
-    AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, FlowKey, FlowV4, Hook, LinkV4, Load, MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4,
-    Policy, PortBlock, PortKey, PublishedV4, REASON_SLOTS, Reason, RuleV4, SLOTS, Station, Traffic, V4,
+    AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, FlowKey, FlowV4, Hook, LinkV4, Load, MAX_NETWORKS,
+    MAX_RULES, MacKey, NetworkV4, Policy, PortBlock, PortKey, PublishedV4, REASON_SLOTS, Reason, RuleV4, SLOTS,
+    Station, Traffic, V4,
 };
 use crate::datapath::env::{Env, EventBudget, Hop, HopKind, Inserted, Renewal};
 use crate::datapath::parse::{Head, Packet, parse};
@@ -338,7 +339,13 @@ impl Env for View<'_> {
     }
 
     fn each_flow<V: FnMut(&FlowKey<Ip>, &FlowV4)>(&self, mut visit: V) {
-        let flows: Vec<_> = self.tables.flows.borrow().iter().map(|(key, flow)| (*key, *flow)).collect();
+        let flows: Vec<_> = self
+            .tables
+            .flows
+            .borrow()
+            .iter()
+            .map(|(key, flow)| (*key, *flow))
+            .collect();
         for (key, flow) in flows {
             visit(&key, &flow);
         }
@@ -405,14 +412,22 @@ impl Env for View<'_> {
     }
 
     fn each_binding<V: FnMut(&BindingKey<Ip>, &BindingV4)>(&self, mut visit: V) {
-        let bindings: Vec<_> = self.tables.bindings.borrow().iter().map(|(key, side)| (*key, *side)).collect();
+        let bindings: Vec<_> = self
+            .tables
+            .bindings
+            .borrow()
+            .iter()
+            .map(|(key, side)| (*key, *side))
+            .collect();
         for (key, side) in bindings {
             visit(&key, &side);
         }
     }
 
     fn host_socket(&self, key: &FlowKey<Ip>) -> bool {
-        self.tables.sockets.contains(&(key.proto, u16::from_be_bytes(key.dport)))
+        self.tables
+            .sockets
+            .contains(&(key.proto, u16::from_be_bytes(key.dport)))
     }
 
     fn published(&self, key: &PortKey<Ip>) -> Option<&PublishedV4> {

@@ -10,7 +10,7 @@ use netbridge_common::abi::{
     AddrKey, FlowKey, FlowV4, LinkV4, MacKey, NetworkV4, PortBlock, PublishedV4, SUBNET_LOCAL, Station, ZONE_UPLINK,
     flow_flags, station_flags,
 };
-use netbridge_common::datapath::conntrack::outlived;
+use netbridge_common::datapath::state::outlived;
 
 use super::{Apply, UPLINK_HOOKS, tables};
 use crate::datapath::{Datapath, DatapathError, Ipv4};

@@ -13,6 +13,7 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_getres, clock_gettime};
 
 use super::DatapathError;
+use super::housekeeping::FRAME;
 use super::object::TICKS;
 
 /// Jiffies in a tick, as a shift.
@@ -20,9 +21,6 @@ const TICK_SHIFT: u32 = 6;
 
 /// Seconds before the low 32 bits of jiffies wrap for the first time.
 const INITIAL_SECONDS: u64 = 300;
-
-/// Shortest packet that the kernel takes for a test run of any kind, and more.
-const FRAME: [u8; 64] = [0; 64];
 
 /// Converts between ticks and time. Cheap to copy; good until the machine reboots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use netbridge_common::abi::{Config, Hook};
 
 use super::clock::Clock;
 use super::map::MapPod;
-use super::object::{OBJECT, TICKS, maps};
+use super::object::{OBJECT, TICKS, TOOLS, maps};
 use super::{DatapathError, HOOKS, Pins, SnatRange, attach, settings};
 
 /// What can be chosen when an instance is loaded.
@@ -66,7 +66,7 @@ fn load_and_pin(pins: &Pins, options: &LoadOptions, range: &SnatRange) -> Result
         .load(OBJECT)
         .map_err(|source| DatapathError::Object(Box::new(source)))?;
 
-    for name in HOOKS.map(Hook::name).into_iter().chain([TICKS]) {
+    for name in HOOKS.map(Hook::name).into_iter().chain(TOOLS) {
         let program = program(&mut object, name)?;
         program.load().map_err(DatapathError::refused(name))?;
         let path = pins.program(name);

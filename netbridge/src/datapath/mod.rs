@@ -11,6 +11,7 @@ mod batch;
 mod clock;
 mod error;
 mod events;
+mod housekeeping;
 mod loader;
 mod log;
 mod map;
@@ -81,6 +82,12 @@ impl Datapath {
             tables,
             clock,
         })
+    }
+
+    /// Removes the flows that have expired, and returns how many halves that were. The programs do so when the table is
+    /// full.
+    pub fn reap(&self) -> Result<usize, DatapathError> {
+        housekeeping::reap(&self.pins)
     }
 
     /// Detaches and removes everything of the instance; what is absent already is fine.

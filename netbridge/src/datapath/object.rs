@@ -9,6 +9,13 @@ pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETBRIDGE_EB
 
 /// Program that returns the low 32 bits of the kernel's jiffies.
 pub(super) const TICKS: &str = "ticks";
+/// Program that ends the flows it is told.
+pub(super) const END: &str = "end";
+/// Program that removes the flows that have expired.
+pub(super) const REAP: &str = "reap";
+
+/// The programs that run for the controller and on no packet.
+pub(super) const TOOLS: [&str; 3] = [TICKS, END, REAP];
 
 /// Names of the maps that userspace opens.
 pub(super) mod maps {
@@ -19,6 +26,9 @@ pub(super) mod maps {
     pub(crate) const ADDRESSES: &str = "ADDRESSES";
     pub(crate) const FDB: &str = "FDB";
     pub(crate) const FLOWS: &str = "FLOWS";
+    pub(crate) const LOADS: &str = "LOADS";
+    pub(crate) const HALF_OPEN: &str = "HALF_OPEN";
+    pub(crate) const BINDINGS: &str = "BINDINGS";
     pub(crate) const PUBLISHED: &str = "PUBLISHED";
     pub(crate) const POLICY: &str = "POLICY";
     pub(crate) const RULES: &str = "RULES";
@@ -27,8 +37,9 @@ pub(super) mod maps {
     pub(crate) const EVENTS: &str = "EVENTS";
 
     /// All of them.
-    pub(crate) const ALL: [&str; 13] = [
-        CONFIG, LINKS, NETWORKS, SUBNETS, ADDRESSES, FDB, FLOWS, PUBLISHED, POLICY, RULES, DROPS, TRAFFIC, EVENTS,
+    pub(crate) const ALL: [&str; 16] = [
+        CONFIG, LINKS, NETWORKS, SUBNETS, ADDRESSES, FDB, FLOWS, LOADS, HALF_OPEN, BINDINGS, PUBLISHED, POLICY, RULES,
+        DROPS, TRAFFIC, EVENTS,
     ];
 }
 

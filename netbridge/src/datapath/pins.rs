@@ -13,7 +13,7 @@ use netbridge_common::abi::Hook;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::unistd::geteuid;
 
-use super::object::TICKS;
+use super::object::TOOLS;
 use super::object::maps::{ALL, CONFIG};
 use super::{DatapathError, HOOKS};
 
@@ -66,7 +66,7 @@ impl Pins {
         let programs = HOOKS
             .map(Hook::name)
             .into_iter()
-            .chain([TICKS])
+            .chain(TOOLS)
             .map(|name| self.program(name));
         maps.chain(programs).all(|pin| pin.exists())
     }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
 
-use netbridge_common::abi::{Config, VERSION};
+use netbridge_common::abi::{Config, Timeouts, VERSION};
 
 use super::{Clock, DatapathError};
 
@@ -71,10 +71,22 @@ pub(super) fn initial(clock: &Clock, range: &SnatRange, events_per_tick: u32) ->
     Ok(Config {
         generation: FIRST_GENERATION,
         refresh: second(1),
-        tcp_transitory: second(240),
-        tcp_established: second(7440),
-        udp: second(300),
-        icmp: second(60),
+        timeouts: Timeouts {
+            tcp_opening: second(240),
+            tcp_answered: second(240),
+            tcp_established: second(7440),
+            tcp_half_closed: second(7440),
+            tcp_closing: second(240),
+            tcp_reset: second(240),
+            udp_opening: second(300),
+            udp_established: second(300),
+            icmp: second(60),
+            other: second(600),
+        },
+        quarantine: second(120),
+        pickup_until: 0,
+        quota: 32_768,
+        half_open_quota: 8192,
         fdb_ageing: second(300),
         snat_min,
         snat_ports: snat_max - snat_min + 1,

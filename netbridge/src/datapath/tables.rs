@@ -1,25 +1,26 @@
 //! The maps of an instance, by what they mean to the controller.
 //!
-//! Who writes what: the controller everything but flows, learned stations and counters, which are
+//! Who writes what: the controller everything but flows, bindings, learned stations and counters, which are
 //! the datapath's; of those it only removes entries and zeroes counters. Removing what is absent is not an error.
 
 use aya::maps::MapError;
 use bytemuck::Zeroable;
 use ipnet::Ipv4Net;
 use netbridge_common::abi::{
-    AddrKey, BANKS, Config, FlowKey, FlowV4, LinkV4, MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4, Policy, PortBlock,
-    PortKey, PublishedV4, Reason, RuleV4, Station, Traffic,
+    AddrKey, BANKS, BindingKey, BindingV4, Config, FlowKey, FlowV4, LinkV4, Load, MAX_NETWORKS, MAX_RULES, MacKey,
+    NetworkV4, Policy, PortBlock, PortKey, PublishedV4, Reason, RuleV4, Station, Traffic,
 };
 
 use super::map::{Array, Hash, PerCpu, Prefix, Trie};
 use super::object::maps;
-use super::{DatapathError, Pins};
+use super::{DatapathError, Pins, housekeeping};
 
 /// An IPv4 address as the maps hold it, in network order.
 pub type Ipv4 = [u8; 4];
 
 /// The maps of one instance, opened.
 pub struct Tables {
+    pins: Pins,
     config: Array<Config>,
     links: Hash<u32, LinkV4>,
     networks: Array<NetworkV4>,
@@ -27,6 +28,8 @@ pub struct Tables {
     addresses: Hash<AddrKey<Ipv4>, Station>,
     fdb: Hash<MacKey, Station>,
     flows: Hash<FlowKey<Ipv4>, FlowV4>,
+    loads: Array<Load>,
+    bindings: Hash<BindingKey<Ipv4>, BindingV4>,
     published: Trie<PortKey<Ipv4>, PublishedV4>,
     policy: Array<Policy>,
     rules: Array<RuleV4>,
@@ -37,6 +40,7 @@ pub struct Tables {
 impl Tables {
     pub(super) fn open(pins: &Pins) -> Result<Self, DatapathError> {
         Ok(Self {
+            pins: pins.clone(),
             config: Array::open(pins, maps::CONFIG)?,
             links: Hash::open(pins, maps::LINKS)?,
             networks: Array::open(pins, maps::NETWORKS)?,
@@ -44,6 +48,8 @@ impl Tables {
             addresses: Hash::open(pins, maps::ADDRESSES)?,
             fdb: Hash::open(pins, maps::FDB)?,
             flows: Hash::open(pins, maps::FLOWS)?,
+            loads: Array::open(pins, maps::LOADS)?,
+            bindings: Hash::open(pins, maps::BINDINGS)?,
             published: Trie::open(pins, maps::PUBLISHED)?,
             policy: Array::open(pins, maps::POLICY)?,
             rules: Array::open(pins, maps::RULES)?,
@@ -211,17 +217,36 @@ impl Tables {
         self.flows.entries()
     }
 
-    /// Removes the halves of flows that `pred` names and returns how many there were.
+    /// Ends the halves of flows that `pred` names and returns how many there were.
     ///
     /// A half without the other is repaired or refused by the datapath, never misdelivered; still, name both.
     pub fn flush_flows(&self, mut pred: impl FnMut(&FlowKey<Ipv4>, &FlowV4) -> bool) -> Result<usize, DatapathError> {
-        let mut removed = 0;
-        for (key, flow) in self.flows()? {
-            if pred(&key, &flow) && self.flows.remove(&key)? {
-                removed += 1;
+        let named = self.flows()?.into_iter().filter(|(key, flow)| pred(key, flow));
+        let keys: Vec<_> = named.map(|(key, _)| key).collect();
+        housekeeping::end(&self.pins, &keys)
+    }
+
+    /// Flows on a slot's quota; some of them may have expired.
+    pub fn load(&self, slot: u32) -> Result<Load, DatapathError> {
+        self.loads.get(slot)
+    }
+
+    /// Both sides of every binding, ended ones included.
+    pub fn bindings(&self) -> Result<Vec<(BindingKey<Ipv4>, BindingV4)>, DatapathError> {
+        self.bindings.entries()
+    }
+
+    /// Removes the sides of bindings that `pred` names.
+    pub fn remove_bindings(
+        &self,
+        mut pred: impl FnMut(&BindingKey<Ipv4>, &BindingV4) -> bool,
+    ) -> Result<(), DatapathError> {
+        for (key, binding) in self.bindings()? {
+            if pred(&key, &binding) {
+                self.bindings.remove(&key)?;
             }
         }
-        Ok(removed)
+        Ok(())
     }
 
     /// Traffic of a slot, summed over the CPUs.

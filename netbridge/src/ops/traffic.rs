@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use netbridge_common::abi::{FlowKey, FlowV4, TcpState, Traffic, ZONE_UPLINK, flow_flags, proto};
-use netbridge_common::datapath::conntrack;
+use netbridge_common::abi::{FlowKey, FlowV4, Traffic, ZONE_UPLINK, flow_flags, proto};
+use netbridge_common::datapath::state;
 use serde::Serialize;
 
 use super::{Done, Failure, Host};
@@ -27,7 +27,7 @@ pub struct Half {
 pub struct FlowView {
     /// `tcp`, `udp`, `icmp` or a number.
     pub proto: String,
-    /// `opening`, `established` or `closing`.
+    /// The name of its [`netbridge_common::abi::FlowState`].
     pub state: &'static str,
     /// The network it began in; `None` for the outside.
     pub network: Option<Name>,
@@ -103,7 +103,7 @@ pub fn flows(host: &Host, endpoint: Option<&str>) -> Result<Vec<FlowView>, Failu
             // Another CPU may have stamped it a moment after `now`.
             let age = if age.cast_signed() < 0 { 0 } else { age };
             let forward = flow.head.flags & flow_flags::REPLY == 0;
-            let left = conntrack::lifetime(&config, key.proto, &flow.head).checked_sub(age);
+            let left = state::lifetime(&config.timeouts, key.proto, flow.head.state).checked_sub(age);
             if let Some(left) = left.filter(|_| forward && only.is_none_or(|ep| concerns(&key, &flow, ep))) {
                 flows.push(flow_view(&state, &key, &flow, clock.ticks_to_duration(left).as_secs()));
             }
@@ -202,11 +202,7 @@ fn flow_view(state: &State, key: &FlowKey<[u8; 4]>, flow: &FlowV4, expires_s: u6
             proto::ICMP => "icmp".to_owned(),
             number => number.to_string(),
         },
-        state: match flow.head.state {
-            state if state == TcpState::Opening as u8 => "opening",
-            state if state == TcpState::Established as u8 => "established",
-            _ => "closing",
-        },
+        state: state::of(flow.head.state).name(),
         network: network.map(|network| network.name.clone()),
         src,
         dst,
@@ -219,7 +215,7 @@ fn flow_view(state: &State, key: &FlowKey<[u8; 4]>, flow: &FlowV4, expires_s: u6
 
 #[cfg(test)]
 mod tests {
-    use netbridge_common::abi::{FlowHead, Nat, Record, flow_action};
+    use netbridge_common::abi::{FlowHead, FlowState, Nat, Record, flow_action};
 
     use super::*;
     use crate::plan::fixtures;
@@ -238,7 +234,7 @@ mod tests {
         let mut head: FlowHead = bytemuck::Zeroable::zeroed();
         head.action = flow_action::DELIVER;
         head.flags = flow_flags::DST | flow_flags::ROUTED;
-        head.state = TcpState::Established as u8;
+        head.state = FlowState::Established as u8;
         let nat = Nat {
             src: key.src,
             dst: [10, 88, 0, 2],

@@ -10,7 +10,8 @@ use aya::{TestRun as _, TestRunOptions};
 use ipnet::Ipv4Net;
 use netbridge::datapath::{Datapath, LoadOptions, Pins, Tables};
 use netbridge_common::abi::{
-    Config, FlowKey, FlowV4, Hook, LinkV4, MacKey, NetworkV4, Policy, Reason, RuleV4, Station, Traffic, V4,
+    BindingKey, BindingV4, Config, FlowKey, FlowV4, Hook, LinkV4, Load, MacKey, NetworkV4, Policy, Reason, RuleV4,
+    SAMPLES, SLOTS, Station, Traffic, V4,
 };
 use netbridge_common::datapath::pipeline::Scratch;
 use netbridge_common::datapath::verdict::{Action, Verdict};
@@ -30,6 +31,7 @@ const ROOM: usize = 4096;
 const SCRATCH: usize = size_of::<Scratch<V4>>();
 
 type Flows = Table<FlowKey<Ip>, FlowV4, { size_of::<FlowKey<Ip>>() }, { size_of::<FlowV4>() }>;
+type Bindings = Table<BindingKey<Ip>, BindingV4, { size_of::<BindingKey<Ip>>() }, { size_of::<BindingV4>() }>;
 type Fdb = Table<MacKey, Station, { size_of::<MacKey>() }, { size_of::<Station>() }>;
 
 /// What a program did with a frame.
@@ -78,6 +80,9 @@ pub(crate) struct Kernel {
     rules: Array<MapData, [u8; size_of::<RuleV4>()]>,
     links: Table<u32, LinkV4, 4, { size_of::<LinkV4>() }>,
     flows: Flows,
+    bindings: Bindings,
+    loads: Array<MapData, [u8; size_of::<Load>()]>,
+    samples: Array<MapData, [u8; size_of::<FlowKey<Ip>>()]>,
     fdb: Fdb,
     scratch: PerCpuArray<MapData, [u8; SCRATCH]>,
     reclaimed: Array<MapData, u32>,
@@ -106,6 +111,9 @@ impl Kernel {
             rules: open(&pins, "RULES")?,
             links: Table::open(&pins, "LINKS")?,
             flows: Table::open(&pins, "FLOWS")?,
+            bindings: Table::open(&pins, "BINDINGS")?,
+            loads: open(&pins, "LOADS")?,
+            samples: open(&pins, "HALF_OPEN")?,
             fdb: Table::open(&pins, "FDB")?,
             scratch: open(&pins, "SCRATCH")?,
             reclaimed: open(&pins, "RECLAIMED")?,
@@ -133,6 +141,21 @@ impl Kernel {
                 .iter()
                 .map(|(key, flow)| (*key, moved(flow, self.lead))),
         )?;
+        let bindings = env.bindings.borrow();
+        self.bindings
+            .replace(bindings.iter().map(|(key, side)| (*key, lasting(side, self.lead))))?;
+        for slot in 0..SLOTS {
+            let load = env.loads.borrow().get(&slot).copied().unwrap_or_default();
+            self.loads
+                .set(slot, bytemuck::cast::<_, [u8; size_of::<Load>()]>(load), 0)?;
+        }
+        for (&(slot, place), key) in env.samples.borrow().iter() {
+            self.samples.set(
+                slot * SAMPLES + place,
+                bytemuck::cast::<_, [u8; size_of::<FlowKey<Ip>>()]>(*key),
+                0,
+            )?;
+        }
         let stations = env.fdb.borrow();
         self.fdb
             .replace(stations.iter().map(|(key, station)| (*key, heard(station, self.lead))))?;
@@ -153,7 +176,11 @@ impl Kernel {
     pub(crate) fn install_filter(&mut self, env: &HostEnv) -> Result<()> {
         fill(&mut self.rules, &env.rules)?;
         fill(&mut self.policy, &env.policy)?;
-        fill(&mut self.config, &[env.config])
+        let mut config = env.config;
+        if config.pickup_until != 0 {
+            config.pickup_until = config.pickup_until.wrapping_add(self.lead);
+        }
+        fill(&mut self.config, &[config])
     }
 
     /// Lets so many ticks pass: everything was that much longer ago.
@@ -165,6 +192,9 @@ impl Kernel {
         let flows = self.flows.entries()?;
         self.flows
             .replace(flows.into_iter().map(|(key, flow)| (key, moved(&flow, back))))?;
+        let bindings = self.bindings.entries()?;
+        self.bindings
+            .replace(bindings.into_iter().map(|(key, side)| (key, lasting(&side, back))))?;
         let stations = self.fdb.entries()?;
         self.fdb
             .replace(stations.into_iter().map(|(key, station)| (key, heard(&station, back))))
@@ -216,6 +246,21 @@ impl Kernel {
         Ok(flows.into_iter().map(|(key, flow)| (key, moved(&flow, back))).collect())
     }
 
+    /// The bindings, times as the environment counts them.
+    pub(crate) fn bindings(&self) -> Result<HashMap<BindingKey<Ip>, BindingV4>> {
+        let back = self.lead.wrapping_neg();
+        let bindings = self.bindings.entries()?;
+        Ok(bindings
+            .into_iter()
+            .map(|(key, side)| (key, lasting(&side, back)))
+            .collect())
+    }
+
+    /// The flows on a slot's quota.
+    pub(crate) fn load_of(&self, slot: u32) -> Result<Load> {
+        Ok(bytemuck::cast(self.loads.get(&slot, 0)?))
+    }
+
     /// The FDB, times as the environment counts them.
     pub(crate) fn stations(&self) -> Result<HashMap<MacKey, Station>> {
         let back = self.lead.wrapping_neg();
@@ -251,6 +296,12 @@ fn moved(flow: &FlowV4, by: u32) -> FlowV4 {
     moved.head.seen = flow.head.seen.wrapping_add(by);
     moved.head.resolved = flow.head.resolved.wrapping_add(by);
     moved
+}
+
+fn lasting(side: &BindingV4, by: u32) -> BindingV4 {
+    let mut lasting = *side;
+    lasting.head.until = side.head.until.wrapping_add(by);
+    lasting
 }
 
 fn heard(station: &Station, by: u32) -> Station {

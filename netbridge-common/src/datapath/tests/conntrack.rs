@@ -134,16 +134,27 @@ fn a_flow_lives_as_long_as_its_protocol_and_state_say() {
 fn a_protocol_without_ports_is_known_by_its_addresses() {
     let mut env = lab();
     for protocol in [proto::GRE, proto::ESP, proto::IPV6, proto::IPIP, proto::SCTP] {
-        let sent = sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).frame(protocol, b"whatever it is"));
+        let sent = sends(
+            &env,
+            ifindex::A,
+            out(A, GATEWAY, REMOTE).frame(protocol, b"whatever it is"),
+        );
         assert_eq!(sent.action(), Action::Redirect, "{protocol}");
         assert_eq!(sent.bytes[34..], *b"whatever it is", "the payload is as it was");
         let back = arrives(&env, inward(REMOTE, HOST.1).frame(protocol, b"answer"));
         assert_eq!(back.to(), (Action::Peer, ifindex::A), "{protocol}");
         let other = sends(&env, ifindex::B, out(B, GATEWAY, REMOTE).frame(protocol, b""));
-        assert_eq!(other.reason(), Reason::NatExhausted, "one container talks to one remote");
+        assert_eq!(
+            other.reason(),
+            Reason::NatExhausted,
+            "one container talks to one remote"
+        );
     }
     env.now += 600 * SECOND + 1;
-    assert_eq!(arrives(&env, inward(REMOTE, HOST.1).frame(proto::GRE, b"")).action(), Action::Pass);
+    assert_eq!(
+        arrives(&env, inward(REMOTE, HOST.1).frame(proto::GRE, b"")).action(),
+        Action::Pass
+    );
     for protocol in [33, 51, 136, 200] {
         let refused = sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).frame(protocol, b"whatever"));
         assert_eq!(refused.reason(), Reason::UnsupportedProtocol, "{protocol}");
@@ -169,7 +180,11 @@ fn either_direction_keeps_both_alive() {
 fn use_is_written_down_once_a_second() {
     let mut env = lab();
     assert_eq!(writes(&env, ask_udp), 2, "a flow is two halves");
-    assert_eq!((writes(&env, answer_udp), *env.renewals.borrow()), (0, 2), "the first answer changes both in place");
+    assert_eq!(
+        (writes(&env, answer_udp), *env.renewals.borrow()),
+        (0, 2),
+        "the first answer changes both in place"
+    );
     assert_eq!(writes(&env, ask_udp), 0);
     env.now += SECOND - 1;
     assert_eq!(writes(&env, ask_udp) + writes(&env, answer_udp), 0);
@@ -188,7 +203,10 @@ fn a_record_stamped_by_another_cpu_a_moment_later_is_not_old() {
     env.now -= 1;
     env.set_filter(verdict::ACCEPT, &[refuse(CtState::NEW, 0)]);
     assert_eq!(ask_tcp(&env, ACK).reason(), Reason::None);
-    assert_eq!(state(&env), (FlowState::Established as u8, FlowState::Established as u8));
+    assert_eq!(
+        state(&env),
+        (FlowState::Established as u8, FlowState::Established as u8)
+    );
 }
 
 #[test]
@@ -220,7 +238,10 @@ fn an_answer_confirms_the_flow_and_both_directions_are_judged_again() {
     }
     let env = lab();
     connect(&env);
-    assert_eq!(state(&env), (FlowState::Established as u8, FlowState::Established as u8));
+    assert_eq!(
+        state(&env),
+        (FlowState::Established as u8, FlowState::Established as u8)
+    );
 }
 
 #[test]
@@ -395,7 +416,11 @@ fn a_full_table_throws_out_what_has_expired_once_a_second() {
     env.now += (SECOND >> 1) + 1;
     assert_eq!(another(&env), Reason::FlowTableFull, "it was searched just now");
     env.now += SECOND >> 1;
-    assert_eq!(another(&env), Reason::FlowTableFull, "another CPU may still be renewing it");
+    assert_eq!(
+        another(&env),
+        Reason::FlowTableFull,
+        "another CPU may still be renewing it"
+    );
     env.now += 2 * SECOND;
     assert_eq!(another(&env), Reason::None);
     assert_eq!(env.flows.borrow().len(), 2);

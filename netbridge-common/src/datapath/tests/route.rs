@@ -141,7 +141,10 @@ fn what_does_not_fit_the_way_out_is_for_the_stack_to_answer() {
             }
             let frame = Frame {
                 gso_size,
-                ..at(ifindex::A, to(REMOTE).tcp(5000, 80, if known { ACK } else { SYN }, &vec![0; payload]))
+                ..at(
+                    ifindex::A,
+                    to(REMOTE).tcp(5000, 80, if known { ACK } else { SYN }, &vec![0; payload]),
+                )
             };
             let action = run(&env, Hook::FromContainer, &frame).action();
             let expected = if fits { Action::Redirect } else { Action::Pass };
