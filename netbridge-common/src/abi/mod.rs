@@ -38,7 +38,7 @@ pub use reason::Reason;
 pub use station::{AddrKey, MacKey, Station, station_flags};
 
 /// Version of every layout in this module and of the set of maps.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Defines the IPv4 and the IPv6 layout of one map value, see [`Record`].
 macro_rules! record {

@@ -13,6 +13,7 @@ use crate::wire::{icmp, tcp};
 
 use super::env::{AddrOf, Env, FlowKeyOf, FlowOf, HopKind, Inserted};
 use super::filter::{self, Subject};
+use super::icmp::Quoted;
 use super::parse::Packet;
 use super::verdict::{Action, Verdict};
 
@@ -67,6 +68,8 @@ pub struct Work<F: Family> {
     pub other: F::Flow,
     /// What stands where a half was to be inserted.
     pub standing: F::Flow,
+    /// What an ICMP error quotes.
+    pub quoted: Quoted<F::Addr>,
 }
 
 /// Copies the live flow of a key to `into`. An expired entry is none, whether or not anything
@@ -108,10 +111,10 @@ pub const fn is_opening<A: Addr>(packet: &Packet<A>) -> bool {
     packet.key.proto == proto::TCP && packet.tcp & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) == tcp::SYN
 }
 
-/// The ICMP type of the other direction: requests answer replies; 0 for other protocols.
+/// The ICMP type of the other direction; 0 for other protocols.
 pub const fn reply_type(protocol: u8, icmp_type: u8) -> u8 {
     if protocol == proto::ICMP {
-        icmp::ECHO_REQUEST - icmp_type
+        icmp::counterpart(icmp_type)
     } else {
         0
     }
@@ -246,6 +249,8 @@ pub const fn state(head: &FlowHead) -> u8 {
 pub fn state_of<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> u8 {
     if find(cx, &cx.packet.key, &mut work.half) && !restarts(cx.packet, work.half.head()) {
         state(work.half.head())
+    } else if cx.packet.is_icmp_reply() {
+        CtState::INVALID
     } else {
         CtState::NEW
     }
@@ -430,16 +435,10 @@ pub fn follow<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
     let head = half.head();
     let routed = is_routed(cx, head);
     if routed && cx.packet.ttl <= 1 {
-        // The stack answers a container; it would take a packet from outside for its own.
-        let inside = cx.arrival.hook as u8 == Hook::FromContainer as u8;
-        return if inside {
-            Action::Pass
-        } else {
-            verdict.refuse(Reason::TtlExpired)
-        };
+        return verdict.answer(Reason::TtlExpired, 0);
     }
     if routed && head.mtu != 0 && !cx.packet.fits(cx.env, u32::from(head.mtu)) {
-        return Action::Pass;
+        return verdict.answer(Reason::TooBig, head.mtu);
     }
     let action = verdict.follow(head, cx.packet, routed);
     if routed || head.flags & (flow_flags::SRC | flow_flags::DST) != 0 {

@@ -97,7 +97,7 @@ fn open<E: Env>(
         return work.verdict.refuse(Reason::SpoofedIp);
     }
     if cx.packet.ttl <= 1 {
-        return work.verdict.refuse(Reason::TtlExpired);
+        return work.verdict.answer(Reason::TtlExpired, 0);
     }
     let Some(network) = cx
         .env

@@ -2,7 +2,7 @@
 
 use crate::abi::{
     Addr, AddrKey, CtState, FlowHead, Hook, NetworkAddrs, NetworkHead, Reason, Record, SUBNET_LOCAL, Station,
-    flow_action, flow_flags, network_flags,
+    flow_action, flow_flags, network_flags, proto,
 };
 
 use super::bridge::{self, NO_STATION};
@@ -40,11 +40,17 @@ where
                 pad: [0; 2],
             };
             let station = cx.env.address(&key).unwrap_or(NO_STATION);
-            let trackable = cx.packet.is_whole() && cx.packet.is_tracked() && cx.packet.ttl > 1;
-            return if !trackable || station.ifindex == 0 || station.ifindex == cx.arrival.ifindex {
-                bridge::untracked(cx, &station, work)
+            let trackable = cx.packet.is_whole() && cx.packet.is_tracked();
+            let ends = trackable && cx.packet.ttl <= 1 && cx.arrival.hook as u8 == Hook::FromContainer as u8;
+            let opens = trackable && !ends && !cx.packet.is_icmp_reply();
+            if opens && station.ifindex != 0 && station.ifindex != cx.arrival.ifindex {
+                return to_neighbour(cx, head, &station, work);
+            }
+            let action = bridge::untracked(cx, &station, work);
+            return if ends && action as u8 == Action::Pass as u8 {
+                work.verdict.answer(Reason::TtlExpired, 0)
             } else {
-                to_neighbour(cx, head, &station, work)
+                action
             };
         }
         Class::Outside => {}
@@ -82,6 +88,10 @@ where
     AddrOf<E>: Quote,
 {
     work.verdict.action = Action::Pass;
+    if icmp::is_refused(cx.packet) {
+        work.verdict.action = work.verdict.refuse(Reason::UnsupportedIcmp);
+        return Class::Settled;
+    }
     match cx.env.subnet(cx.packet.key.dst) {
         Some(SUBNET_LOCAL) => return Class::Settled,
         Some(net) if net == u32::from(cx.arrival.zone) => return Class::Neighbour,
@@ -99,6 +109,10 @@ where
         work.verdict.refuse(Reason::NoUplink)
     } else if cx.packet.is_icmp_error() {
         icmp::outgoing_error(cx, work)
+    } else if cx.packet.key.proto == proto::ICMP && cx.packet.is_whole() && !cx.packet.is_tracked() {
+        work.verdict.refuse(Reason::UnsupportedIcmp)
+    } else if cx.packet.is_whole() && cx.packet.is_icmp_reply() {
+        work.verdict.refuse(Reason::UntrackedIcmp)
     } else if head.flags & network_flags::MASQUERADE != 0 && !trackable {
         work.verdict.refuse(if cx.packet.is_whole() {
             Reason::UnsupportedProtocol
@@ -120,8 +134,11 @@ where
 #[inline(never)]
 fn way_out<E: Env>(cx: &Cx<'_, E>, head: &NetworkHead, work: &mut Work<E::F>) -> Option<Action> {
     let slow = cx.arrival.hook as u8 == Hook::ToUplink as u8;
-    if !slow && (cx.packet.ttl <= 1 || !cx.packet.fits(cx.env, head.mtu)) {
-        return Some(Action::Pass);
+    if !slow && cx.packet.ttl <= 1 {
+        return Some(work.verdict.answer(Reason::TtlExpired, 0));
+    }
+    if !slow && !cx.packet.fits(cx.env, head.mtu) {
+        return Some(work.verdict.answer(Reason::TooBig, (head.mtu & 0xffff) as u16));
     }
     let forward = work.half.head_mut();
     *forward = conntrack::new_head(cx.arrival.now);

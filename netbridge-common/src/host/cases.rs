@@ -9,6 +9,7 @@ use super::lab::{
     A, B, BEHIND_TRUNK, D, ELSEWHERE, GATEWAY, GATEWAYS, HOST, REMOTE, ROUTER, UNREACHABLE, at, ifindex, inward, lab,
     out,
 };
+use super::rewrite::apply;
 use super::{Frame, HostEnv};
 
 /// A packet that must be dropped.
@@ -129,6 +130,10 @@ fn sent() -> Vec<Case> {
         ..to_world()
     }
     .udp(5000, 53, b"first");
+    let whole = Datagram {
+        fragment: 0x4000,
+        ..to_world()
+    };
     let error = to_world().error(icmp::UNREACHABLE, &packet_of(&inward(REMOTE, A.1).udp(53, 5000, b"")));
     vec![
         case(
@@ -188,6 +193,44 @@ fn sent() -> Vec<Case> {
             at(ifindex::A, error),
         ),
         case(
+            "the TTL ends at the gateway",
+            Reason::TtlExpired,
+            Hook,
+            lab(),
+            at(ifindex::A, Datagram { ttl: 1, ..to_world() }.udp(40_001, 53, b"")),
+        ),
+        case(
+            "what does not fit the uplink and may not be cut is too big",
+            Reason::TooBig,
+            Hook,
+            lab(),
+            at(ifindex::A, whole.udp(40_001, 53, &[0; 1473])),
+        ),
+        case(
+            "a redirect is for nobody",
+            Reason::UnsupportedIcmp,
+            Hook,
+            lab(),
+            at(
+                ifindex::A,
+                out(A, GATEWAY, GATEWAY.1).error(icmp::REDIRECT, &[0x45; 28]),
+            ),
+        ),
+        case(
+            "an address mask request does not leave",
+            Reason::UnsupportedIcmp,
+            Hook,
+            lab(),
+            at(ifindex::A, to_world().echo(17, 1, &[0; 4])),
+        ),
+        case(
+            "a reply to nothing is untracked",
+            Reason::UntrackedIcmp,
+            Hook,
+            lab(),
+            at(ifindex::A, to_world().echo(icmp::ECHO_REPLY, 1, b"")),
+        ),
+        case(
             "a route out of another interface is off the uplink",
             Reason::OffUplink,
             Hook,
@@ -210,7 +253,41 @@ fn arriving() -> Vec<Case> {
         ..inward(REMOTE, HOST.1)
     }
     .syn(5000, 8080);
+    let (asked, sent) = with_one_question();
+    let about = |icmp_type| inward(ROUTER.1, HOST.1).error(icmp_type, &sent);
+    let (mut damaged, mut misquoted) = (about(icmp::TIME_EXCEEDED), sent.clone());
+    // Of the error's header, which means nothing here, and of the quoted one's identification.
+    (damaged[41], misquoted[4]) = (1, !misquoted[4]);
+    let misquoting = inward(ROUTER.1, HOST.1).error(icmp::TIME_EXCEEDED, &misquoted);
     vec![
+        case(
+            "a damaged error is not carried",
+            Reason::BadChecksum,
+            Hook,
+            asked.clone(),
+            at(ifindex::UPLINK, damaged),
+        ),
+        case(
+            "an error with a damaged quote is not carried",
+            Reason::BadChecksum,
+            Hook,
+            asked.clone(),
+            at(ifindex::UPLINK, misquoting),
+        ),
+        case(
+            "a redirect about a flow is not carried",
+            Reason::UnsupportedIcmp,
+            Hook,
+            asked.clone(),
+            at(ifindex::UPLINK, about(icmp::REDIRECT)),
+        ),
+        case(
+            "nor is a source quench",
+            Reason::UnsupportedIcmp,
+            Hook,
+            asked,
+            at(ifindex::UPLINK, about(icmp::SOURCE_QUENCH)),
+        ),
         case(
             "a container's address is not for the outside",
             Reason::DirectAccess,
@@ -352,6 +429,15 @@ fn with_policy_drop() -> HostEnv {
     let mut env = lab();
     env.set_filter(verdict::DROP, &[]);
     env
+}
+
+/// A has asked a server; the packet that the server gets.
+fn with_one_question() -> (HostEnv, Vec<u8>) {
+    let env = lab();
+    let frame = at(ifindex::A, out(A, GATEWAY, REMOTE).udp(5000, 53, b""));
+    let mut bytes = frame.bytes.clone();
+    apply(&env.run(Hook::FromContainer, &frame), &mut bytes);
+    (env, packet_of(&bytes))
 }
 
 /// The one port of the SNAT range is B's, towards the same remote port.
