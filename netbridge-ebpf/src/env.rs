@@ -116,7 +116,10 @@ impl Env for Skb<'_> {
                 }
                 helper::bpf_csum_diff(core::ptr::null_mut(), 0, bytes.cast(), (there + 3) & !3, total)
             };
-            total = summed as u32;
+            let Ok(summed) = u32::try_from(summed) else {
+                return false;
+            };
+            total = summed;
             at += there;
             left -= there;
             true

@@ -28,7 +28,7 @@ pub struct Case {
 
 /// Every case; each [`Reason`] occurs.
 pub fn cases() -> Vec<Case> {
-    [guard(), sent(), arriving(), slow_path()]
+    [guard(), sent(), told(), arriving(), slow_path()]
         .into_iter()
         .flatten()
         .collect()
@@ -130,11 +130,6 @@ fn sent() -> Vec<Case> {
         ..to_world()
     }
     .udp(5000, 53, b"first");
-    let whole = Datagram {
-        fragment: 0x4000,
-        ..to_world()
-    };
-    let error = to_world().error(icmp::UNREACHABLE, &packet_of(&inward(REMOTE, A.1).udp(53, 5000, b"")));
     vec![
         case(
             "a policy to drop filters",
@@ -186,6 +181,26 @@ fn sent() -> Vec<Case> {
             at(ifindex::A, fragment),
         ),
         case(
+            "a route out of another interface is off the uplink",
+            Reason::OffUplink,
+            Hook,
+            lab(),
+            at(ifindex::A, out(A, GATEWAY, ELSEWHERE).syn(40_001, 2)),
+        ),
+    ]
+}
+
+/// What ends at the gateway, and what ICMP may not say to the outside.
+fn told() -> Vec<Case> {
+    use Hook::FromContainer as Hook;
+    let to_world = || out(A, GATEWAY, REMOTE);
+    let whole = Datagram {
+        fragment: 0x4000,
+        ..to_world()
+    };
+    let error = to_world().error(icmp::UNREACHABLE, &packet_of(&inward(REMOTE, A.1).udp(53, 5000, b"")));
+    vec![
+        case(
             "an ICMP error about nothing is untracked",
             Reason::UntrackedIcmp,
             Hook,
@@ -230,13 +245,6 @@ fn sent() -> Vec<Case> {
             lab(),
             at(ifindex::A, to_world().echo(icmp::ECHO_REPLY, 1, b"")),
         ),
-        case(
-            "a route out of another interface is off the uplink",
-            Reason::OffUplink,
-            Hook,
-            lab(),
-            at(ifindex::A, out(A, GATEWAY, ELSEWHERE).syn(40_001, 2)),
-        ),
     ]
 }
 
@@ -255,10 +263,9 @@ fn arriving() -> Vec<Case> {
     .syn(5000, 8080);
     let (asked, sent) = with_one_question();
     let about = |icmp_type| inward(ROUTER.1, HOST.1).error(icmp_type, &sent);
-    let (mut damaged, mut misquoted) = (about(icmp::TIME_EXCEEDED), sent.clone());
-    // Of the error's header, which means nothing here, and of the quoted one's identification.
-    (damaged[41], misquoted[4]) = (1, !misquoted[4]);
-    let misquoting = inward(ROUTER.1, HOST.1).error(icmp::TIME_EXCEEDED, &misquoted);
+    // The ICMP header's last byte, which means nothing in this error, and the quoted identification's first.
+    let damaged = flipped(about(icmp::TIME_EXCEEDED), 41);
+    let misquoting = inward(ROUTER.1, HOST.1).error(icmp::TIME_EXCEEDED, &flipped(sent.clone(), 4));
     vec![
         case(
             "a damaged error is not carried",
@@ -423,6 +430,14 @@ fn slow_path() -> Vec<Case> {
 fn tagged(mut frame: Vec<u8>) -> Vec<u8> {
     frame.splice(12..12, [0x81, 0, 0, 0]);
     frame
+}
+
+/// The bytes with one of them changed.
+fn flipped(mut bytes: Vec<u8>, place: usize) -> Vec<u8> {
+    if let Some(byte) = bytes.get_mut(place) {
+        *byte = !*byte;
+    }
+    bytes
 }
 
 fn with_policy_drop() -> HostEnv {

@@ -25,7 +25,7 @@ pub fn apply(verdict: &Verdict<Ip>, frame: &mut Vec<u8>) {
         *frame = answer(verdict, frame);
         return;
     }
-    let before = frame.to_vec();
+    let before = frame.clone();
     if verdict.edits & edits::MACS != 0 {
         put(frame, 0, &verdict.dmac);
         put(frame, 6, &verdict.smac);

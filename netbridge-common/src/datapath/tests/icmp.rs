@@ -94,7 +94,7 @@ fn redirects_and_source_quench_are_carried_neither_way() {
     let mut env = lab();
     let (seen, delivered) = asked_and_told(&env);
     let before = flows(&env);
-    env.now += SECOND / 2;
+    env.now += 2 * SECOND;
     for refused in [SOURCE_QUENCH, REDIRECT] {
         let result = arrives(&env, inward(ROUTER.1, HOST.1).error(refused, &seen));
         assert_eq!(result.reason(), Reason::UnsupportedIcmp, "type {refused} from outside");
