@@ -10,6 +10,7 @@ use netbridge::netns::Netns;
 use netbridge_common::abi::{Reason, proto};
 use netbridge_common::host::build::Datagram;
 use netbridge_tests::frame;
+use netbridge_tests::icmp::ping;
 use netbridge_tests::lab::{Lab, Text, with_lab};
 use netbridge_tests::tcp::{TcpServer, transfer};
 use netbridge_tests::wait::wait_until;
@@ -35,8 +36,16 @@ fn with_router(topology: &str, test: impl FnOnce(&Lab<'_>) -> Result<()> + Send)
     with_lab(Text::plain(topology), |lab| {
         lab.node("host")?
             .run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "0"))??;
+        reachable(lab, pair::OUTSIDE)?;
         test(lab)
     })
+}
+
+/// Waits until app reaches an address. Interfaces lose what is sent in the moment after they come up, and most packets
+/// here are sent once.
+fn reachable(lab: &Lab<'_>, to: Ipv4Addr) -> Result<()> {
+    let app = lab.node("app")?;
+    wait_until("a way there", LIMIT, || Ok(ping(&app, to, 0, SILENCE).is_ok()))
 }
 
 /// Makes a router of `outside`, with [`FAR`] behind a narrow link. It tells others of segments as long as Ethernet's, so
@@ -52,6 +61,7 @@ fn far(lab: &Lab<'_>) -> Result<Netns> {
     tool("ip -n lab-host route add 203.0.113.0/24 via 198.51.100.2")?;
     lab.node("outside")?
         .run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1"))??;
+    reachable(lab, FAR)?;
     named("far")
 }
 
