@@ -192,7 +192,7 @@ fn sent() -> Vec<Case> {
 
 /// What ends at the gateway, and what ICMP may not say to the outside.
 fn told() -> Vec<Case> {
-    use Hook::FromContainer as Hook;
+    let sent = |name, reason, bytes| case(name, reason, Hook::FromContainer, lab(), at(ifindex::A, bytes));
     let to_world = || out(A, GATEWAY, REMOTE);
     let whole = Datagram {
         fragment: 0x4000,
@@ -200,50 +200,31 @@ fn told() -> Vec<Case> {
     };
     let error = to_world().error(icmp::UNREACHABLE, &packet_of(&inward(REMOTE, A.1).udp(53, 5000, b"")));
     vec![
-        case(
-            "an ICMP error about nothing is untracked",
-            Reason::UntrackedIcmp,
-            Hook,
-            lab(),
-            at(ifindex::A, error),
-        ),
-        case(
+        sent("an ICMP error about nothing is untracked", Reason::UntrackedIcmp, error),
+        sent(
             "the TTL ends at the gateway",
             Reason::TtlExpired,
-            Hook,
-            lab(),
-            at(ifindex::A, Datagram { ttl: 1, ..to_world() }.udp(40_001, 53, b"")),
+            Datagram { ttl: 1, ..to_world() }.udp(40_001, 53, b""),
         ),
-        case(
+        sent(
             "what does not fit the uplink and may not be cut is too big",
             Reason::TooBig,
-            Hook,
-            lab(),
-            at(ifindex::A, whole.udp(40_001, 53, &[0; 1473])),
+            whole.udp(40_001, 53, &[0; 1473]),
         ),
-        case(
+        sent(
             "a redirect is for nobody",
             Reason::UnsupportedIcmp,
-            Hook,
-            lab(),
-            at(
-                ifindex::A,
-                out(A, GATEWAY, GATEWAY.1).error(icmp::REDIRECT, &[0x45; 28]),
-            ),
+            out(A, GATEWAY, GATEWAY.1).error(icmp::REDIRECT, &[0x45; 28]),
         ),
-        case(
+        sent(
             "an address mask request does not leave",
             Reason::UnsupportedIcmp,
-            Hook,
-            lab(),
-            at(ifindex::A, to_world().echo(17, 1, &[0; 4])),
+            to_world().echo(17, 1, &[0; 4]),
         ),
-        case(
+        sent(
             "a reply to nothing is untracked",
             Reason::UntrackedIcmp,
-            Hook,
-            lab(),
-            at(ifindex::A, to_world().echo(icmp::ECHO_REPLY, 1, b"")),
+            to_world().echo(icmp::ECHO_REPLY, 1, b""),
         ),
     ]
 }
@@ -262,38 +243,27 @@ fn arriving() -> Vec<Case> {
     }
     .syn(5000, 8080);
     let (asked, sent) = with_one_question();
+    let back = |name, reason, bytes| case(name, reason, Hook, asked.clone(), at(ifindex::UPLINK, bytes));
     let about = |icmp_type| inward(ROUTER.1, HOST.1).error(icmp_type, &sent);
     // The ICMP header's last byte, which means nothing in this error, and the quoted identification's first.
     let damaged = flipped(about(icmp::TIME_EXCEEDED), 41);
     let misquoting = inward(ROUTER.1, HOST.1).error(icmp::TIME_EXCEEDED, &flipped(sent.clone(), 4));
     vec![
-        case(
-            "a damaged error is not carried",
-            Reason::BadChecksum,
-            Hook,
-            asked.clone(),
-            at(ifindex::UPLINK, damaged),
-        ),
-        case(
+        back("a damaged error is not carried", Reason::BadChecksum, damaged),
+        back(
             "an error with a damaged quote is not carried",
             Reason::BadChecksum,
-            Hook,
-            asked.clone(),
-            at(ifindex::UPLINK, misquoting),
+            misquoting,
         ),
-        case(
+        back(
             "a redirect about a flow is not carried",
             Reason::UnsupportedIcmp,
-            Hook,
-            asked.clone(),
-            at(ifindex::UPLINK, about(icmp::REDIRECT)),
+            about(icmp::REDIRECT),
         ),
-        case(
+        back(
             "nor is a source quench",
             Reason::UnsupportedIcmp,
-            Hook,
-            asked,
-            at(ifindex::UPLINK, about(icmp::SOURCE_QUENCH)),
+            about(icmp::SOURCE_QUENCH),
         ),
         case(
             "a container's address is not for the outside",

@@ -138,6 +138,7 @@ impl HostEnv {
         (verdict.ttl, verdict.l4, verdict.inner_sum) = (LEFT_OVER, LEFT_OVER.into(), LEFT_OVER.into());
         (verdict.src, verdict.dst, verdict.ports) = ([LEFT_OVER; 4], [LEFT_OVER; 4], [LEFT_OVER; 4]);
         (verdict.pseudo_diff, verdict.l4_diff) = (LEFT_OVER.into(), LEFT_OVER.into());
+        (verdict.quote, verdict.mtu) = (LEFT_OVER.into(), LEFT_OVER.into());
         run(&View { tables: self, frame }, hook, &mut scratch);
         scratch.work.verdict
     }

@@ -254,6 +254,19 @@ fn nobody_is_told_who_is_not_one_host() {
 }
 
 #[test]
+fn a_quote_is_never_longer_than_the_frame() {
+    let env = lab();
+    let mut bytes = dying(out(A, GATEWAY, REMOTE)).tcp(5000, 80, ACK, &[0; 64]);
+    // A GSO frame beyond 64 KiB says 0: that all of its header is there can only be believed.
+    bytes[16..18].fill(0);
+    for (length, answered) in [(54, true), (53, false), (48, false)] {
+        let result = sends(&env, ifindex::A, bytes[..length].to_vec());
+        assert_eq!(result.reason(), Reason::TtlExpired);
+        assert_eq!(result.action() == Action::Answer, answered, "{length} bytes");
+    }
+}
+
+#[test]
 fn what_the_filter_refuses_is_not_answered() {
     let mut env = lab();
     env.set_filter(verdict::DROP, &[]);

@@ -113,9 +113,14 @@ fn what_does_not_fit_the_way_out_is_for_the_stack_to_cut_up() {
                 gso_size,
                 ..at(ifindex::A, to(REMOTE).tcp(5000, 80, ACK, &vec![0; payload]))
             };
-            let action = run(&env, Hook::FromContainer, &frame).action();
+            let result = run(&env, Hook::FromContainer, &frame);
             let expected = if fits { Action::Redirect } else { Action::Pass };
-            assert_eq!(action, expected, "{payload} bytes, GSO {gso_size}, known: {known}");
+            let is = (result.action(), result.reason());
+            assert_eq!(
+                is,
+                (expected, Reason::None),
+                "{payload} bytes, GSO {gso_size}, known: {known}"
+            );
             assert_eq!(halves(&env, 1).len(), usize::from(fits || known));
         }
     }
