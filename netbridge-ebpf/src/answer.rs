@@ -31,7 +31,7 @@ impl Skb<'_> {
             if helper::bpf_skb_change_tail(self.raw(), end, 0) != 0 {
                 return false;
             }
-            if verdict.proto != proto::ICMP {
+            if matches!(verdict.proto, proto::TCP | proto::UDP) {
                 self.settle_checksum(verdict, &mut headers);
             }
             if helper::bpf_skb_adjust_room(self.raw(), i32::from(Headers::GROWTH), BPF_ADJ_ROOM_MAC, 0) != 0 {
