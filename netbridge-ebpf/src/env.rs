@@ -1,26 +1,27 @@
 //! The kernel as the core sees it: one `sk_buff` and the maps.
 
+use core::arch::asm;
 use core::ffi::c_void;
 use core::mem::{self, MaybeUninit};
 
 use aya_ebpf::bindings::{
-    __sk_buff, BPF_ANY, BPF_EXIST, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
-    BPF_NOEXIST, bpf_fib_lookup,
+    __sk_buff, BPF_ANY, BPF_EXIST, BPF_F_CURRENT_NETNS, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH,
+    BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_SRC, BPF_NOEXIST, bpf_fib_lookup,
+    bpf_sock_tuple,
 };
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::TcContext;
 use netbridge_common::abi::{
-    AddrKey, Config, DropEvent, FlowKey, FlowV4, LinkV4, MacKey, NetworkV4, Policy, PortKey, PublishedV4, Reason,
-    RuleV4, Station, V4,
+    AddrKey, BindingKey, BindingV4, Config, DropEvent, FlowKey, FlowV4, LinkV4, Load, MacKey, NetworkV4, Policy,
+    PortKey, PublishedV4, Reason, RuleV4, SAMPLES, Station, V4, proto,
 };
-use netbridge_common::datapath::conntrack::is_expired;
-use netbridge_common::datapath::env::{Env, Hop, HopKind, Inserted};
+use netbridge_common::datapath::env::{Env, Hop, HopKind, Inserted, Renewal};
 use netbridge_common::datapath::parse::Head;
 
 use crate::maps::{
-    ADDRESSES, ANSWER_RATE, CHUNK, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FLOWS, Ip, LINKS, NETWORKS, POLICY,
-    PUBLISHED, RECLAIMED, RULES, SUBNETS, SUMMED, TRAFFIC,
+    ADDRESSES, ANSWER_RATE, BINDINGS, CHUNK, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FLOWS, HALF_OPEN, Ip, LINKS,
+    LOADS, NETWORKS, POLICY, PUBLISHED, RECLAIMED, RULES, SUBNETS, SUMMED, TRAFFIC,
 };
 
 /// `errno` of an insertion that must not replace.
@@ -33,6 +34,31 @@ const AF_INET: u8 = 2;
 fn folded(sum: u32) -> u16 {
     let once = (sum & 0xffff) + (sum >> 16);
     ((once & 0xffff) + (once >> 16)) as u16
+}
+
+/// Calls `visit` for every entry of a hash map (`bpf_for_each_map_elem`, Linux 5.13), which may remove any.
+#[inline(always)]
+fn walk<K, V, F: FnMut(&K, &V)>(map: *const c_void, visit: &mut F) {
+    /// What the helper calls: 0 to go on.
+    unsafe extern "C" fn each<K, V, F: FnMut(&K, &V)>(
+        _map: *mut c_void,
+        key: *const K,
+        value: *const V,
+        visit: *mut c_void,
+    ) -> i64 {
+        // SAFETY: the kernel passes a key, its value and the pointer given below.
+        unsafe { (*visit.cast::<F>())(&*key, &*value) };
+        0
+    }
+    // SAFETY: the callback has the signature the helper calls, and `visit` outlives the call.
+    unsafe {
+        helper::bpf_for_each_map_elem(
+            map.cast_mut(),
+            each::<K, V, F> as *mut c_void,
+            (&raw mut *visit).cast(),
+            0,
+        );
+    }
 }
 
 /// One frame in the kernel.
@@ -226,67 +252,136 @@ impl Env for Skb<'_> {
     }
 
     #[inline(always)]
-    fn flow_renew(&self, key: &FlowKey<Ip>, now: u32, resolved: bool) -> Option<(u8, u8)> {
+    fn flow_renew(&self, key: &FlowKey<Ip>, renewal: &Renewal) -> Option<u8> {
         let flow = FLOWS.get_ptr_mut(key)?;
-        // SAFETY: aligned words, each written at once. The kernel may give a removed element to another flow meanwhile; that
-        // one then lives a little longer, or looks for its way a second later.
+        // SAFETY: aligned words and a byte, each written at once. The kernel may give a removed element to another flow
+        // meanwhile; that one then lives longer or shorter for a while, asks the filter once more, or looks for its way
+        // a second later.
         unsafe {
-            (&raw mut (*flow).head.seen).write_volatile(now);
-            if resolved {
-                (&raw mut (*flow).head.resolved).write_volatile(now);
+            let before = (&raw const (*flow).head.state).read_volatile();
+            (&raw mut (*flow).head.seen).write_volatile(renewal.now);
+            if before != renewal.state as u8 {
+                (&raw mut (*flow).head.state).write_volatile(renewal.state as u8);
             }
-            Some(((*flow).head.state, (*flow).head.flags))
+            if renewal.resolved {
+                (&raw mut (*flow).head.resolved).write_volatile(renewal.now);
+            }
+            if renewal.ask {
+                (&raw mut (*flow).head.epoch).write_volatile(0);
+            }
+            Some(before)
         }
     }
 
     #[inline(always)]
-    fn flow_remove(&self, key: &FlowKey<Ip>) {
-        let _gone = FLOWS.remove(key);
+    fn flow_remove(&self, key: &FlowKey<Ip>) -> bool {
+        FLOWS.remove(key).is_ok()
     }
 
-    fn reclaim(&self, config: &Config, now: u32) -> bool {
-        /// What the callback needs to judge an entry.
-        struct Walk<'a> {
-            config: &'a Config,
-            now: u32,
-        }
+    #[inline(always)]
+    fn each_flow<V: FnMut(&FlowKey<Ip>, &FlowV4)>(&self, mut visit: V) {
+        walk((&raw const FLOWS).cast(), &mut visit);
+    }
 
-        /// What `bpf_for_each_map_elem` calls: 0 to go on. An entry that expired is never renewed, only
-        /// replaced; replaced at this very moment, the new half goes, its other half with the next
-        /// packet that misses it, and the flow is opened again.
-        unsafe extern "C" fn visit(
-            _map: *mut c_void,
-            key: *const FlowKey<Ip>,
-            flow: *const FlowV4,
-            walk: *const Walk<'_>,
-        ) -> i64 {
-            // SAFETY: the kernel passes a key, its value and the context given below.
-            let (key, flow, walk) = unsafe { (&*key, &*flow, &*walk) };
-            if is_expired(walk.config, key.proto, &flow.head, walk.now) {
-                let _gone = FLOWS.remove(key);
-            }
-            0
-        }
-
+    #[inline(always)]
+    fn may_reclaim(&self, refresh: u32, now: u32) -> bool {
         let Some(last) = RECLAIMED.get_ptr_mut(0) else {
             return false;
         };
         // SAFETY: four aligned bytes; CPUs that come here at the same time all walk, which is only slow.
         unsafe {
-            if now.wrapping_sub(*last) < config.refresh {
+            let due = now.wrapping_sub(*last) >= refresh;
+            if due {
+                *last = now;
+            }
+            due
+        }
+    }
+
+    #[inline(always)]
+    fn load_of(&self, slot: u32) -> Load {
+        LOADS.get(slot).copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn charge(&self, slot: u32, change: Load) {
+        if let Some(load) = LOADS.get_ptr_mut(slot) {
+            // The low half carries into the high one where it passes zero, which the next addition the other way takes back.
+            let change = (i64::from(change.half_open) << 32).wrapping_add(i64::from(change.flows));
+            // SAFETY: eight aligned bytes, added to at once: CPUs do not lose each other's changes. The target has this
+            // instruction and none to compare and exchange, which `core` wants of one with atomics.
+            unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) load, in(reg) change) };
+        }
+    }
+
+    #[inline(always)]
+    fn sample(&self, slot: u32, place: u32) -> Option<FlowKey<Ip>> {
+        HALF_OPEN.get(slot.wrapping_mul(SAMPLES).wrapping_add(place)).copied()
+    }
+
+    #[inline(always)]
+    fn keep_sample(&self, slot: u32, place: u32, key: &FlowKey<Ip>) {
+        if let Some(kept) = HALF_OPEN.get_ptr_mut(slot.wrapping_mul(SAMPLES).wrapping_add(place)) {
+            // SAFETY: plain bytes. A key of which another CPU reads or writes half names no flow, or one like any other.
+            unsafe { *kept = *key };
+        }
+    }
+
+    #[inline(always)]
+    fn binding(&self, key: &BindingKey<Ip>) -> Option<BindingV4> {
+        // SAFETY: copied at once; an element that is reused meanwhile names another port, which is then tried or not found.
+        unsafe { BINDINGS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn binding_insert(&self, key: &BindingKey<Ip>, binding: &BindingV4) -> Inserted {
+        match BINDINGS.insert(key, binding, u64::from(BPF_NOEXIST)) {
+            Ok(()) => Inserted::Yes,
+            Err(EEXIST) => Inserted::Exists,
+            Err(_) => Inserted::Full,
+        }
+    }
+
+    #[inline(always)]
+    fn binding_renew(&self, key: &BindingKey<Ip>, until: u32) {
+        if let Some(binding) = BINDINGS.get_ptr_mut(key) {
+            // SAFETY: four aligned bytes. A binding that gets a removed element meanwhile lasts longer or shorter for a while.
+            unsafe { (&raw mut (*binding).head.until).write_volatile(until) };
+        }
+    }
+
+    #[inline(always)]
+    fn binding_remove(&self, key: &BindingKey<Ip>) {
+        let _gone = BINDINGS.remove(key);
+    }
+
+    #[inline(always)]
+    fn each_binding<V: FnMut(&BindingKey<Ip>, &BindingV4)>(&self, mut visit: V) {
+        walk((&raw const BINDINGS).cast(), &mut visit);
+    }
+
+    #[inline(always)]
+    fn host_socket(&self, key: &FlowKey<Ip>) -> bool {
+        // SAFETY: all-zero is a valid value of this plain C union.
+        let mut tuple: bpf_sock_tuple = unsafe { mem::zeroed() };
+        tuple.__bindgen_anon_1.ipv4.saddr = u32::from_ne_bytes(key.src);
+        tuple.__bindgen_anon_1.ipv4.daddr = u32::from_ne_bytes(key.dst);
+        tuple.__bindgen_anon_1.ipv4.sport = u16::from_ne_bytes(key.sport);
+        tuple.__bindgen_anon_1.ipv4.dport = u16::from_ne_bytes(key.dport);
+        // The size of the union's IPv4 member is what names the family.
+        let size = size_of_val(&unsafe { tuple.__bindgen_anon_1.ipv4 }) as u32;
+        let skb = self.raw().cast::<c_void>();
+        // SAFETY: the helpers get the context and a tuple of the size they are told; a socket they find is released at once.
+        unsafe {
+            let socket: *mut c_void = if key.proto == proto::TCP {
+                helper::bpf_skc_lookup_tcp(skb, &raw mut tuple, size, BPF_F_CURRENT_NETNS as u64, 0).cast()
+            } else {
+                helper::bpf_sk_lookup_udp(skb, &raw mut tuple, size, BPF_F_CURRENT_NETNS as u64, 0).cast()
+            };
+            if socket.is_null() {
                 return false;
             }
-            *last = now;
-        }
-        let mut walk = Walk { config, now };
-        // SAFETY: the callback has the signature the helper calls, and `walk` outlives the call.
-        unsafe {
-            helper::bpf_for_each_map_elem(
-                (&raw const FLOWS).cast_mut().cast(),
-                visit as *mut c_void,
-                (&raw mut walk).cast(),
-                0,
-            );
+            helper::bpf_sk_release(socket);
         }
         true
     }
@@ -306,8 +401,8 @@ impl Env for Skb<'_> {
         RULES.get(index)
     }
 
-    #[inline(always)]
-    fn next_hop(&self, src: Ip, dst: Ip, ifindex: u32) -> Hop {
+    #[inline(never)]
+    fn next_hop(&self, src: Ip, dst: Ip, ifindex: u32) -> Hop<Ip> {
         // SAFETY: all-zero is a valid value of this plain C struct.
         let mut params: bpf_fib_lookup = unsafe { mem::zeroed() };
         params.family = AF_INET;
@@ -320,12 +415,13 @@ impl Env for Skb<'_> {
                 self.raw().cast(),
                 &raw mut params,
                 size_of::<bpf_fib_lookup>() as i32,
-                0,
+                BPF_FIB_LOOKUP_SRC,
             )
         };
         let kind = match u32::try_from(answer) {
             Ok(BPF_FIB_LKUP_RET_SUCCESS) => HopKind::Resolved,
             Ok(BPF_FIB_LKUP_RET_NO_NEIGH | BPF_FIB_LKUP_RET_FWD_DISABLED) => HopKind::Unresolved,
+            Ok(BPF_FIB_LKUP_RET_NOT_FWDED) => HopKind::Local,
             _ => HopKind::Stack,
         };
         let says_where =
@@ -335,6 +431,12 @@ impl Env for Skb<'_> {
             ifindex: if says_where { params.ifindex } else { 0 },
             dmac: params.dmac,
             smac: params.smac,
+            // SAFETY: both members of the union are the same four bytes.
+            src: if says_where {
+                unsafe { params.__bindgen_anon_3.ipv4_src }.to_ne_bytes()
+            } else {
+                [0; 4]
+            },
         }
     }
 
@@ -344,7 +446,11 @@ impl Env for Skb<'_> {
         unsafe extern "C" fn round<S: FnMut(u32) -> bool>(index: u32, step: *mut c_void) -> i64 {
             // SAFETY: the pointer passed to the helper below, which calls back before it returns.
             let step = unsafe { &mut *step.cast::<S>() };
-            i64::from(!step(index))
+            let mut stop = i64::from(!step(index));
+            // SAFETY: arithmetic on a register. The verifier wants to see 0 or 1, and of a `bool` that was in memory it has
+            // forgotten, and the compiler has not, that it is nothing else.
+            unsafe { asm!("{0} &= 1", inout(reg) stop, options(pure, nomem, nostack)) };
+            stop
         }
         // SAFETY: the callback has the signature the helper calls, and `step` outlives the call.
         unsafe {

@@ -3,6 +3,7 @@
 //! decided here.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![expect(clippy::inline_always, reason = "as in the core: a frame on the stack has a reason")]
 #![expect(
     clippy::needless_pass_by_value,

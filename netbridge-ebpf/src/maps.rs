@@ -6,8 +6,9 @@
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use netbridge_common::abi::{
-    AddrKey, BANKS, Config, DropEvent, EVENT_BYTES, FlowKey, FlowV4, LinkV4, MAX_NETWORKS, MAX_RULES, MacKey,
-    NetworkV4, Policy, PortKey, PublishedV4, REASON_SLOTS, RuleV4, SLOTS, Station, Traffic, V4,
+    AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, EVENT_BYTES, FlowKey, FlowV4, LinkV4, Load, MAX_NETWORKS,
+    MAX_RULES, MacKey, NetworkV4, Policy, PortKey, PublishedV4, REASON_SLOTS, RuleV4, SAMPLES, SLOTS, Station, Traffic,
+    V4,
 };
 use netbridge_common::datapath::env::EventBudget;
 use netbridge_common::datapath::pipeline::Scratch;
@@ -43,6 +44,18 @@ pub(crate) static FDB: HashMap<MacKey, Station, 16384> = HashMap::new();
 /// Flow halves. Written by every program, never evicted; the controller deletes.
 #[btf_map]
 pub(crate) static FLOWS: HashMap<FlowKey<Ip>, FlowV4, 262_144> = HashMap::new();
+
+/// Flows on each slot's quota. Counted by the programs.
+#[btf_map]
+pub(crate) static LOADS: Array<Load, { SLOTS as usize }> = Array::new();
+
+/// Keys of flows that may not be established yet, [`SAMPLES`] a slot. Written by the programs.
+#[btf_map]
+pub(crate) static HALF_OPEN: Array<FlowKey<Ip>, { (SLOTS * SAMPLES) as usize }> = Array::new();
+
+/// Sides of bindings. Written by the programs; the controller deletes.
+#[btf_map]
+pub(crate) static BINDINGS: HashMap<BindingKey<Ip>, BindingV4, 131_072> = HashMap::new();
 
 /// Published ports, by blocks; room for every port of a transport one by one. Written by the controller.
 #[btf_map]
@@ -83,7 +96,7 @@ pub(crate) const CHUNK: u32 = 512;
 #[btf_map]
 pub(crate) static SUMMED: PerCpuArray<[u8; CHUNK as usize + 4], 1> = PerCpuArray::new();
 
-/// Tick of the last walk over a full flow table. Written by whoever walks.
+/// Tick of the last walk over the flow table. Written by whoever walks.
 #[btf_map]
 pub(crate) static RECLAIMED: Array<u32, 1> = Array::new();
 

@@ -8,8 +8,9 @@ use bytemuck::Pod;
 use crate::wire::checksum::Diff;
 
 use super::{
-    FlowHead, FlowV4, FlowV6, LinkAddrs, LinkHead, LinkV4, LinkV6, Nat, NetworkAddrs, NetworkHead, NetworkV4,
-    NetworkV6, PortTarget, PublishedHead, PublishedV4, PublishedV6, RuleAddrs, RuleHead, RuleV4, RuleV6,
+    Binding, BindingHead, BindingV4, BindingV6, FlowHead, FlowV4, FlowV6, LinkAddrs, LinkHead, LinkV4, LinkV6, Nat,
+    NetworkAddrs, NetworkHead, NetworkV4, NetworkV6, PortTarget, PublishedHead, PublishedV4, PublishedV6, RuleAddrs,
+    RuleHead, RuleV4, RuleV6,
 };
 
 /// An Ethernet address, in transmission order.
@@ -122,6 +123,8 @@ pub trait Family: Copy + Debug + 'static {
     type Addr: Addr;
     /// Half of a tracked flow.
     type Flow: Record<Head = FlowHead, Tail = Nat<Self::Addr>>;
+    /// A container's port and the one it has outside.
+    type Binding: Record<Head = BindingHead, Tail = Binding<Self::Addr>>;
     /// An interface that netbridge programs run on.
     type Link: Record<Head = LinkHead, Tail = LinkAddrs<Self::Addr>>;
     /// A network.
@@ -141,6 +144,7 @@ impl Family for V4 {
 
     type Addr = [u8; 4];
     type Flow = FlowV4;
+    type Binding = BindingV4;
     type Link = LinkV4;
     type Network = NetworkV4;
     type Published = PublishedV4;
@@ -156,6 +160,7 @@ impl Family for V6 {
 
     type Addr = [u8; 16];
     type Flow = FlowV6;
+    type Binding = BindingV6;
     type Link = LinkV6;
     type Network = NetworkV6;
     type Published = PublishedV6;

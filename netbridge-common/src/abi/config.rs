@@ -15,14 +15,18 @@ pub struct Config {
     pub generation: u32,
     /// Ticks after which a record of use is renewed: one second.
     pub refresh: u32,
-    /// Lifetime of an unanswered or closing TCP connection, ticks (RFC 5382 REQ-5: 4 min).
-    pub tcp_transitory: u32,
-    /// Lifetime of an established TCP connection, ticks (RFC 5382 REQ-5: 2 h 4 min).
-    pub tcp_established: u32,
-    /// Lifetime of a UDP flow, ticks (RFC 4787 REQ-5: 5 min).
-    pub udp: u32,
-    /// Lifetime of an ICMP query, ticks (RFC 5508 REQ-2: 60 s).
-    pub icmp: u32,
+    /// How long flows live without a packet.
+    pub timeouts: Timeouts,
+    /// Ticks for which the port of a masqueraded flow that ended without closing is kept from other
+    /// containers (RFC 6888 REQ-8: 120 s).
+    pub quarantine: u32,
+    /// TCP segments that open nothing may open a flow before this tick: the table was lost, or was not kept before.
+    /// 0 for never.
+    pub pickup_until: u32,
+    /// Flows that one endpoint may have, as many halves again.
+    pub quota: u32,
+    /// Of these, flows that are not answered or not established yet.
+    pub half_open_quota: u32,
     /// Lifetime of a learned MAC, ticks (802.1D: 300 s).
     pub fdb_ageing: u32,
     /// First port of the SNAT range, host order.
@@ -41,4 +45,30 @@ pub struct Config {
     pub answers_per_tick: u32,
     /// [`super::VERSION`] of the controller that wrote this.
     pub version: u32,
+}
+
+/// Lifetimes of idle flows, ticks.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Timeouts {
+    /// TCP: a SYN without an answer (RFC 5382 REQ-5, transitory: 4 min).
+    pub tcp_opening: u32,
+    /// TCP: answered, the handshake is not finished.
+    pub tcp_answered: u32,
+    /// TCP: established (RFC 5382 REQ-5: 2 h 4 min).
+    pub tcp_established: u32,
+    /// TCP: one side has closed (RFC 6146, section 3.5.2: as established).
+    pub tcp_half_closed: u32,
+    /// TCP: both sides have closed.
+    pub tcp_closing: u32,
+    /// TCP: an RST was seen, and nothing since (RFC 7857, section 2.3: 4 min).
+    pub tcp_reset: u32,
+    /// UDP without an answer (RFC 4787 REQ-5: 5 min).
+    pub udp_opening: u32,
+    /// UDP with an answer.
+    pub udp_established: u32,
+    /// An ICMP query (RFC 5508 REQ-2: 60 s).
+    pub icmp: u32,
+    /// Protocols known by their addresses alone.
+    pub other: u32,
 }

@@ -29,6 +29,22 @@ pub struct Traffic {
     pub drops: u64,
 }
 
+/// Flows of one endpoint that are on its quota. Counted up when one is created, down when its entry is
+/// removed; one that expired counts until something removes it.
+///
+/// The datapath adds to both counts at once, as one eight-byte word.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Load {
+    /// All of them. Signed: two CPUs that remove the same flow may count it down twice.
+    pub flows: i32,
+    /// Those not established yet.
+    pub half_open: i32,
+}
+
+/// Of each endpoint's flows that are not established yet, so many keys are kept to choose from when one must go.
+pub const SAMPLES: u32 = 64;
+
 /// Where a packet was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -18,6 +18,22 @@ pub mod proto {
     pub const TCP: u8 = 6;
     /// UDP, RFC 768.
     pub const UDP: u8 = 17;
+    /// IPv4 in IPv4, RFC 2003.
+    pub const IPIP: u8 = 4;
+    /// IPv6 in IPv4, RFC 4213.
+    pub const IPV6: u8 = 41;
+    /// GRE, RFC 2784.
+    pub const GRE: u8 = 47;
+    /// ESP, RFC 4303.
+    pub const ESP: u8 = 50;
+    /// SCTP, RFC 9260.
+    pub const SCTP: u8 = 132;
+
+    /// True for protocols whose flows are known by their addresses alone: a new address breaks none of their
+    /// checksums. That of UDP-Lite and DCCP covers the addresses, and AH signs them.
+    pub const fn is_portless(protocol: u8) -> bool {
+        matches!(protocol, IPIP | IPV6 | GRE | ESP | SCTP)
+    }
 }
 
 /// A packet's tuple as it is seen where it arrives.
@@ -51,7 +67,7 @@ pub mod flow_action {
     pub const UPLINK: u8 = 2;
 }
 
-/// Bits of [`FlowHead::flags`].
+/// Bits of [`FlowHead::flags`], which never change.
 pub mod flow_flags {
     /// Replace the source address and port.
     pub const SRC: u8 = 1;
@@ -61,29 +77,70 @@ pub mod flow_flags {
     pub const ROUTED: u8 = 4;
     /// This half sees the packets that answer the flow's first.
     pub const REPLY: u8 = 8;
-    /// An answer has been seen.
-    pub const REPLIED: u8 = 16;
+    /// The container's side of the translation is a [`super::Binding`], which lives as long as the flow.
+    pub const BOUND: u8 = 16;
 }
 
-/// How far a connection has come; decides its lifetime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How far a flow has come; decides its lifetime. Both halves say the same. Protocols without
+/// connections go from [`Opening`](Self::Opening) to [`Established`](Self::Established) with the first answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum TcpState {
+pub enum FlowState {
     /// Not answered yet.
     Opening = 0,
-    /// Answered.
-    Established = 1,
-    /// A FIN or RST was seen.
-    Closing = 2,
+    /// TCP: answered, and the one who opened it has not acknowledged that yet.
+    Answered = 1,
+    /// Both sides have agreed.
+    Established = 2,
+    /// TCP: the one who opened it has closed.
+    ForwardClosed = 3,
+    /// TCP: the one who answered has closed.
+    ReplyClosed = 4,
+    /// TCP: both have closed.
+    Closing = 5,
+    /// TCP: an RST was seen, and nothing since.
+    Reset = 6,
+    /// Ended by the controller. No packet finds it; it keeps its port from others for a while.
+    Ended = 7,
+}
+
+impl FlowState {
+    /// The state with this number.
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::Opening,
+            1 => Self::Answered,
+            2 => Self::Established,
+            3 => Self::ForwardClosed,
+            4 => Self::ReplyClosed,
+            5 => Self::Closing,
+            6 => Self::Reset,
+            7 => Self::Ended,
+            _ => return None,
+        })
+    }
+
+    /// The name users see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Answered => "answered",
+            Self::Established => "established",
+            Self::ForwardClosed | Self::ReplyClosed => "half-closed",
+            Self::Closing => "closing",
+            Self::Reset => "reset",
+            Self::Ended => "ended",
+        }
+    }
 }
 
 /// The part of half a flow that both families share.
 ///
-/// Written by the datapath on creation and on a change, always as a whole entry: the kernel swaps
-/// hash elements atomically, so a reader on another CPU sees the old or the new half.
+/// Written by the datapath on creation, and when the way or the filter's answer changes, always as a whole
+/// entry: the kernel swaps hash elements atomically, so a reader on another CPU sees the old or the new half.
 /// Two CPUs that update the same half lose one of the updates; both carry the same finished action,
-/// so the loss costs a refresh. `seen` and `resolved` alone are renewed in place, at most once a
-/// second: a new element for each would scatter the table over ever more memory.
+/// so the loss costs a refresh. `seen`, `resolved`, `state` and an `epoch` of 0 are written in place: the kernel
+/// may have given the element to another flow by then, which a wrong value of these does no lasting harm.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct FlowHead {
@@ -105,7 +162,7 @@ pub struct FlowHead {
     pub action: u8,
     /// Bits of [`flow_flags`].
     pub flags: u8,
-    /// A [`TcpState`]; UDP and ICMP use the first two.
+    /// A [`FlowState`].
     pub state: u8,
     /// The filter's answer: a [`super::Reason`], 0 to accept.
     pub reason: u8,
@@ -113,6 +170,8 @@ pub struct FlowHead {
     pub peer_zone: u16,
     /// IP packets longer than this do not fit the way out, bytes; 0 for no limit.
     pub mtu: u16,
+    /// Traffic slot of the endpoint on whose quota the flow is, or [`NO_SLOT`].
+    pub owner: u32,
 }
 
 /// The tuple as it leaves: equal to the key where nothing is rewritten. Reversed, and with

@@ -12,6 +12,7 @@
 )]
 
 mod addr;
+mod binding;
 mod config;
 mod counters;
 mod filter;
@@ -23,13 +24,14 @@ mod reason;
 mod station;
 
 pub use addr::{Addr, Family, Mac, Record, V4, V6};
-pub use config::Config;
-pub use counters::{DropEvent, EVENT_BYTES, Hook, REASON_SLOTS, SLOTS, Traffic};
+pub use binding::{Binding, BindingHead, BindingKey, BindingV4, BindingV6};
+pub use config::{Config, Timeouts};
+pub use counters::{DropEvent, EVENT_BYTES, Hook, Load, REASON_SLOTS, SAMPLES, SLOTS, Traffic};
 pub use filter::{
     BANKS, CtState, MAX_RULES, NO_INTERFACE, Policy, RuleAddrs, RuleHead, RuleV4, RuleV6, rule_flags, verdict,
 };
 pub use flow::{
-    FlowHead, FlowKey, FlowV4, FlowV6, NO_SLOT, Nat, TcpState, ZONE_UPLINK, flow_action, flow_flags, proto,
+    FlowHead, FlowKey, FlowState, FlowV4, FlowV6, NO_SLOT, Nat, ZONE_UPLINK, flow_action, flow_flags, proto,
 };
 pub use link::{LINK_ADDRS, LinkAddrs, LinkHead, LinkV4, LinkV6, link_kind};
 pub use network::{MAX_NETWORKS, NetworkAddrs, NetworkHead, NetworkV4, NetworkV6, SUBNET_LOCAL, network_flags};

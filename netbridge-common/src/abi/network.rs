@@ -14,6 +14,14 @@ pub const SUBNET_LOCAL: u32 = 0;
 pub mod network_flags {
     /// Packets that leave by the uplink take the uplink's address.
     pub const MASQUERADE: u32 = 1;
+    /// The address they take is [`super::NetworkAddrs::snat`], and not the one that the host would use itself.
+    pub const FIXED_SNAT: u32 = 2;
+    /// A container's port has one port outside, whatever the destination (RFC 4787, endpoint-independent mapping).
+    pub const INDEPENDENT_MAPPING: u32 = 4;
+    /// Anybody outside may use that port (RFC 4787, endpoint-independent filtering).
+    pub const INDEPENDENT_FILTERING: u32 = 8;
+    /// The containers' own addresses can be reached from outside.
+    pub const ROUTED: u32 = 16;
 }
 
 /// The part of a network that both families share. The controller writes it; the datapath reads.

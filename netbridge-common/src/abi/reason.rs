@@ -61,7 +61,7 @@ reasons! {
     UnsupportedProtocol = 12, "unsupported-protocol";
     /// A fragment that would need address translation.
     Fragment = 13, "fragment";
-    /// An ICMP error about no flow of this network, or a reply to no request, on its way out.
+    /// An ICMP error about no flow of this network on its way out, or a reply to no request.
     UntrackedIcmp = 14, "untracked-icmp";
     /// The host routes the destination out of an interface that is not the network's uplink.
     OffUplink = 15, "off-uplink";
@@ -70,13 +70,23 @@ reasons! {
     /// An 802.1Q or 802.1ad tag: hides the addresses from the source guard and the filter, and a tag of
     /// VLAN 0 is taken off by the receiver's stack.
     Tagged = 17, "tagged";
+    /// The endpoint has as many flows as it may, and none of them can make room.
+    QuotaExceeded = 18, "quota-exceeded";
+    /// The tuple of the answers belongs to another flow.
+    TupleTaken = 19, "tuple-taken";
+    /// A TCP segment in the middle of a connection that is not known.
+    MidStream = 20, "mid-stream";
+    /// From outside to a port that stands for a container's, by somebody to whom that has sent nothing.
+    Unsolicited = 21, "unsolicited";
+    /// The host has lost the address by which the flow left.
+    AddressGone = 22, "address-gone";
     /// Longer than the way out can carry, and not to be fragmented; the sender is told (ICMP fragmentation needed).
-    TooBig = 18, "too-big";
+    TooBig = 23, "too-big";
     /// An ICMP error whose own checksum is wrong, or that of the IP header it quotes (RFC 5508 REQ-3).
-    BadChecksum = 19, "bad-checksum";
+    BadChecksum = 24, "bad-checksum";
     /// An ICMP type that is not carried: a redirect or a source quench; to the outside, any but echo, timestamp and
     /// errors.
-    UnsupportedIcmp = 20, "unsupported-icmp";
+    UnsupportedIcmp = 25, "unsupported-icmp";
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@ use crate::abi::{AddrKey, CtState, NO_SLOT, Reason, Record, Station, flow_flags,
 use crate::wire::ethernet;
 
 use super::conntrack::{self, Cx, Work};
-use super::env::{AddrOf, Env, Inserted};
+use super::env::{AddrOf, Env};
 use super::filter::{self, Subject};
+use super::flows;
 use super::icmp::{self, Quote};
 use super::parse::Kind;
+use super::state;
 use super::verdict::Action;
 
 /// Nobody.
@@ -49,8 +51,8 @@ fn destination<E: Env>(cx: &Cx<'_, E>) -> Station {
         return NO_STATION;
     }
     let found = cx.env.station(&cx.packet.to).unwrap_or(NO_STATION);
-    let aged = found.flags & station_flags::STATIC == 0
-        && conntrack::outlived(cx.arrival.now, found.seen, cx.config.fdb_ageing);
+    let aged =
+        found.flags & station_flags::STATIC == 0 && state::outlived(cx.arrival.now, found.seen, cx.config.fdb_ageing);
     if aged || found.ifindex == cx.arrival.ifindex {
         NO_STATION
     } else {
@@ -72,17 +74,17 @@ where
         return untracked(cx, station, work);
     }
     match conntrack::known(cx, work) {
-        None if cx.packet.is_icmp_reply() => untracked(cx, station, work),
-        None => first_packet(cx, station, work),
+        None if first_packet(cx, station, work) => flows::open(cx, work),
+        None => work.verdict.action,
         Some(Action::Drop) => Action::Drop,
         Some(action) if action as u8 != Action::Answer as u8 && work.half.head().ifindex == station.ifindex => action,
         Some(_) => elsewhere(cx, station, work),
     }
 }
 
-/// The filter's word on what the kernel bridge floods: whoever holds the address may take it, a broadcast frame too.
+/// The filter's word on what the kernel bridges or floods: whoever holds the address may take it, a broadcast frame too.
 #[inline(never)]
-fn flooded<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action
+pub(super) fn flooded<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action
 where
     AddrOf<E>: Quote,
 {
@@ -98,13 +100,13 @@ where
 #[inline(never)]
 fn elsewhere<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>) -> Action {
     work.verdict.edits = 0;
-    let subject = Subject::of(cx, conntrack::state(work.half.head())).to(station.ifindex, cx.arrival.zone);
+    let subject = Subject::of(cx, state::named(work.half.head())).to(station.ifindex, cx.arrival.zone);
     work.verdict.refuse(filter::evaluate(cx, &subject))
 }
 
 /// The filter's word on a packet that opens no flow; where it is part of one, the flow is as it was.
 #[inline(never)]
-pub(super) fn untracked<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>) -> Action
+fn untracked<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>) -> Action
 where
     AddrOf<E>: Quote,
 {
@@ -113,7 +115,7 @@ where
     } else if cx.packet.is_tracked() {
         conntrack::state_of(cx, work)
     } else {
-        CtState::NEW
+        conntrack::opening_state(cx)
     };
     work.verdict.refuse(filter::evaluate(
         cx,
@@ -121,20 +123,20 @@ where
     ))
 }
 
-/// Opens a flow between two stations. A function of its own in the object: its stack is not the fast
-/// path's.
+/// Fills in both halves of a flow between two stations; false if the packet opens none, or may not pass. A function of its
+/// own in the object: its stack is not the fast path's.
 #[inline(never)]
-fn first_packet<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>) -> Action {
-    let subject = Subject::of(cx, CtState::NEW).to(station.ifindex, cx.arrival.zone);
-    let reason = filter::evaluate(cx, &subject);
-    if reason as u8 != Reason::None as u8 {
-        return work.verdict.refuse(reason);
+fn first_packet<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>) -> bool {
+    let state = conntrack::opening_state(cx);
+    let reason = filter::evaluate(cx, &Subject::of(cx, state).to(station.ifindex, cx.arrival.zone));
+    if reason as u8 != Reason::None as u8 || state != CtState::NEW {
+        work.verdict.action = work.verdict.refuse(reason);
+        return false;
     }
     let key = cx.packet.key;
     *work.half.tail_mut() = conntrack::untranslated(&key);
     let forward = work.half.head_mut();
-    *forward = conntrack::new_head(cx.arrival.now);
-    forward.epoch = cx.arrival.generation;
+    *forward = conntrack::new_head(cx, cx.arrival.slot);
     // Either end may send by way of the gateway, as one with a /32 address does.
     let gateway = cx
         .env
@@ -148,17 +150,11 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>
     forward.peer_zone = cx.arrival.zone;
     *work.other.tail_mut() = conntrack::answer(&key);
     let reply = work.other.head_mut();
-    *reply = conntrack::new_head(cx.arrival.now);
-    reply.flags = flow_flags::ROUTED | flow_flags::REPLY;
+    *reply = conntrack::new_reply(cx, cx.arrival.slot);
     reply.dmac = cx.packet.from.mac;
     reply.smac = gateway;
     reply.ifindex = cx.arrival.ifindex;
     reply.slot = cx.arrival.slot;
     reply.peer_zone = cx.arrival.zone;
-    match conntrack::create(cx, &key, work) {
-        Inserted::Full => work.verdict.refuse(Reason::FlowTableFull),
-        // The answers' tuple belongs to a flow opened from the other side at the same moment (RFC
-        // 9293, section 3.5, simultaneous open): the two are one conversation.
-        Inserted::Exists | Inserted::Yes => Action::Pass,
-    }
+    true
 }

@@ -1,20 +1,21 @@
-//! Flows: found, kept alive, re-judged, created.
+//! Flows: found, kept alive, re-judged, followed.
 //!
 //! A flow is two entries, one per direction, each keyed by the tuple as it arrives and holding the
-//! finished action. The reply half is inserted first and settles races between CPUs. A half may lose
-//! its other one, to the reaper or to an operator: its own next packet then ends it, and the next
-//! packet of the other direction makes the flow whole again.
+//! finished action. [`super::flows`] adds and removes them, [`super::state`] says how long they live.
 
 use crate::abi::{
-    Addr, Config, CtState, Family, FlowHead, FlowKey, Hook, MacKey, NO_SLOT, Nat, Reason, Record, TcpState,
-    flow_action, flow_flags, proto,
+    Addr, Config, CtState, Family, FlowHead, FlowKey, FlowState, Hook, Load, MacKey, NO_SLOT, Nat, Reason, Record,
+    ZONE_UPLINK, flow_action, flow_flags, network_flags, proto,
 };
 use crate::wire::{icmp, tcp};
 
-use super::env::{AddrOf, Env, FlowKeyOf, FlowOf, HopKind, Inserted};
+use super::binding;
+use super::env::{AddrOf, Env, FlowKeyOf, FlowOf, HopKind, Renewal};
 use super::filter::{self, Subject};
+use super::flows;
 use super::icmp::Quoted;
 use super::parse::Packet;
+use super::state::{self, is_expired};
 use super::verdict::{Action, Verdict};
 
 /// Where and when a packet arrived.
@@ -79,31 +80,31 @@ pub fn find<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, into: &mut FlowOf<E>) ->
     cx.env.flow(key, into) && !is_expired(cx.config, key.proto, into.head(), cx.arrival.now)
 }
 
-/// Ticks that a flow lives without a packet.
-pub const fn lifetime(config: &Config, protocol: u8, head: &FlowHead) -> u32 {
-    match protocol {
-        proto::TCP if head.state == TcpState::Established as u8 => config.tcp_established,
-        proto::TCP => config.tcp_transitory,
-        proto::UDP => config.udp,
-        _ => config.icmp,
+/// True if the packet opens a connection where one that is over still stands, in the same direction: it
+/// is a new flow, and the filter must see it as one. The answering side cannot end a flow this way.
+const fn restarts<A: Addr>(packet: &Packet<A>, head: &FlowHead) -> bool {
+    is_opening(packet) && state::is_over(head.state) && head.flags & flow_flags::REPLY == 0
+}
+
+/// True if the packet may open a flow: any but the answer to an ICMP query and a TCP segment of a connection that is not
+/// known, unless the flow table was lost a short while ago and such segments are taken up again.
+pub const fn may_open<E: Env>(cx: &Cx<'_, E>) -> bool {
+    match cx.packet.key.proto {
+        proto::TCP => is_opening(cx.packet) || picks_up(cx.config, cx.packet.tcp, cx.arrival.now),
+        _ => !cx.packet.is_icmp_reply(),
     }
 }
 
-/// True if the flow has outlived its lifetime.
-pub const fn is_expired(config: &Config, protocol: u8, head: &FlowHead, now: u32) -> bool {
-    outlived(now, head.seen, lifetime(config, protocol, head))
+/// The state of a packet without a flow.
+pub const fn opening_state<E: Env>(cx: &Cx<'_, E>) -> u8 {
+    if may_open(cx) { CtState::NEW } else { CtState::INVALID }
 }
 
-/// True if more than `lifetime` ticks, fewer than 2³¹, lie between `seen` and `now`. Another CPU may
-/// have written `seen` a moment after `now`: then none do.
-pub const fn outlived(now: u32, seen: u32, lifetime: u32) -> bool {
-    now.wrapping_sub(seen).cast_signed() > lifetime.cast_signed()
-}
-
-/// True if the packet opens a connection where a closing one of the same direction still stands: it
-/// is a new flow, and the filter must see it as one. The answering side cannot end a flow this way.
-const fn restarts<A: Addr>(packet: &Packet<A>, head: &FlowHead) -> bool {
-    is_opening(packet) && head.state == TcpState::Closing as u8 && head.flags & flow_flags::REPLY == 0
+/// True if a segment in the middle of a connection opens a flow now.
+const fn picks_up(config: &Config, segment: u8, now: u32) -> bool {
+    config.pickup_until != 0
+        && segment & (tcp::SYN | tcp::RST | tcp::FIN) == 0
+        && config.pickup_until.wrapping_sub(now).cast_signed() > 0
 }
 
 /// True for a TCP segment that opens a connection.
@@ -153,106 +154,49 @@ pub fn answer<A: Addr>(key: &FlowKey<A>) -> Nat<A> {
     }
 }
 
-/// A half's head before anything is known but when.
-pub const fn new_head(now: u32) -> FlowHead {
+/// A half's head before anything is known but the packet that opens its flow, which is on the quota of `owner`.
+pub fn new_head<E: Env>(cx: &Cx<'_, E>, owner: u32) -> FlowHead {
+    // What is taken up in the middle was established before.
+    let midst = cx.packet.key.proto == proto::TCP && !is_opening(cx.packet);
     FlowHead {
-        epoch: 0,
-        seen: now,
-        resolved: now,
+        epoch: cx.arrival.generation,
+        seen: cx.arrival.now,
+        resolved: cx.arrival.now,
         ifindex: 0,
         slot: NO_SLOT,
         dmac: [0; 6],
         smac: [0; 6],
         action: flow_action::DELIVER,
         flags: 0,
-        state: TcpState::Opening as u8,
+        state: if midst {
+            FlowState::Established as u8
+        } else {
+            FlowState::Opening as u8
+        },
         reason: Reason::None as u8,
         peer_zone: 0,
         mtu: 0,
+        owner,
     }
 }
 
-/// Adds both halves, `work.half` under `key`. [`Inserted::Exists`] if the answers' tuple belongs to
-/// another flow.
-///
-/// Two CPUs may do this for the same first packet, and come to the same halves: each of the two finds
-/// its own or the other's. Should a tuple have become free between them, the one that came second
-/// goes by the table, and its reply half expires unused. A reply half that lost its forward half gets
-/// it back in the same way.
-pub fn create<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) -> Inserted {
-    let other_key = other_half(key, work.half.head(), work.half.tail());
-    let reply = insert(cx, &other_key, &work.other, &mut work.standing);
-    let ours = reply as u8 == Inserted::Exists as u8 && answers(cx, &other_key, key, &mut work.standing);
-    if reply as u8 != Inserted::Yes as u8 && !ours {
-        return reply;
+/// The same for the half of the answers. They are asked about when they come, if there is anybody to ask.
+pub fn new_reply<E: Env>(cx: &Cx<'_, E>, owner: u32) -> FlowHead {
+    let mut head = new_head(cx, owner);
+    head.flags = flow_flags::ROUTED | flow_flags::REPLY;
+    if filter::policy(cx).active != 0 {
+        head.epoch = 0;
     }
-    match insert(cx, key, &work.half, &mut work.standing) {
-        Inserted::Yes => Inserted::Yes,
-        Inserted::Exists => {
-            let _gone = find(cx, key, &mut work.half);
-            Inserted::Yes
-        }
-        Inserted::Full => {
-            cx.env.flow_remove(&other_key);
-            Inserted::Full
-        }
-    }
-}
-
-/// Inserts a half. An expired one in its place counts as absent, and a table full of expired ones as
-/// one with room: memory is reclaimed when it is needed, and needs no daemon.
-#[inline(always)]
-fn insert<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>, standing: &mut FlowOf<E>) -> Inserted {
-    let first = cx.env.flow_insert(key, flow);
-    let retry = match first {
-        Inserted::Yes => false,
-        Inserted::Exists => {
-            let stands = cx.env.flow(key, standing);
-            let live = stands && !is_expired(cx.config, key.proto, standing.head(), cx.arrival.now);
-            if stands && !live {
-                cx.env.flow_remove(key);
-            }
-            !live
-        }
-        Inserted::Full => cx.env.reclaim(cx.config, cx.arrival.now),
-    };
-    if retry { cx.env.flow_insert(key, flow) } else { first }
-}
-
-/// True if the half that stands under `other_key` is the reply half of `key`'s flow, and not about
-/// to end.
-#[inline(never)]
-fn answers<E: Env>(cx: &Cx<'_, E>, other_key: &FlowKeyOf<E>, key: &FlowKeyOf<E>, standing: &mut FlowOf<E>) -> bool {
-    find(cx, other_key, standing)
-        && standing.head().flags & flow_flags::REPLY != 0
-        && standing.head().state != TcpState::Closing as u8
-        && other_half(other_key, standing.head(), standing.tail()) == *key
-}
-
-/// Removes both halves.
-pub fn remove<E: Env>(env: &E, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
-    env.flow_remove(&other_half(key, flow.head(), flow.tail()));
-    env.flow_remove(key);
-}
-
-/// The state of a packet that hits this half.
-pub const fn state(head: &FlowHead) -> u8 {
-    if head.flags & (flow_flags::REPLY | flow_flags::REPLIED) != 0 {
-        CtState::ESTABLISHED
-    } else {
-        CtState::NEW
-    }
+    head
 }
 
 /// The state of a tracked packet, whose flow is only looked at.
 #[inline(always)]
 pub fn state_of<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> u8 {
     if find(cx, &cx.packet.key, &mut work.half) && !restarts(cx.packet, work.half.head()) {
-        state(work.half.head())
-    } else if cx.packet.is_icmp_reply() {
-        CtState::INVALID
+        state::named(work.half.head())
     } else {
-        CtState::NEW
+        opening_state(cx)
     }
 }
 
@@ -276,7 +220,7 @@ pub fn known<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Option<Action> {
         return None;
     }
     if restarts(cx.packet, work.half.head()) {
-        remove(cx.env, key, &work.half);
+        flows::remove(cx.env, key, &work.half);
         return None;
     }
     Some(established(cx, key, work))
@@ -291,10 +235,11 @@ fn established<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>
         // Its record goes stale, and is not written for every packet.
         return work.verdict.refuse(Reason::Filtered);
     }
-    let closing = cx.packet.tcp & (tcp::FIN | tcp::RST) != 0;
-    let first_reply = head.flags & (flow_flags::REPLY | flow_flags::REPLIED) == flow_flags::REPLY;
-    let due = first_reply
-        || (closing && head.state != TcpState::Closing as u8)
+    // Without connections the first answer alone changes anything.
+    let unsettled =
+        head.state != FlowState::Established as u8 && (cx.packet.tcp != 0 || head.flags & flow_flags::REPLY != 0);
+    let due = unsettled
+        || cx.packet.tcp & (tcp::FIN | tcp::RST) != 0
         || now.wrapping_sub(head.seen) >= cx.config.refresh
         || head.epoch != cx.arrival.generation
         || (head.flags & flow_flags::ROUTED != 0 && now.wrapping_sub(head.resolved) >= cx.config.refresh);
@@ -304,111 +249,142 @@ fn established<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>
     follow(cx, work)
 }
 
-/// [`established`] where the flow's record changes: about once a second. A function of its own in
-/// the object: its stack is not the fast path's.
+/// [`established`] where the flow's record may change: about once a second. A function of its own in
+/// the object, as are those it calls: its stack is not the fast path's.
 #[inline(never)]
 fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) -> Action {
-    let head = work.half.head_mut();
-    let old = head.resolved;
-    let moved = head.flags & flow_flags::ROUTED != 0
-        && cx.arrival.now.wrapping_sub(old) >= cx.config.refresh
-        && resolve(cx, key, head);
-    let first_reply = head.flags & (flow_flags::REPLY | flow_flags::REPLIED) == flow_flags::REPLY;
-    let ends = cx.packet.tcp & (tcp::FIN | tcp::RST) != 0 && head.state != TcpState::Closing as u8;
-    if !moved && !first_reply && !ends && head.epoch == cx.arrival.generation {
-        let resolved = head.resolved != old;
-        if is_renewed(cx, key, work, resolved) {
-            return follow(cx, work);
-        }
+    let now = cx.arrival.now;
+    let head = work.half.head();
+    let (old, flags, asks) = (head.state, head.flags, head.epoch != cx.arrival.generation);
+    let stale = flags & flow_flags::ROUTED != 0 && now.wrapping_sub(head.resolved) >= cx.config.refresh;
+    let way = if stale { resolve(cx, key, work) } else { Way::Same };
+    if way as u8 == Way::Gone as u8 {
+        flows::remove(cx.env, key, &work.half);
+        return work.verdict.refuse(Reason::AddressGone);
     }
-    let head = work.half.head_mut();
-    if first_reply || head.epoch != cx.arrival.generation {
-        let state = state(head);
-        let reason = filter::evaluate(cx, &subject(cx, &work.half, state));
-        work.half.head_mut().reason = reason as u8;
-        work.half.head_mut().epoch = cx.arrival.generation;
-    }
-    if work.half.head().reason != Reason::None as u8 {
+    if asks && !is_accepted(cx, work) {
         // A dropped packet keeps nothing alive, and is no answer.
         cx.env.flow_update(key, &work.half);
         return work.verdict.refuse(Reason::Filtered);
     }
-    let head = work.half.head_mut();
-    if first_reply {
-        head.flags |= flow_flags::REPLIED;
-        if head.state == TcpState::Opening as u8 {
-            head.state = TcpState::Established as u8;
-        }
+    let state = advanced(cx, state::of(old), flags);
+    let rewritten = asks || way as u8 == Way::Moved as u8;
+    // An RST that says nothing new keeps nothing alive, nor does somebody outside whom nobody answers (RFC 7857, section 7).
+    let idle = state as u8 == old
+        && (cx.packet.tcp & tcp::RST != 0
+            || (cx.arrival.zone == ZONE_UPLINK && flags & flow_flags::REPLY == 0 && old == FlowState::Opening as u8));
+    let mut alive = true;
+    if !idle {
+        let head = work.half.head_mut();
+        head.seen = now;
+        head.state = state as u8;
+        alive = renew_both(cx, key, work, old, stale);
     }
-    if cx.packet.tcp & (tcp::FIN | tcp::RST) != 0 {
-        head.state = TcpState::Closing as u8;
-    }
-    head.seen = cx.arrival.now;
-    if renew_other_half(cx, key, work, first_reply) {
+    if rewritten && alive {
         cx.env.flow_update(key, &work.half);
-    } else {
-        cx.env.flow_remove(key);
     }
     follow(cx, work)
 }
 
-/// Notes the use of both halves of a flow of which nothing else changes; false if something does: the other half is
-/// gone, or another CPU has overwritten what one of them knew.
-#[inline(always)]
-fn is_renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &Work<E::F>, resolved: bool) -> bool {
-    let head = work.half.head();
-    let other_key = other_half(key, head, work.half.tail());
-    let now = cx.arrival.now;
-    cx.env
-        .flow_renew(&other_key, now, false)
-        .is_some_and(|(state, flags)| state == head.state && (flags ^ head.flags) & flow_flags::REPLIED == 0)
-        && cx.env.flow_renew(key, now, resolved).is_some()
+/// Asks the filter again, and keeps its answer.
+#[inline(never)]
+fn is_accepted<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
+    let reason = filter::evaluate(cx, &subject(cx, &work.half, state::named(work.half.head())));
+    let head = work.half.head_mut();
+    head.reason = reason as u8;
+    head.epoch = cx.arrival.generation;
+    reason as u8 == Reason::None as u8
 }
 
-/// Carries use and state over to the other half, so that both expire together. An answer makes the
-/// asking half ask the filter again, now as part of an established flow. False if it is gone.
+/// The state after this packet of a flow that was in `state`.
 #[inline(always)]
-fn renew_other_half<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>, first_reply: bool) -> bool {
-    let head = *work.half.head();
-    let other_key = other_half(key, &head, work.half.tail());
-    if !cx.env.flow(&other_key, &mut work.other) {
+fn advanced<E: Env>(cx: &Cx<'_, E>, state: FlowState, flags: u8) -> FlowState {
+    let packet = &*cx.packet;
+    let payload = packet.l4.wrapping_add(packet.l4_len) < packet.end;
+    state::next(state, flags & flow_flags::REPLY != 0, packet.tcp, payload)
+}
+
+/// Carries use and state over to both entries of a flow that was in state `old`, so that they expire together, and that
+/// its way was looked up if `resolved`. False if the flow is gone.
+#[inline(never)]
+fn renew_both<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>, old: u8, resolved: bool) -> bool {
+    let head = work.half.head();
+    let (flags, owner) = (head.flags, head.owner);
+    let other_key = other_half(key, head, work.half.tail());
+    let first_answer = old == FlowState::Opening as u8 && flags & flow_flags::REPLY != 0;
+    let mut renewal = Renewal {
+        now: cx.arrival.now,
+        resolved: false,
+        // The side that asked is part of an established flow now.
+        ask: first_answer && filter::policy(cx).active != 0,
+        state: state::of(head.state),
+    };
+    let Some(before) = cx.env.flow_renew(&other_key, &renewal) else {
+        flows::forget(cx.env, key, head);
+        return false;
+    };
+    if before != old {
+        // Another CPU was here between: what it saw counts too.
+        renewal.state = advanced(cx, state::of(before), flags);
+        work.half.head_mut().state = renewal.state as u8;
+        let _same = cx.env.flow_renew(&other_key, &renewal);
+    }
+    if renewal.state as u8 == FlowState::Ended as u8 {
+        flows::remove(cx.env, key, &work.half);
         return false;
     }
-    let other = work.other.head_mut();
-    // A flow's state only goes forward: of two CPUs that renew it, the later may have read the earlier state.
-    let state = head.state.max(other.state);
-    other.seen = head.seen;
-    other.state = state;
-    let replied = (head.flags | other.flags) & flow_flags::REPLIED;
-    if first_reply {
-        other.epoch = 0;
+    if state::is_half_open(old) && !state::is_half_open(renewal.state as u8) {
+        let settled = Load {
+            flows: 0,
+            half_open: -1,
+        };
+        cx.env.charge(owner, settled);
     }
-    let half = work.half.head_mut();
-    half.state = state;
-    if replied != head.flags & flow_flags::REPLIED {
-        // The asking half was overwritten by one that had not seen the answer.
-        half.flags |= replied;
-        half.epoch = 0;
+    renewal.ask = false;
+    renewal.resolved = resolved;
+    let alive = cx.env.flow_renew(key, &renewal).is_some();
+    if flags & flow_flags::BOUND != 0 {
+        binding::extend(cx, key, &work.half);
     }
-    other.flags |= replied;
-    cx.env.flow_update(&other_key, &work.other);
-    true
+    alive
 }
 
-/// Looks again for the next hop, or for the station behind a trunk, once a second; true if that has changed.
-#[inline(always)]
-fn resolve<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, head: &mut FlowHead) -> bool {
+/// What became of a flow's way.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Way {
+    /// It is as it was.
+    Same = 0,
+    /// It is another.
+    Moved = 1,
+    /// There is none: the host has lost the address that the flow goes by.
+    Gone = 2,
+}
+
+/// Looks again for the next hop, or for the station behind a trunk, once a second.
+#[inline(never)]
+fn resolve<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) -> Way {
+    let to = *work.half.tail();
+    let head = work.half.head_mut();
     let (ifindex, slot, dmac, smac) = (head.ifindex, head.slot, head.dmac, head.smac);
     head.resolved = cx.arrival.now;
     if head.action == flow_action::UPLINK {
-        let bridge = cx
+        let (bridge, flags) = cx
             .env
             .network(cx.arrival.zone)
-            .map_or(0, |network| network.head().bridge);
+            .map_or((0, 0), |network| (network.head().bridge, network.head().flags));
         let hop = cx.env.next_hop(key.src, key.dst, bridge);
         let usable = hop.kind as u8 == HopKind::Resolved as u8 && hop.ifindex == head.ifindex;
         head.dmac = if usable { hop.dmac } else { [0; 6] };
         head.smac = if usable { hop.smac } else { [0; 6] };
+        let src = to.src;
+        let other = hop.src != Addr::UNSPECIFIED
+            && hop.src != src
+            && head.flags & flow_flags::SRC != 0
+            && flags & network_flags::FIXED_SNAT == 0;
+        if other && cx.env.next_hop(key.src, src, bridge).kind as u8 != HopKind::Local as u8 {
+            return Way::Gone;
+        }
     } else if let Some(station) = cx.env.station(&MacKey {
         mac: head.dmac,
         net: head.peer_zone,
@@ -416,7 +392,11 @@ fn resolve<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, head: &mut FlowHead) -> b
         head.ifindex = station.ifindex;
         head.slot = station.slot;
     }
-    (ifindex, slot) != (head.ifindex, head.slot) || dmac != head.dmac || smac != head.smac
+    if (ifindex, slot) != (head.ifindex, head.slot) || dmac != head.dmac || smac != head.smac {
+        Way::Moved
+    } else {
+        Way::Same
+    }
 }
 
 /// True if the packet came by way of the gateway, and not straight to the receiver's MAC. What the

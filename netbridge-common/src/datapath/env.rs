@@ -1,6 +1,9 @@
 //! What the core needs from the world: the packet, the tables, a tick counter.
 
-use crate::abi::{AddrKey, Config, DropEvent, Family, FlowKey, Mac, MacKey, Policy, PortKey, Reason, Station};
+use crate::abi::{
+    AddrKey, BindingKey, Config, DropEvent, Family, FlowKey, FlowState, Load, Mac, MacKey, Policy, PortKey, Reason,
+    Station,
+};
 
 use super::parse::Head;
 
@@ -10,6 +13,11 @@ pub type AddrOf<E> = <<E as Env>::F as Family>::Addr;
 pub type FlowOf<E> = <<E as Env>::F as Family>::Flow;
 /// Keys of an environment's flow table.
 pub type FlowKeyOf<E> = FlowKey<AddrOf<E>>;
+
+/// Bindings of an environment's family.
+pub type BindingOf<E> = <<E as Env>::F as Family>::Binding;
+/// Keys of an environment's bindings.
+pub type BindingKeyOf<E> = BindingKey<AddrOf<E>>;
 
 /// What came of an insertion that must not replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +39,15 @@ pub enum HopKind {
     Resolved = 0,
     /// The neighbour is not resolved, or the host does not say (forwarding is off): the stack must ask.
     Unresolved = 1,
-    /// The destination is the host itself or there is no way there: the stack answers.
+    /// There is no way there: the stack answers.
     Stack = 2,
+    /// The destination is the host itself.
+    Local = 3,
 }
 
 /// A next hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hop {
+pub struct Hop<A> {
     /// What is known.
     pub kind: HopKind,
     /// The interface; 0 where the host does not say.
@@ -46,6 +56,21 @@ pub struct Hop {
     pub dmac: Mac,
     /// The interface's MAC.
     pub smac: Mac,
+    /// The address that the host itself would send from; unspecified where it does not say.
+    pub src: A,
+}
+
+/// What is written in place into half a flow that was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// Ticks.
+    pub now: u32,
+    /// Its way was looked up too.
+    pub resolved: bool,
+    /// It must ask the filter again.
+    pub ask: bool,
+    /// Its state.
+    pub state: FlowState,
 }
 
 /// How many drop events, or answers, one CPU has sent in the current tick.
@@ -120,21 +145,42 @@ pub trait Env {
     fn flow_insert(&self, key: &FlowKeyOf<Self>, flow: &FlowOf<Self>) -> Inserted;
     /// Replaces half a flow (`BPF_EXIST`); one that is gone stays gone.
     fn flow_update(&self, key: &FlowKeyOf<Self>, flow: &FlowOf<Self>);
-    /// Notes in place that half a flow was used at `now`, and if `resolved` that its way was looked up too; its state and
-    /// flags, none if it is gone.
-    fn flow_renew(&self, key: &FlowKeyOf<Self>, now: u32, resolved: bool) -> Option<(u8, u8)>;
-    /// Removes half a flow.
-    fn flow_remove(&self, key: &FlowKeyOf<Self>);
-    /// Removes every expired half, at most once per `config.refresh` ticks; false if it is not time.
-    fn reclaim(&self, config: &Config, now: u32) -> bool;
+    /// Notes in place that half a flow was used; the state it had, none if it is gone.
+    fn flow_renew(&self, key: &FlowKeyOf<Self>, renewal: &Renewal) -> Option<u8>;
+    /// Removes half a flow; false if it was gone.
+    fn flow_remove(&self, key: &FlowKeyOf<Self>) -> bool;
+    /// Shows every half of a flow to `visit`, which may remove any; halves that are added meanwhile may be missed.
+    fn each_flow<V: FnMut(&FlowKeyOf<Self>, &FlowOf<Self>)>(&self, visit: V);
+    /// True at most once per `refresh` ticks: somebody may walk over the flows now.
+    fn may_reclaim(&self, refresh: u32, now: u32) -> bool;
+    /// The flows on the quota of a slot's owner.
+    fn load_of(&self, slot: u32) -> Load;
+    /// Adds to the counts of a slot's owner.
+    fn charge(&self, slot: u32, change: Load);
+    /// The key of a flow on a slot's quota that may not be established yet, one of [`crate::abi::SAMPLES`].
+    fn sample(&self, slot: u32, place: u32) -> Option<FlowKeyOf<Self>>;
+    /// Keeps such a key.
+    fn keep_sample(&self, slot: u32, place: u32, key: &FlowKeyOf<Self>);
+    /// One side of a binding, ended or not.
+    fn binding(&self, key: &BindingKeyOf<Self>) -> Option<BindingOf<Self>>;
+    /// Adds one side of a binding (`BPF_NOEXIST`).
+    fn binding_insert(&self, key: &BindingKeyOf<Self>, binding: &BindingOf<Self>) -> Inserted;
+    /// Says until when one side of a binding lives; one that is gone stays gone.
+    fn binding_renew(&self, key: &BindingKeyOf<Self>, until: u32);
+    /// Removes one side of a binding.
+    fn binding_remove(&self, key: &BindingKeyOf<Self>);
+    /// Shows every side of a binding to `visit`, which may remove any.
+    fn each_binding<V: FnMut(&BindingKeyOf<Self>, &BindingOf<Self>)>(&self, visit: V);
+    /// True if a socket of the host takes what `key` names: packets to its destination from its source.
+    fn host_socket(&self, key: &FlowKeyOf<Self>) -> bool;
     /// Where a published port leads, by the longest prefix that holds the key.
     fn published(&self, key: &PortKey<AddrOf<Self>>) -> Option<&<Self::F as Family>::Published>;
     /// The head of a filter bank.
     fn policy(&self, bank: u32) -> Option<&Policy>;
     /// A rule: bank · `MAX_RULES` + position.
     fn rule(&self, index: u32) -> Option<&<Self::F as Family>::Rule>;
-    /// How the host routes to `dst` a packet that comes in by `ifindex`.
-    fn next_hop(&self, src: AddrOf<Self>, dst: AddrOf<Self>, ifindex: u32) -> Hop;
+    /// How the host routes to `dst` a packet of `src` that comes in by `ifindex`.
+    fn next_hop(&self, src: AddrOf<Self>, dst: AddrOf<Self>, ifindex: u32) -> Hop<AddrOf<Self>>;
 
     /// Calls `step` with 0, 1, … until it answers false, at most `times` times. The verifier walks the
     /// step once, not once per round (`bpf_loop`, Linux 5.17, commit e6f2dd0f8067).

@@ -1,13 +1,16 @@
 //! Packets from the outside: answers, published ports, and what is not ours.
 
 use crate::abi::{
-    Addr, CtState, Family, LINK_ADDRS, LinkAddrs, Nat, PortKey, PortTarget, PublishedHead, Reason, Record,
-    SUBNET_LOCAL, flow_action, flow_flags, proto,
+    Addr, AddrKey, CtState, Family, LINK_ADDRS, LinkAddrs, Nat, PortKey, Reason, Record, SUBNET_LOCAL, Station,
+    flow_action, flow_flags, network_flags, proto,
 };
 
+use super::binding;
+use super::bridge::NO_STATION;
 use super::conntrack::{self, Cx, Work};
-use super::env::{AddrOf, Env, Inserted};
+use super::env::{AddrOf, Env, HopKind};
 use super::filter;
+use super::flows;
 use super::icmp::{self, Quote};
 use super::verdict::Action;
 
@@ -29,28 +32,71 @@ where
             return action;
         }
     }
-    first_packet(cx, addrs, work)
+    if first_packet(cx, addrs, work) {
+        flows::open(cx, work)
+    } else {
+        work.verdict.action
+    }
 }
 
-/// A packet without a flow. A function of its own in the object: its stack is not the fast path's.
+/// A packet without a flow: fills in both halves of the one that it opens; false if it opens none. A function of its own in
+/// the object: its stack is not the fast path's.
 #[inline(never)]
-fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut Work<E::F>) -> Action {
-    // Mid-stream segments open nothing from the outside.
-    let opens = cx.packet.key.proto == proto::UDP || conntrack::is_opening(cx.packet);
-    if opens
-        && cx.packet.has_ports()
-        && is_local(addrs, cx.packet.key.dst)
-        && let Some(published) = published(cx.env, cx.packet.key.dst, cx.packet.key.dport, cx.packet.key.proto)
-    {
-        return open(cx, published.head(), published.tail(), work);
-    }
-    match cx.env.subnet(cx.packet.key.dst) {
-        None | Some(SUBNET_LOCAL) => Action::Pass,
-        Some(_) => work.verdict.refuse(Reason::DirectAccess),
-    }
+fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut Work<E::F>) -> bool {
+    let inside = cx.env.subnet(cx.packet.key.dst).unwrap_or(SUBNET_LOCAL);
+    let target = if inside == SUBNET_LOCAL {
+        behind_port(cx).filter(|_| is_owned(cx, addrs))
+    } else {
+        at_address(cx, (inside & 0xffff) as u16)
+    };
+    let found = target.is_some();
+    let reason = match target {
+        Some(target) => match lead(cx, &target, work) {
+            Reason::None => returning(cx, work),
+            reason => reason,
+        },
+        None if inside == SUBNET_LOCAL => unsolicited(cx),
+        None => Reason::DirectAccess,
+    };
+    work.verdict.action = if reason as u8 == Reason::TtlExpired as u8 {
+        work.verdict.answer(reason, 0)
+    } else {
+        work.verdict.refuse(reason)
+    };
+    found && reason as u8 == Reason::None as u8
 }
 
-/// True if the address is the uplink's own: a published port answers nowhere else (CVE-2025-67499).
+/// What speaks against a packet for the host that is none of our flows: it is the host's, unless it comes to a container's port
+/// that is not open to everybody, or to one that may have been a container's until the flow table was lost. The host
+/// would answer such a packet with a reset (RFC 5382 REQ-4).
+#[inline(always)]
+fn unsolicited<E: Env>(cx: &Cx<'_, E>) -> Reason {
+    let key = &cx.packet.key;
+    if !cx.packet.has_ports() || !cx.packet.is_whole() {
+        return Reason::None;
+    }
+    let reason = if binding::behind(cx, key.dst, key.dport, key.proto).is_some() {
+        Reason::Unsolicited
+    } else if key.proto == proto::TCP && !conntrack::is_opening(cx.packet) && conntrack::may_open(cx) {
+        Reason::MidStream
+    } else {
+        return Reason::None;
+    };
+    if cx.env.host_socket(key) { Reason::None } else { reason }
+}
+
+/// True if the packet is for an address of the uplink: a published port answers nowhere else (CVE-2025-67499). The controller
+/// may not have heard of a new one yet.
+fn is_owned<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>) -> bool {
+    let key = &cx.packet.key;
+    let is_new = || {
+        let hop = cx.env.next_hop(key.src, key.dst, cx.env.ifindex());
+        cx.env.subnet(key.dst).is_none() && hop.kind as u8 == HopKind::Local as u8
+    };
+    is_local(addrs, key.dst) || is_new()
+}
+
+/// True if the address is the uplink's own.
 fn is_local<A: Addr>(addrs: &LinkAddrs<A>, addr: A) -> bool {
     let local: [A; LINK_ADDRS] = addrs.addrs;
     let mut found = false;
@@ -81,67 +127,149 @@ pub(super) fn published<E: Env>(
     env.published(&exact).or_else(|| env.published(&any))
 }
 
-/// Opens a flow to a published port.
+/// A container's port that a packet leads to.
+pub(super) struct Target<A> {
+    /// Where the container is.
+    station: Station,
+    /// Its network.
+    net: u16,
+    /// Its address.
+    addr: A,
+    /// The port, network order.
+    port: [u8; 2],
+}
+
+/// The container that answers at the packet's destination, one of the host's addresses: behind a published port, or behind
+/// a binding that is open to everybody.
 #[inline(always)]
-fn open<E: Env>(
-    cx: &Cx<'_, E>,
-    target_head: &PublishedHead,
-    target: &PortTarget<AddrOf<E>>,
-    work: &mut Work<E::F>,
-) -> Action {
-    if !cx.packet.is_whole() {
-        return work.verdict.refuse(Reason::Fragment);
+pub(super) fn behind_port<E: Env>(cx: &Cx<'_, E>) -> Option<Target<AddrOf<E>>> {
+    let key = &cx.packet.key;
+    // Mid-stream segments open nothing from the outside.
+    let opens = key.proto == proto::UDP || conntrack::is_opening(cx.packet);
+    if !opens || !cx.packet.has_ports() {
+        return None;
     }
-    // Nobody outside holds an address of the host's or of a container's: the answers would go to its owner.
-    if cx.env.subnet(cx.packet.key.src).is_some() {
-        return work.verdict.refuse(Reason::SpoofedIp);
+    if let Some(published) = published(cx.env, key.dst, key.dport, key.proto) {
+        let (to, target) = (published.head(), published.tail());
+        return Some(Target {
+            station: Station {
+                ifindex: to.ifindex,
+                slot: to.slot,
+                seen: 0,
+                mac: to.mac,
+                flags: 0,
+            },
+            net: to.net,
+            addr: target.addr,
+            port: target.port(key.dport),
+        });
     }
-    if cx.packet.ttl <= 1 {
-        return work.verdict.answer(Reason::TtlExpired, 0);
-    }
-    let Some(network) = cx
-        .env
-        .network(target_head.net)
-        .filter(|network| network.head().bridge != 0)
-    else {
-        return work.verdict.refuse(Reason::UnknownLink);
+    let binding = binding::behind(cx, key.dst, key.dport, key.proto)?;
+    let to = binding.tail();
+    let (addr, net) = (to.addr, u16::from_ne_bytes(to.zone));
+    let station = station_of(cx, addr, net);
+    let open = has_flag(cx, net, network_flags::INDEPENDENT_FILTERING) && station.ifindex != 0;
+    open.then_some(Target {
+        station,
+        net,
+        addr,
+        port: to.port,
+    })
+}
+
+/// The container that has the packet's destination, if its network may be reached from outside.
+#[inline(always)]
+fn at_address<E: Env>(cx: &Cx<'_, E>, net: u16) -> Option<Target<AddrOf<E>>> {
+    let (addr, port) = (cx.packet.key.dst, cx.packet.key.dport);
+    let station = station_of(cx, addr, net);
+    let reachable = has_flag(cx, net, network_flags::ROUTED) && station.ifindex != 0 && cx.packet.is_tracked();
+    reachable.then_some(Target {
+        station,
+        net,
+        addr,
+        port,
+    })
+}
+
+/// True if a network has the flag.
+fn has_flag<E: Env>(cx: &Cx<'_, E>, net: u16, flag: u32) -> bool {
+    cx.env
+        .network(net)
+        .is_some_and(|network| network.head().flags & flag != 0)
+}
+
+/// The endpoint that has an address.
+fn station_of<E: Env>(cx: &Cx<'_, E>, addr: AddrOf<E>, net: u16) -> Station {
+    let key = AddrKey {
+        addr,
+        net: net.to_ne_bytes(),
+        pad: [0; 2],
     };
-    let key = cx.packet.key;
+    cx.env.address(&key).unwrap_or(NO_STATION)
+}
+
+/// Fills the forward half with the way to a container's port, and asks the filter.
+#[inline(never)]
+pub(super) fn lead<E: Env>(cx: &Cx<'_, E>, target: &Target<AddrOf<E>>, work: &mut Work<E::F>) -> Reason {
+    if !cx.packet.is_whole() {
+        return Reason::Fragment;
+    }
+    if cx.packet.is_icmp_reply() {
+        return Reason::UntrackedIcmp;
+    }
+    if !conntrack::may_open(cx) {
+        return Reason::MidStream;
+    }
+    let Some(network) = cx.env.network(target.net).filter(|network| network.head().bridge != 0) else {
+        return Reason::UnknownLink;
+    };
+    let key = &cx.packet.key;
     *work.half.tail_mut() = Nat {
-        src: cx.packet.key.src,
+        src: key.src,
         dst: target.addr,
-        sport: cx.packet.key.sport,
-        dport: target.port(cx.packet.key.dport),
+        sport: key.sport,
+        dport: target.port,
     };
     let forward = work.half.head_mut();
-    *forward = conntrack::new_head(cx.arrival.now);
-    forward.epoch = cx.arrival.generation;
-    forward.flags = flow_flags::ROUTED | flow_flags::DST;
-    forward.ifindex = target_head.ifindex;
-    forward.slot = target_head.slot;
-    forward.dmac = target_head.mac;
-    forward.smac = network.head().gateway.mac;
-    forward.peer_zone = target_head.net;
-    let reason = filter::evaluate(cx, &conntrack::subject(cx, &work.half, CtState::NEW));
-    if reason as u8 != Reason::None as u8 {
-        return work.verdict.refuse(reason);
+    *forward = conntrack::new_head(cx, target.station.slot);
+    forward.flags = flow_flags::ROUTED;
+    if (target.addr, target.port) != (key.dst, key.dport) {
+        forward.flags |= flow_flags::DST;
     }
+    forward.ifindex = target.station.ifindex;
+    forward.slot = target.station.slot;
+    forward.dmac = target.station.mac;
+    forward.smac = network.head().gateway.mac;
+    forward.peer_zone = target.net;
+    filter::evaluate(cx, &conntrack::subject(cx, &work.half, CtState::NEW))
+}
 
-    *work.other.tail_mut() = conntrack::answer(&key);
-    let reply = work.other.head_mut();
-    *reply = conntrack::new_head(cx.arrival.now);
+/// Fills in the reply half of a flow from the outside, whose forward half [`lead`] has filled in.
+#[inline(always)]
+fn returning<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
+    // Nobody outside holds an address of the host's or of a container's: the answers would go to its owner.
+    if cx.env.subnet(cx.packet.key.src).is_some() {
+        return Reason::SpoofedIp;
+    }
+    if cx.packet.ttl <= 1 {
+        return Reason::TtlExpired;
+    }
+    let Work { half, other, .. } = work;
+    let forward = half.head();
+    *other.tail_mut() = conntrack::answer(&cx.packet.key);
+    let reply = other.head_mut();
+    *reply = conntrack::new_reply(cx, forward.owner);
     reply.action = flow_action::UPLINK;
-    reply.flags = flow_flags::ROUTED | flow_flags::SRC | flow_flags::REPLY;
+    if forward.flags & flow_flags::DST != 0 {
+        reply.flags |= flow_flags::SRC;
+    }
     reply.ifindex = cx.arrival.ifindex;
     reply.slot = cx.arrival.slot;
     // The first answer asks the host's routes for the way back: a MAC that came with a forged source would make a
     // neighbour of the uplink that client.
     reply.resolved = cx.arrival.now.wrapping_sub(cx.config.refresh);
-    reply.mtu = (network.head().mtu & 0xffff) as u16;
+    let network = cx.env.network(forward.peer_zone);
+    reply.mtu = network.map_or(0, |network| (network.head().mtu & 0xffff) as u16);
     reply.peer_zone = cx.arrival.zone;
-    match conntrack::create(cx, &key, work) {
-        Inserted::Yes => conntrack::follow(cx, work),
-        Inserted::Exists => work.verdict.refuse(Reason::NatExhausted),
-        Inserted::Full => work.verdict.refuse(Reason::FlowTableFull),
-    }
+    Reason::None
 }

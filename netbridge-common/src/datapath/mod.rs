@@ -6,10 +6,12 @@
 //! Nothing here knows whether it runs in the kernel: bytes and tables come through [`env::Env`].
 
 pub mod answer;
+pub mod binding;
 pub mod bridge;
 pub mod conntrack;
 pub mod env;
 pub mod filter;
+pub mod flows;
 pub mod guard;
 pub mod icmp;
 pub mod inbound;
@@ -17,6 +19,7 @@ pub mod nat;
 pub mod parse;
 pub mod pipeline;
 pub mod route;
+pub mod state;
 pub mod verdict;
 
 #[cfg(test)]

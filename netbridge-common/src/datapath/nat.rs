@@ -1,69 +1,141 @@
 //! Source ports for masqueraded flows.
 
-use crate::abi::{Addr, Config, FlowKey, Nat, Reason, Record, proto};
+use crate::abi::{Addr, Config, FlowKey, Nat, Record, flow_flags, proto};
 
-use super::conntrack::{self, Cx, Work};
-use super::env::{AddrOf, Env, FlowKeyOf, Inserted};
+use super::binding::{self, UNBOUND};
+use super::conntrack::{Cx, Work};
+use super::env::{AddrOf, Env};
 use super::inbound::published;
 
 /// Ports tried before giving up: with more than 25 the chance of success is next to nothing.
-const TRIES: u32 = 32;
+pub const TRIES: u32 = 32;
 
-/// Creates the flow of `work`, whose packets take the source `snat`.
-///
-/// The source port is kept where that cannot meet the host's own connections, else it is the flow's
-/// own plus a number that only this instance can compute from the addresses and the destination's
-/// port (RFC 6056, section 3.3.3), within a range disjoint from the host's ephemeral ports. So a
-/// client that goes through its ports goes through as many here, as far as the range goes: a port
-/// drawn at random would soon meet the server's TIME-WAIT of another of the client's connections,
-/// whose sequence numbers and timestamps have nothing to do with this one's. Inserting the reply
-/// half decides whether a port is free: the mapping is per destination, as Linux's masquerade is.
-pub fn masquerade<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, work: &mut Work<E::F>) -> Reason {
-    let seed = hash(key, cx.config.secret);
-    let mut reason = Reason::NatExhausted;
-    cx.env.repeat(TRIES, |attempt| {
-        let port = candidate(cx.config, key.sport, seed, attempt);
-        if is_published(cx.env, key, snat, port) {
-            return true;
-        }
-        *work.half.tail_mut() = Nat {
-            src: snat,
-            dst: key.dst,
-            sport: port,
-            dport: key.dport,
-        };
-        let inserted = conntrack::create(cx, key, work);
-        if inserted as u8 == Inserted::Exists as u8 {
-            return true;
-        }
-        reason = if inserted as u8 == Inserted::Yes as u8 {
-            Reason::None
+/// After so many a port may be shared with another container, as long as the destinations differ (RFC 7857, section 3).
+const OWN_TRIES: u32 = 24;
+
+/// First port, and number of ports, for source ports below 1024, which stay below (RFC 4787 REQ-3a).
+const LOW: (u16, u16) = (512, 512);
+
+/// What a source port is chosen by, and what came of it.
+#[derive(Clone, Copy)]
+pub struct Choice {
+    /// Hash of the flow's tuple but its source port.
+    seed: u32,
+    /// The port that stands for the container's whatever the destination, or [`UNBOUND`].
+    bound: u32,
+    /// The container's port is to have one port outside, and has none yet.
+    binds: bool,
+    /// The port under trial was claimed for that.
+    claimed: bool,
+}
+
+impl Choice {
+    /// The choice for the flow of `work`.
+    #[inline(always)]
+    pub fn of<E: Env>(cx: &Cx<'_, E>, work: &Work<E::F>) -> Self {
+        let key = &cx.packet.key;
+        let independent = work.half.head().flags & flow_flags::BOUND != 0 && !proto::is_portless(key.proto);
+        let bound = if independent {
+            binding::port(cx, key, work.half.tail().src)
         } else {
-            Reason::FlowTableFull
+            UNBOUND
         };
-        false
-    });
-    reason
+        Self {
+            seed: hash(key, cx.config.secret),
+            bound,
+            binds: independent && bound == UNBOUND,
+            claimed: false,
+        }
+    }
+
+    /// Puts the port for this attempt into both halves of `work`; false if it cannot be used.
+    ///
+    /// With an independent mapping that is the port of the container's [`binding`]; a new binding takes a port that no other
+    /// container has, while there are any. Otherwise, and for a destination where that port is taken, ports are
+    /// shared by flows to different destinations, as Linux's masquerade does.
+    ///
+    /// A port is kept where that cannot meet the host's own connections, else it is the flow's own plus a number
+    /// that only this instance can compute from the addresses and the destination's port (RFC 6056, section 3.3.3), within a
+    /// range disjoint from the host's ephemeral ports. So a client that goes through its ports goes through as many here, as
+    /// far as the range goes: a port drawn at random would soon meet the server's TIME-WAIT of another of the
+    /// client's connections, whose sequence numbers and timestamps have nothing to do with this one's.
+    #[inline(never)]
+    pub fn take<E: Env>(&mut self, cx: &Cx<'_, E>, work: &mut Work<E::F>, attempt: u32) -> bool {
+        let key = &cx.packet.key;
+        let snat = work.half.tail().src;
+        let keeps = attempt == 0 && self.bound != UNBOUND;
+        let port = if keeps {
+            ((self.bound & 0xffff) as u16).to_be_bytes()
+        } else if proto::is_portless(key.proto) {
+            [0; 2]
+        } else {
+            candidate(cx.config, key, self.seed, attempt)
+        };
+        work.half.tail_mut().sport = port;
+        if !keeps {
+            if is_taken(cx, work.half.tail()) {
+                return false;
+            }
+            self.claimed = self.binds && binding::claim(cx, key, snat, port);
+            if self.binds && !self.claimed && attempt < OWN_TRIES {
+                return false;
+            }
+        }
+        if !keeps && !self.binds {
+            work.half.head_mut().flags &= !flow_flags::BOUND;
+            work.other.head_mut().flags &= !flow_flags::BOUND;
+        }
+        true
+    }
+
+    /// The flow has the port, or does not get it: the binding begins, or is given up.
+    #[inline(never)]
+    pub fn settle<E: Env>(&mut self, cx: &Cx<'_, E>, to: &Nat<AddrOf<E>>, created: bool) {
+        if created && self.binds {
+            binding::bind(cx, &cx.packet.key, to.src, to.sport);
+        } else if self.claimed {
+            binding::release(cx, &cx.packet.key, to.src, to.sport);
+            self.claimed = false;
+        }
+    }
 }
 
 /// The port to try: first the flow's own, unless the host may use it itself, then the range.
-fn candidate(config: &Config, sport: [u8; 2], seed: u32, attempt: u32) -> [u8; 2] {
-    let own = u16::from_be_bytes(sport);
+fn candidate<A: Addr>(config: &Config, key: &FlowKey<A>, seed: u32, attempt: u32) -> [u8; 2] {
+    let own = u16::from_be_bytes(key.sport);
     let ephemeral = own >= config.local_min && own <= config.local_max;
-    if attempt == 0 && !ephemeral && own >= 1024 {
-        return sport;
+    if attempt == 0 && !ephemeral && own != 0 {
+        return key.sport;
     }
+    let low = own < 1024 && key.proto != proto::ICMP;
+    let (first, count) = if low { LOW } else { (config.snat_min, config.snat_ports) };
     // Further ones lie a golden section apart: the next ones belong to the client's next ports.
     let place = (seed & 0xff_ffff) + u32::from(own) + (attempt.wrapping_mul(0x9e37_79b1) >> 8);
-    let offset = place.checked_rem(u32::from(config.snat_ports)).unwrap_or(0);
-    config.snat_min.wrapping_add((offset & 0xffff) as u16).to_be_bytes()
+    let offset = (place.checked_rem(u32::from(count)).unwrap_or(0) & 0xffff) as u16;
+    // As odd or even as the flow's own (RFC 4787 REQ-4).
+    let odd = (first.wrapping_add(offset) ^ own) & 1;
+    let twin = first.wrapping_add(offset) ^ odd;
+    let inside = twin.wrapping_sub(first) < count;
+    let port = if inside { twin } else { first.wrapping_add(offset) };
+    port.to_be_bytes()
 }
 
-/// True if the port is published at the address, where a mapping would shadow it (CVE-2021-3773). A function of its own in
-/// the object: its keys are not on the stack below which the flow is created.
+/// True if the port is published at the address, where a mapping would shadow it (CVE-2021-3773), or a socket of the host
+/// has it. A function of its own in the object: its keys are not on the stack below which the flow is created.
 #[inline(never)]
-fn is_published<E: Env>(env: &E, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2]) -> bool {
-    key.proto != proto::ICMP && published(env, snat, port, key.proto).is_some()
+fn is_taken<E: Env>(cx: &Cx<'_, E>, to: &Nat<AddrOf<E>>) -> bool {
+    let key = &cx.packet.key;
+    if key.proto != proto::TCP && key.proto != proto::UDP {
+        return false;
+    }
+    let answers = FlowKey {
+        src: to.dst,
+        dst: to.src,
+        sport: to.dport,
+        dport: to.sport,
+        ..*key
+    };
+    published(cx.env, to.src, to.sport, key.proto).is_some() || cx.env.host_socket(&answers)
 }
 
 /// A keyed hash of the tuple but its source port (the finaliser of `MurmurHash3` over its words).

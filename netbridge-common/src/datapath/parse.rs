@@ -112,14 +112,14 @@ impl<A: Addr> Packet<A> {
         self.fragment as u8 == Fragment::Whole as u8
     }
 
-    /// True if the packet belongs to a flow the datapath tracks: TCP, UDP and ICMP echo and timestamp,
-    /// whole or first fragment.
+    /// True if the packet belongs to a flow the datapath tracks: TCP, UDP, ICMP echo and timestamp, and what is known by
+    /// its addresses alone, whole or first fragment.
     pub fn is_tracked(&self) -> bool {
         self.fragment as u8 != Fragment::Later as u8
             && match self.key.proto {
                 proto::TCP | proto::UDP => true,
                 proto::ICMP => icmp::is_request(self.key.icmp) || icmp::is_reply(self.key.icmp),
-                _ => false,
+                other => proto::is_portless(other),
             }
     }
 
@@ -129,7 +129,7 @@ impl<A: Addr> Packet<A> {
     }
 
     /// True if the packet answers an ICMP query: it opens no flow.
-    pub fn is_icmp_reply(&self) -> bool {
+    pub const fn is_icmp_reply(&self) -> bool {
         self.key.proto == proto::ICMP && self.fragment as u8 != Fragment::Later as u8 && icmp::is_reply(self.key.icmp)
     }
 

@@ -1,16 +1,17 @@
 //! Packets that a container sends to its gateway's MAC: to the host, to the outside.
 
 use crate::abi::{
-    Addr, AddrKey, CtState, FlowHead, Hook, NetworkAddrs, NetworkHead, Reason, Record, SUBNET_LOCAL, Station,
-    flow_action, flow_flags, network_flags, proto,
+    Addr, AddrKey, CtState, FlowHead, Hook, NetworkAddrs, NetworkHead, Reason, Record, SUBNET_LOCAL, flow_action,
+    flow_flags, network_flags, proto,
 };
 
 use super::bridge::{self, NO_STATION};
 use super::conntrack::{self, Cx, Work};
-use super::env::{AddrOf, Env, HopKind, Inserted};
+use super::env::{AddrOf, Env, HopKind};
 use super::filter::{self, Subject};
+use super::flows;
 use super::icmp::{self, Quote};
-use super::nat;
+use super::inbound;
 use super::verdict::Action;
 
 /// Where a packet for the gateway goes.
@@ -31,42 +32,35 @@ where
         return action;
     }
     // Functions of their own in the object and not one: their stacks add up only where they nest.
-    match classify(cx, head, work) {
-        Class::Settled => return work.verdict.action,
+    let mut class = classify(cx, head, work);
+    if class as u8 == Class::Outside as u8 {
+        class = way_out(cx, head, addrs, work);
+    }
+    class = match class {
+        Class::Neighbour => neighbour(cx, head, work),
+        Class::Host => hairpin(cx, head, addrs, work),
+        other => other,
+    };
+    match class {
+        Class::Settled => work.verdict.action,
         Class::Neighbour => {
-            let key = AddrKey {
-                addr: cx.packet.key.dst,
-                net: cx.arrival.zone.to_ne_bytes(),
-                pad: [0; 2],
-            };
-            let station = cx.env.address(&key).unwrap_or(NO_STATION);
-            let trackable = cx.packet.is_whole() && cx.packet.is_tracked();
-            let ends = trackable && cx.packet.ttl <= 1 && cx.arrival.hook as u8 == Hook::FromContainer as u8;
-            let opens = trackable && !ends && !cx.packet.is_icmp_reply();
-            if opens && station.ifindex != 0 && station.ifindex != cx.arrival.ifindex {
-                return to_neighbour(cx, head, &station, work);
-            }
-            let action = bridge::untracked(cx, &station, work);
-            return if ends && action as u8 == Action::Pass as u8 {
+            let action = bridge::flooded(cx, work);
+            if action as u8 == Action::Pass as u8 && ends(cx) {
                 work.verdict.answer(Reason::TtlExpired, 0)
             } else {
                 action
-            };
+            }
         }
-        Class::Outside => {}
+        _ => flows::open(cx, work),
     }
-    if let Some(action) = way_out(cx, head, work) {
-        return action;
-    }
-    let reason = open(cx, head, addrs, work);
-    if reason as u8 != Reason::None as u8 {
-        return work.verdict.refuse(reason);
-    }
-    // Another CPU may have opened the same flow with another port: what the table says holds.
-    if !cx.env.flow(&cx.packet.key, &mut work.half) {
-        return work.verdict.refuse(Reason::FlowTableFull);
-    }
-    conntrack::follow(cx, work)
+}
+
+/// True if the packet's TTL ends at the gateway, and the sender hears of it from there.
+fn ends<E: Env>(cx: &Cx<'_, E>) -> bool {
+    cx.packet.ttl <= 1
+        && cx.packet.is_whole()
+        && cx.packet.is_tracked()
+        && cx.arrival.hook as u8 == Hook::FromContainer as u8
 }
 
 /// What a packet without a flow is.
@@ -77,8 +71,10 @@ enum Class {
     Settled = 0,
     /// It goes to a neighbour in its own network.
     Neighbour = 1,
-    /// It opens a flow to the outside, and the filter lets it.
+    /// It opens a flow, to the outside unless its halves say otherwise, and the filter lets it.
     Outside = 2,
+    /// It is for an address of the host.
+    Host = 3,
 }
 
 /// Where a packet without a flow wants to go, and whether it may.
@@ -93,7 +89,7 @@ where
         return Class::Settled;
     }
     match cx.env.subnet(cx.packet.key.dst) {
-        Some(SUBNET_LOCAL) => return Class::Settled,
+        Some(SUBNET_LOCAL) => return Class::Host,
         Some(net) if net == u32::from(cx.arrival.zone) => return Class::Neighbour,
         Some(_) => {
             work.verdict.action = work.verdict.refuse(Reason::Isolated);
@@ -119,6 +115,8 @@ where
         } else {
             Reason::Fragment
         })
+    } else if trackable && !conntrack::may_open(cx) {
+        work.verdict.refuse(Reason::MidStream)
     } else {
         let reason = filter::evaluate(cx, &Subject::of(cx, CtState::NEW).to(head.uplink, 0));
         if reason as u8 == Reason::None as u8 && trackable {
@@ -129,66 +127,108 @@ where
     Class::Settled
 }
 
-/// Fills in both halves of a flow to the outside but its ports; an action if the stack must see the
-/// packet, or it may not leave.
+/// Fills in both halves of a flow to the outside but its ports, the address that it takes first; another class if the stack must
+/// see the packet, or it may not leave.
 #[inline(never)]
-fn way_out<E: Env>(cx: &Cx<'_, E>, head: &NetworkHead, work: &mut Work<E::F>) -> Option<Action> {
+fn way_out<E: Env>(
+    cx: &Cx<'_, E>,
+    head: &NetworkHead,
+    addrs: &NetworkAddrs<AddrOf<E>>,
+    work: &mut Work<E::F>,
+) -> Class {
     let slow = cx.arrival.hook as u8 == Hook::ToUplink as u8;
+    work.verdict.action = Action::Pass;
     if !slow && cx.packet.ttl <= 1 {
-        return Some(work.verdict.answer(Reason::TtlExpired, 0));
+        work.verdict.action = work.verdict.answer(Reason::TtlExpired, 0);
+        return Class::Settled;
     }
     if !slow && !cx.packet.fits(cx.env, head.mtu) {
-        return Some(work.verdict.answer(Reason::TooBig, (head.mtu & 0xffff) as u16));
+        work.verdict.action = work.verdict.answer(Reason::TooBig, (head.mtu & 0xffff) as u16);
+        return Class::Settled;
     }
-    let forward = work.half.head_mut();
-    *forward = conntrack::new_head(cx.arrival.now);
-    forward.epoch = cx.arrival.generation;
+    let mut forward = conntrack::new_head(cx, cx.arrival.slot);
     forward.action = flow_action::UPLINK;
     forward.flags = flow_flags::ROUTED;
     forward.ifindex = head.uplink;
     forward.slot = head.uplink_slot;
     forward.mtu = (head.mtu & 0xffff) as u16;
     returning(cx, head, work.other.head_mut());
-    if slow {
-        return None;
-    }
     let hop = cx.env.next_hop(cx.packet.key.src, cx.packet.key.dst, head.bridge);
-    if hop.kind as u8 == HopKind::Stack as u8 {
-        return Some(Action::Pass);
+    if !slow {
+        match hop.kind {
+            HopKind::Local => return Class::Host,
+            HopKind::Stack => return Class::Settled,
+            _ => {}
+        }
+        if hop.ifindex != 0 && hop.ifindex != head.uplink {
+            work.verdict.action = work.verdict.refuse(Reason::OffUplink);
+            return Class::Settled;
+        }
+        if hop.kind as u8 == HopKind::Resolved as u8 {
+            forward.dmac = hop.dmac;
+            forward.smac = hop.smac;
+        }
     }
-    if hop.ifindex != 0 && hop.ifindex != head.uplink {
-        return Some(work.verdict.refuse(Reason::OffUplink));
+    *work.half.head_mut() = forward;
+    *work.half.tail_mut() = conntrack::untranslated(&cx.packet.key);
+    *work.other.tail_mut() = conntrack::answer(&cx.packet.key);
+    if head.flags & network_flags::MASQUERADE != 0 {
+        let known = hop.src != Addr::UNSPECIFIED && head.flags & network_flags::FIXED_SNAT == 0;
+        work.half.tail_mut().src = if known { hop.src } else { addrs.snat };
+        let bound = bound(head);
+        work.half.head_mut().flags |= flow_flags::SRC | bound;
+        work.other.head_mut().flags |= flow_flags::DST | bound;
     }
-    if hop.kind as u8 == HopKind::Resolved as u8 {
-        forward.dmac = hop.dmac;
-        forward.smac = hop.smac;
-    }
-    None
+    Class::Outside
 }
 
-/// Creates the flow whose halves [`way_out`] began.
+/// [`flow_flags::BOUND`] where flows of a network have a binding, else nothing.
+const fn bound(head: &NetworkHead) -> u8 {
+    if head.flags & network_flags::INDEPENDENT_MAPPING != 0 {
+        flow_flags::BOUND
+    } else {
+        0
+    }
+}
+
+/// Fills in both halves of a flow to a container by an address of the host, but for its source port, unless the stack gets
+/// the packet or it may not pass. The answers come back the same way, so the container sees the address that was asked for
+/// as the source (RFC 4787 REQ-9): it would answer a neighbour of its own network directly.
 #[inline(never)]
-fn open<E: Env>(cx: &Cx<'_, E>, head: &NetworkHead, addrs: &NetworkAddrs<AddrOf<E>>, work: &mut Work<E::F>) -> Reason {
-    let key = cx.packet.key;
-    *work.other.tail_mut() = conntrack::answer(&key);
-    if head.flags & network_flags::MASQUERADE != 0 {
-        work.half.head_mut().flags |= flow_flags::SRC;
-        work.other.head_mut().flags |= flow_flags::DST;
-        return nat::masquerade(cx, &key, addrs.snat, work);
+fn hairpin<E: Env>(
+    cx: &Cx<'_, E>,
+    network: &NetworkHead,
+    addrs: &NetworkAddrs<AddrOf<E>>,
+    work: &mut Work<E::F>,
+) -> Class {
+    // Without a target the stack gets the packet.
+    work.verdict.action = Action::Pass;
+    let Some(target) = inbound::behind_port(cx) else {
+        return Class::Settled;
+    };
+    let reason = inbound::lead(cx, &target, work);
+    if reason as u8 != Reason::None as u8 {
+        work.verdict.action = work.verdict.refuse(reason);
+        return Class::Settled;
     }
-    *work.half.tail_mut() = conntrack::untranslated(&key);
-    match conntrack::create(cx, &key, work) {
-        Inserted::Yes => Reason::None,
-        Inserted::Exists => Reason::NatExhausted,
-        Inserted::Full => Reason::FlowTableFull,
-    }
+    let dst = cx.packet.key.dst;
+    let bound = if dst == { addrs.snat } { bound(network) } else { 0 };
+    let head = work.half.head_mut();
+    head.flags |= flow_flags::SRC | bound;
+    let owner = head.owner;
+    work.half.tail_mut().src = dst;
+    returning(cx, network, work.other.head_mut());
+    let reply = work.other.head_mut();
+    reply.flags |= flow_flags::SRC | flow_flags::DST | bound;
+    reply.owner = owner;
+    *work.other.tail_mut() = conntrack::answer(&cx.packet.key);
+    Class::Outside
 }
 
 /// The half that brings the answers back to the sender.
 #[inline(always)]
 fn returning<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, reply: &mut FlowHead) {
-    *reply = conntrack::new_head(cx.arrival.now);
-    reply.flags = flow_flags::ROUTED | flow_flags::REPLY;
+    *reply = conntrack::new_reply(cx, cx.arrival.slot);
     reply.peer_zone = cx.arrival.zone;
     reply.ifindex = cx.arrival.ifindex;
     reply.slot = cx.arrival.slot;
@@ -205,18 +245,28 @@ fn returning<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, reply: &mut FlowHead
     }
 }
 
-/// A neighbour reached through the gateway, as containers with a /32 address do.
+/// Fills in both halves of a flow to a neighbour that is reached through the gateway, as containers with a /32 address do,
+/// if it opens one.
 #[inline(never)]
-fn to_neighbour<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, station: &Station, work: &mut Work<E::F>) -> Action {
+fn neighbour<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, work: &mut Work<E::F>) -> Class {
+    let key = AddrKey {
+        addr: cx.packet.key.dst,
+        net: cx.arrival.zone.to_ne_bytes(),
+        pad: [0; 2],
+    };
+    let station = cx.env.address(&key).unwrap_or(NO_STATION);
+    let trackable = cx.packet.is_whole() && cx.packet.is_tracked() && cx.packet.ttl > 1 && conntrack::may_open(cx);
+    if !trackable || station.ifindex == 0 || station.ifindex == cx.arrival.ifindex {
+        return Class::Neighbour;
+    }
     let reason = filter::evaluate(cx, &Subject::of(cx, CtState::NEW).to(station.ifindex, cx.arrival.zone));
     if reason as u8 != Reason::None as u8 {
-        return work.verdict.refuse(reason);
+        work.verdict.action = work.verdict.refuse(reason);
+        return Class::Settled;
     }
-    let flow_key = cx.packet.key;
-    *work.half.tail_mut() = conntrack::untranslated(&flow_key);
+    *work.half.tail_mut() = conntrack::untranslated(&cx.packet.key);
     let forward = work.half.head_mut();
-    *forward = conntrack::new_head(cx.arrival.now);
-    forward.epoch = cx.arrival.generation;
+    *forward = conntrack::new_head(cx, cx.arrival.slot);
     forward.flags = flow_flags::ROUTED;
     forward.ifindex = station.ifindex;
     forward.slot = station.slot;
@@ -224,9 +274,6 @@ fn to_neighbour<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, station: &Station
     forward.smac = network.gateway.mac;
     forward.peer_zone = cx.arrival.zone;
     returning(cx, network, work.other.head_mut());
-    *work.other.tail_mut() = conntrack::answer(&flow_key);
-    match conntrack::create(cx, &flow_key, work) {
-        Inserted::Full => work.verdict.refuse(Reason::FlowTableFull),
-        Inserted::Exists | Inserted::Yes => conntrack::follow(cx, work),
-    }
+    *work.other.tail_mut() = conntrack::answer(&cx.packet.key);
+    Class::Outside
 }

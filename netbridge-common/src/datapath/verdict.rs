@@ -221,7 +221,7 @@ impl<A: Addr> Verdict<A> {
     /// Rewrites addresses and ports of a packet of the flow itself.
     pub fn translate(&mut self, packet: &Packet<A>, flags: u8, to: &Nat<A>) {
         let addrs = self.rewrite_ip(packet, flags, to);
-        if flags & (flow_flags::SRC | flow_flags::DST) == 0 {
+        if flags & (flow_flags::SRC | flow_flags::DST) == 0 || proto::is_portless(packet.key.proto) {
             return;
         }
         self.edits |= edits::L4;

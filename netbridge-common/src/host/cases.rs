@@ -1,13 +1,13 @@
 //! One packet for every way to be dropped: run by the core's tests and, through the kernel, by the
 //! programs'.
 
-use crate::abi::{FlowKey, Hook, Mac, Reason, proto, verdict};
-use crate::wire::icmp;
+use crate::abi::{FlowKey, Hook, Mac, Reason, network_flags, proto, verdict};
+use crate::wire::{icmp, tcp};
 
 use super::build::{Datagram, arp, packet_of};
 use super::lab::{
-    A, B, BEHIND_TRUNK, D, ELSEWHERE, GATEWAY, GATEWAYS, HOST, REMOTE, ROUTER, UNREACHABLE, at, ifindex, inward, lab,
-    out,
+    A, B, BEHIND_TRUNK, D, ELSEWHERE, GATEWAY, GATEWAYS, HOST, REMOTE, ROUTER, SECOND, UNREACHABLE, at, ifindex,
+    inward, lab, out, publish, slot,
 };
 use super::rewrite::apply;
 use super::{Frame, HostEnv};
@@ -28,7 +28,7 @@ pub struct Case {
 
 /// Every case; each [`Reason`] occurs.
 pub fn cases() -> Vec<Case> {
-    [guard(), sent(), told(), arriving(), slow_path()]
+    [guard(), sent(), told(), flows(), arriving(), slow_path()]
         .into_iter()
         .flatten()
         .collect()
@@ -42,6 +42,75 @@ fn case(name: &'static str, reason: Reason, hook: Hook, env: HostEnv, frame: Fra
         env,
         frame,
     }
+}
+
+/// Flows that may not begin, or not go on.
+fn flows() -> Vec<Case> {
+    let ask = |sport| out(A, GATEWAY, REMOTE).udp(sport, 53, b"");
+    vec![
+        case(
+            "an endpoint with a quota of nothing opens no flow",
+            Reason::QuotaExceeded,
+            Hook::FromContainer,
+            with(|env| env.config.quota = 0),
+            at(ifindex::A, ask(5000)),
+        ),
+        case(
+            "a second port that leads to the same one would take the first one's answers",
+            Reason::TupleTaken,
+            Hook::FromUplink,
+            with(|env| {
+                publish(env, (proto::TCP, HOST.1, 8081), (A, ifindex::A, slot::A), 80);
+                env.run(
+                    Hook::FromUplink,
+                    &at(ifindex::UPLINK, inward(REMOTE, HOST.1).syn(5000, 8081)),
+                );
+            }),
+            at(ifindex::UPLINK, inward(REMOTE, HOST.1).syn(5000, 8080)),
+        ),
+        case(
+            "a segment in the middle of a connection opens nothing",
+            Reason::MidStream,
+            Hook::FromContainer,
+            lab(),
+            at(ifindex::A, out(A, GATEWAY, REMOTE).tcp(5000, 80, tcp::ACK, b"data")),
+        ),
+        case(
+            "a port that stands for a container's is not open to everybody",
+            Reason::Unsolicited,
+            Hook::FromUplink,
+            with(|env| {
+                set_flags(env, network_flags::INDEPENDENT_MAPPING);
+                env.run(Hook::FromContainer, &at(ifindex::A, ask(5000)));
+            }),
+            at(ifindex::UPLINK, inward(REMOTE, HOST.1).udp(54, 5000, b"")),
+        ),
+        case(
+            "a flow by an address that the host has no more is over",
+            Reason::AddressGone,
+            Hook::FromContainer,
+            with(|env| {
+                set_flags(env, network_flags::FIXED_SNAT);
+                env.networks[1].tail.snat = [192, 0, 2, 9];
+                env.run(Hook::FromContainer, &at(ifindex::A, ask(5000)));
+                set_flags(env, 0);
+                env.now += SECOND;
+            }),
+            at(ifindex::A, ask(5000)),
+        ),
+    ]
+}
+
+/// The lab after something has happened.
+fn with(happens: impl FnOnce(&mut HostEnv)) -> HostEnv {
+    let mut env = lab();
+    happens(&mut env);
+    env
+}
+
+/// Gives A's network these flags besides masquerading.
+fn set_flags(env: &mut HostEnv, flags: u32) {
+    env.networks[1].head.flags = network_flags::MASQUERADE | flags;
 }
 
 /// What a container may not claim to be.
@@ -167,7 +236,7 @@ fn sent() -> Vec<Case> {
             at(ifindex::A, to_world().udp(40_001, 53, b"")),
         ),
         case(
-            "GRE cannot be masqueraded",
+            "AH cannot be masqueraded",
             Reason::UnsupportedProtocol,
             Hook,
             lab(),

@@ -15,7 +15,7 @@ use core::ops::RangeInclusive;
 use crate::abi::{
     AddrKey, Config, CtState, LINK_ADDRS, LinkAddrs, LinkHead, LinkV4, Mac, MacKey, NO_SLOT, NetworkAddrs, NetworkHead,
     NetworkV4, PortBlock, PortKey, PortTarget, PublishedHead, PublishedV4, RuleAddrs, RuleHead, RuleV4, SUBNET_LOCAL,
-    Station, VERSION, link_kind, network_flags, proto, station_flags, verdict,
+    Station, Timeouts, VERSION, link_kind, network_flags, proto, station_flags, verdict,
 };
 use crate::datapath::env::{Hop, HopKind};
 
@@ -136,6 +136,7 @@ pub fn lab() -> HostEnv {
         ifindex: ifindex::UPLINK,
         dmac: ROUTER.0,
         smac: HOST.0,
+        src: HOST.1,
     };
     let unresolved = Hop {
         kind: HopKind::Unresolved,
@@ -143,6 +144,16 @@ pub fn lab() -> HostEnv {
         smac: [0; 6],
         ..resolved
     };
+    let local = Hop {
+        kind: HopKind::Local,
+        ifindex: 0,
+        dmac: [0; 6],
+        smac: [0; 6],
+        src: [0; 4],
+    };
+    for address in [HOST.1, GATEWAYS[0].1, GATEWAYS[1].1, GATEWAYS[2].1] {
+        env.hops.insert((address, 32), local);
+    }
     env.hops.insert(([0; 4], 0), resolved);
     env.hops.insert(([192, 0, 2, 0], 24), unresolved);
     env.hops.insert((ROUTER.1, 32), resolved);
@@ -256,10 +267,22 @@ fn config() -> Config {
     Config {
         generation: 1,
         refresh: SECOND,
-        tcp_transitory: 240 * SECOND,
-        tcp_established: 7440 * SECOND,
-        udp: 300 * SECOND,
-        icmp: 60 * SECOND,
+        timeouts: Timeouts {
+            tcp_opening: 240 * SECOND,
+            tcp_answered: 230 * SECOND,
+            tcp_established: 7440 * SECOND,
+            tcp_half_closed: 3600 * SECOND,
+            tcp_closing: 220 * SECOND,
+            tcp_reset: 210 * SECOND,
+            udp_opening: 200 * SECOND,
+            udp_established: 300 * SECOND,
+            icmp: 60 * SECOND,
+            other: 600 * SECOND,
+        },
+        quarantine: 120 * SECOND,
+        pickup_until: 0,
+        quota: 65_536,
+        half_open_quota: 16_384,
         fdb_ageing: 300 * SECOND,
         snat_min: 1024,
         snat_ports: 31_744,

@@ -10,16 +10,16 @@ pub mod lab;
 pub mod rewrite;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytemuck::Zeroable;
 
 use crate::abi::{
-    AddrKey, BANKS, Config, DropEvent, FlowKey, FlowV4, Hook, LinkV4, MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4,
-    Policy, PortBlock, PortKey, PublishedV4, REASON_SLOTS, Reason, RuleV4, Station, Traffic, V4,
+    AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, FlowKey, FlowV4, Hook, LinkV4, Load, MAX_NETWORKS,
+    MAX_RULES, MacKey, NetworkV4, Policy, PortBlock, PortKey, PublishedV4, REASON_SLOTS, Reason, RuleV4, SLOTS,
+    Station, Traffic, V4,
 };
-use crate::datapath::conntrack::is_expired;
-use crate::datapath::env::{Env, EventBudget, Hop, HopKind, Inserted};
+use crate::datapath::env::{Env, EventBudget, Hop, HopKind, Inserted, Renewal};
 use crate::datapath::parse::{Head, Packet, parse};
 use crate::datapath::pipeline::{Scratch, run};
 use crate::datapath::verdict::Verdict;
@@ -68,7 +68,7 @@ pub struct HostEnv {
     /// Rules of both banks.
     pub rules: Vec<RuleV4>,
     /// The host's routes; without one the stack answers.
-    pub hops: HashMap<Prefix, Hop>,
+    pub hops: HashMap<Prefix, Hop<Ip>>,
     /// Stations by MAC.
     pub fdb: RefCell<HashMap<MacKey, Station>>,
     /// Entries that `fdb` holds.
@@ -77,6 +77,16 @@ pub struct HostEnv {
     pub flows: RefCell<HashMap<FlowKey<Ip>, FlowV4>>,
     /// Entries that `flows` holds.
     pub flow_capacity: usize,
+    /// Flows on the quota of each slot's owner.
+    pub loads: RefCell<HashMap<u32, Load>>,
+    /// Keys of flows that may not be established yet, by slot and place.
+    pub samples: RefCell<HashMap<(u32, u32), FlowKey<Ip>>>,
+    /// Sides of bindings.
+    pub bindings: RefCell<HashMap<BindingKey<Ip>, BindingV4>>,
+    /// Sides that `bindings` holds.
+    pub binding_capacity: usize,
+    /// Sockets of the host: protocol and port.
+    pub sockets: HashSet<(u8, u16)>,
     /// Drops by reason.
     pub drops: RefCell<[u64; REASON_SLOTS as usize]>,
     /// Traffic by slot.
@@ -113,6 +123,11 @@ impl Default for HostEnv {
             fdb_capacity: 16_384,
             flows: RefCell::default(),
             flow_capacity: 262_144,
+            loads: RefCell::default(),
+            samples: RefCell::default(),
+            bindings: RefCell::default(),
+            binding_capacity: 131_072,
+            sockets: HashSet::new(),
             drops: RefCell::new([0; REASON_SLOTS as usize]),
             traffic: RefCell::default(),
             events: RefCell::default(),
@@ -182,7 +197,7 @@ impl HostEnv {
     }
 
     fn change(&self, slot: u32, change: impl FnOnce(&mut Traffic)) {
-        if slot < crate::abi::SLOTS {
+        if slot < SLOTS {
             change(self.traffic.borrow_mut().entry(slot).or_default());
         }
     }
@@ -312,28 +327,117 @@ impl Env for View<'_> {
         }
     }
 
-    fn flow_renew(&self, key: &FlowKey<Ip>, now: u32, resolved: bool) -> Option<(u8, u8)> {
+    fn flow_renew(&self, key: &FlowKey<Ip>, renewal: &Renewal) -> Option<u8> {
         *self.tables.renewals.borrow_mut() += 1;
         let mut flows = self.tables.flows.borrow_mut();
         let head = &mut flows.get_mut(key)?.head;
-        head.seen = now;
-        head.resolved = if resolved { now } else { head.resolved };
-        Some((head.state, head.flags))
-    }
-
-    fn flow_remove(&self, key: &FlowKey<Ip>) {
-        *self.tables.writes.borrow_mut() += 1;
-        self.tables.flows.borrow_mut().remove(key);
-    }
-
-    fn reclaim(&self, config: &Config, now: u32) -> bool {
-        if now.wrapping_sub(*self.tables.reclaimed.borrow()) < config.refresh {
-            return false;
+        let before = head.state;
+        head.seen = renewal.now;
+        head.state = renewal.state as u8;
+        if renewal.resolved {
+            head.resolved = renewal.now;
         }
-        *self.tables.reclaimed.borrow_mut() = now;
-        let live = |key: &FlowKey<Ip>, flow: &mut FlowV4| !is_expired(config, key.proto, &flow.head, now);
-        self.tables.flows.borrow_mut().retain(live);
-        true
+        if renewal.ask {
+            head.epoch = 0;
+        }
+        Some(before)
+    }
+
+    fn flow_remove(&self, key: &FlowKey<Ip>) -> bool {
+        *self.tables.writes.borrow_mut() += 1;
+        self.tables.flows.borrow_mut().remove(key).is_some()
+    }
+
+    fn each_flow<V: FnMut(&FlowKey<Ip>, &FlowV4)>(&self, mut visit: V) {
+        let flows: Vec<_> = self
+            .tables
+            .flows
+            .borrow()
+            .iter()
+            .map(|(key, flow)| (*key, *flow))
+            .collect();
+        for (key, flow) in flows {
+            visit(&key, &flow);
+        }
+    }
+
+    fn may_reclaim(&self, refresh: u32, now: u32) -> bool {
+        let mut last = self.tables.reclaimed.borrow_mut();
+        let due = now.wrapping_sub(*last) >= refresh;
+        if due {
+            *last = now;
+        }
+        due
+    }
+
+    fn load_of(&self, slot: u32) -> Load {
+        self.tables.loads.borrow().get(&slot).copied().unwrap_or_default()
+    }
+
+    fn charge(&self, slot: u32, change: Load) {
+        if slot < SLOTS {
+            let mut loads = self.tables.loads.borrow_mut();
+            let load = loads.entry(slot).or_default();
+            load.flows += change.flows;
+            load.half_open += change.half_open;
+        }
+    }
+
+    fn sample(&self, slot: u32, place: u32) -> Option<FlowKey<Ip>> {
+        // An array's element is all zero before it is written.
+        let kept = self.tables.samples.borrow().get(&(slot, place)).copied();
+        (slot < SLOTS).then(|| kept.unwrap_or_else(FlowKey::zeroed))
+    }
+
+    fn keep_sample(&self, slot: u32, place: u32, key: &FlowKey<Ip>) {
+        if slot < SLOTS {
+            self.tables.samples.borrow_mut().insert((slot, place), *key);
+        }
+    }
+
+    fn binding(&self, key: &BindingKey<Ip>) -> Option<BindingV4> {
+        self.tables.bindings.borrow().get(key).copied()
+    }
+
+    fn binding_insert(&self, key: &BindingKey<Ip>, binding: &BindingV4) -> Inserted {
+        let mut bindings = self.tables.bindings.borrow_mut();
+        if bindings.contains_key(key) {
+            Inserted::Exists
+        } else if bindings.len() >= self.tables.binding_capacity {
+            Inserted::Full
+        } else {
+            bindings.insert(*key, *binding);
+            Inserted::Yes
+        }
+    }
+
+    fn binding_renew(&self, key: &BindingKey<Ip>, until: u32) {
+        if let Some(binding) = self.tables.bindings.borrow_mut().get_mut(key) {
+            binding.head.until = until;
+        }
+    }
+
+    fn binding_remove(&self, key: &BindingKey<Ip>) {
+        self.tables.bindings.borrow_mut().remove(key);
+    }
+
+    fn each_binding<V: FnMut(&BindingKey<Ip>, &BindingV4)>(&self, mut visit: V) {
+        let bindings: Vec<_> = self
+            .tables
+            .bindings
+            .borrow()
+            .iter()
+            .map(|(key, side)| (*key, *side))
+            .collect();
+        for (key, side) in bindings {
+            visit(&key, &side);
+        }
+    }
+
+    fn host_socket(&self, key: &FlowKey<Ip>) -> bool {
+        self.tables
+            .sockets
+            .contains(&(key.proto, u16::from_be_bytes(key.dport)))
     }
 
     fn published(&self, key: &PortKey<Ip>) -> Option<&PublishedV4> {
@@ -354,12 +458,13 @@ impl Env for View<'_> {
         self.tables.rules.get(index as usize)
     }
 
-    fn next_hop(&self, _src: Ip, dst: Ip, _ifindex: u32) -> Hop {
+    fn next_hop(&self, _src: Ip, dst: Ip, _ifindex: u32) -> Hop<Ip> {
         let none = Hop {
             kind: HopKind::Stack,
             ifindex: 0,
             dmac: [0; 6],
             smac: [0; 6],
+            src: [0; 4],
         };
         longest(&self.tables.hops, dst).unwrap_or(none)
     }

@@ -115,7 +115,7 @@ fn an_answer_is_as_long_as_its_quote_whatever_it_is_about() -> Result<()> {
                 };
                 let payload = vec![0x5a; payload];
                 for (bytes, behind) in [
-                    (datagram.tcp(5000, 80, 0x10, &payload), 20),
+                    (datagram.tcp(5000, 80, 0x02, &payload), 20),
                     (datagram.udp(5000, 53, &payload), 8),
                     (datagram.echo(8, 5000, &payload), 8),
                 ] {

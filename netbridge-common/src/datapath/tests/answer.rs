@@ -6,7 +6,7 @@ use crate::host::build::{Datagram, packet_of};
 use crate::host::lab::{A, B, E, GATEWAY, GATEWAYS, HOST, Node, REMOTE, ROUTER, at, ifindex, inward, lab, out, slot};
 use crate::host::{Frame, HostEnv, Ip};
 use crate::wire::icmp::{ECHO_REPLY, ECHO_REQUEST, TIME_EXCEEDED, UNREACHABLE};
-use crate::wire::tcp::ACK;
+use crate::wire::tcp::{ACK, SYN};
 
 use super::{Result, arrives, halves, run, sends};
 
@@ -87,7 +87,7 @@ fn a_container_hears_of_its_ttls_end_from_its_gateway() {
                 let packets = |ttl, options: &[u8]| {
                     [
                         (datagram(ttl, options).udp(5000, 53, b"asked"), 8),
-                        (datagram(ttl, options).tcp(5000, 80, ACK, b"sent"), 20),
+                        (datagram(ttl, options).syn(5000, 80), 20),
                         (datagram(ttl, options).echo(ECHO_REQUEST, 7, b"ping"), 8),
                     ]
                 };
@@ -169,9 +169,10 @@ fn who_may_not_cut_up_what_is_too_big_tells_how_long_it_may_be() {
                 } else if known {
                     sends(&env, index, datagram.syn(sport, dport));
                 }
+                let flags = if known || sport == 80 { ACK } else { SYN };
                 let frame = Frame {
                     gso_size,
-                    ..at(index, datagram.tcp(sport, dport, ACK, &vec![0; payload]))
+                    ..at(index, datagram.tcp(sport, dport, flags, &vec![0; payload]))
                 };
                 let result = run(&env, Hook::FromContainer, &frame);
                 if fits {
@@ -256,7 +257,7 @@ fn nobody_is_told_who_is_not_one_host() {
 #[test]
 fn a_quote_is_never_longer_than_the_frame() {
     let env = lab();
-    let mut bytes = dying(out(A, GATEWAY, REMOTE)).tcp(5000, 80, ACK, &[0; 64]);
+    let mut bytes = dying(out(A, GATEWAY, REMOTE)).tcp(5000, 80, SYN, &[0; 64]);
     // A GSO frame beyond 64 KiB says 0: that all of its header is there can only be believed.
     bytes[16..18].fill(0);
     for (length, answered) in [(54, true), (53, false), (48, false)] {

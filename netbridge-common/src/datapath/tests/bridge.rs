@@ -165,6 +165,11 @@ fn a_connection_survives_that_its_station_is_forgotten() {
     sends(&env, ifindex::TRUNK, Datagram::new(BEHIND_TRUNK, A).syn(5000, 80));
     let answer = |flags| Datagram::new(A, BEHIND_TRUNK).tcp(80, 5000, flags, b"");
     assert_eq!(sends(&env, ifindex::A, answer(SYN | ACK)).action(), Action::Peer);
+    sends(
+        &env,
+        ifindex::TRUNK,
+        Datagram::new(BEHIND_TRUNK, A).tcp(5000, 80, ACK, b""),
+    );
     env.now += 301 * SECOND;
     assert_eq!(sends(&env, ifindex::A, answer(ACK)).action(), Action::Pass, "flooded");
     assert_eq!(sends(&env, ifindex::A, udp(A, BEHIND_TRUNK)).reason(), Reason::Filtered);

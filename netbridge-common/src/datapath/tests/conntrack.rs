@@ -1,6 +1,6 @@
 //! Flows: how long they live, when they are asked again, what ends them.
 
-use crate::abi::{CtState, FlowV4, Reason, RuleV4, TcpState, ZONE_UPLINK, flow_flags, verdict};
+use crate::abi::{CtState, FlowState, FlowV4, Reason, RuleV4, ZONE_UPLINK, proto, verdict};
 use crate::datapath::conntrack::other_half;
 use crate::datapath::verdict::Action;
 use crate::host::HostEnv;
@@ -40,6 +40,7 @@ fn connect(env: &HostEnv) {
 fn close(env: &HostEnv) {
     connect(env);
     answer_tcp(env, FIN | ACK);
+    ask_tcp(env, FIN | ACK);
 }
 
 /// The asking and the answering half of A's only flow.
@@ -68,43 +69,50 @@ fn refuse(states: u8, in_ifindex: u32) -> RuleV4 {
     made
 }
 
+fn closed_by_one(env: &HostEnv) {
+    connect(env);
+    answer_tcp(env, FIN | ACK);
+}
+
+fn reset(env: &HostEnv) {
+    connect(env);
+    ask_tcp(env, RST);
+}
+
 #[test]
 fn a_flow_lives_as_long_as_its_protocol_and_state_say() {
     let to_a = || inward(REMOTE, HOST.1);
-    let table: [(&str, Open, Vec<u8>, u32); 7] = [
-        ("UDP", |env| drop(ask_udp(env)), to_a().udp(53, 5000, b""), 300),
+    let ack = || to_a().tcp(80, 5000, ACK, b"");
+    let table: [(&str, Open, Vec<u8>, u32); 8] = [
+        ("UDP", |env| drop(ask_udp(env)), to_a().udp(53, 5000, b""), 200),
+        (
+            "UDP, answered",
+            |env| {
+                ask_udp(env);
+                answer_udp(env);
+            },
+            to_a().udp(53, 5000, b""),
+            300,
+        ),
         (
             "an echo",
             |env| drop(sends(env, ifindex::A, out(A, GATEWAY, REMOTE).echo(8, 5000, b""))),
             to_a().echo(0, 5000, b""),
             60,
         ),
+        ("TCP, not answered", |env| drop(ask_tcp(env, SYN)), ack(), 240),
         (
-            "TCP, not answered",
-            |env| drop(ask_tcp(env, SYN)),
-            to_a().tcp(80, 5000, ACK, b""),
-            240,
-        ),
-        ("TCP", connect, to_a().tcp(80, 5000, ACK, b""), 7440),
-        ("TCP after a FIN", close, to_a().tcp(80, 5000, ACK, b""), 240),
-        (
-            "TCP after a RST of its own",
-            |env| {
-                connect(env);
-                ask_tcp(env, RST);
-            },
-            to_a().tcp(80, 5000, ACK, b""),
-            240,
-        ),
-        (
-            "TCP answered by a RST",
+            "TCP, answered",
             |env| {
                 ask_tcp(env, SYN);
-                answer_tcp(env, RST | ACK);
+                answer_tcp(env, SYN | ACK);
             },
-            to_a().tcp(80, 5000, ACK, b""),
-            240,
+            ack(),
+            230,
         ),
+        ("TCP", connect, ack(), 7440),
+        ("TCP after a FIN", closed_by_one, ack(), 3600),
+        ("TCP after both", close, ack(), 220),
     ];
     for (name, open, answer, seconds) in table {
         let mut env = lab();
@@ -113,6 +121,43 @@ fn a_flow_lives_as_long_as_its_protocol_and_state_say() {
         assert_eq!(arrives(&env.clone(), answer.clone()).action(), Action::Peer, "{name}");
         env.now += 1;
         assert_eq!(arrives(&env, answer).action(), Action::Pass, "{name}");
+    }
+    let mut env = lab();
+    reset(&env);
+    env.now += 210 * SECOND;
+    assert_eq!(answer_tcp(&env.clone(), ACK).action(), Action::Peer, "TCP after a RST");
+    env.now += 1;
+    assert_eq!(answer_tcp(&env, ACK).action(), Action::Pass);
+}
+
+#[test]
+fn a_protocol_without_ports_is_known_by_its_addresses() {
+    let mut env = lab();
+    for protocol in [proto::GRE, proto::ESP, proto::IPV6, proto::IPIP, proto::SCTP] {
+        let sent = sends(
+            &env,
+            ifindex::A,
+            out(A, GATEWAY, REMOTE).frame(protocol, b"whatever it is"),
+        );
+        assert_eq!(sent.action(), Action::Redirect, "{protocol}");
+        assert_eq!(sent.bytes[34..], *b"whatever it is", "the payload is as it was");
+        let back = arrives(&env, inward(REMOTE, HOST.1).frame(protocol, b"answer"));
+        assert_eq!(back.to(), (Action::Peer, ifindex::A), "{protocol}");
+        let other = sends(&env, ifindex::B, out(B, GATEWAY, REMOTE).frame(protocol, b""));
+        assert_eq!(
+            other.reason(),
+            Reason::NatExhausted,
+            "one container talks to one remote"
+        );
+    }
+    env.now += 600 * SECOND + 1;
+    assert_eq!(
+        arrives(&env, inward(REMOTE, HOST.1).frame(proto::GRE, b"")).action(),
+        Action::Pass
+    );
+    for protocol in [33, 51, 136, 200] {
+        let refused = sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).frame(protocol, b"whatever"));
+        assert_eq!(refused.reason(), Reason::UnsupportedProtocol, "{protocol}");
     }
 }
 
@@ -135,16 +180,20 @@ fn either_direction_keeps_both_alive() {
 fn use_is_written_down_once_a_second() {
     let mut env = lab();
     assert_eq!(writes(&env, ask_udp), 2, "a flow is two halves");
-    assert_eq!(writes(&env, answer_udp), 2, "the first answer changes both");
-    assert_eq!(writes(&env, ask_udp), 2, "and has the asking half ask the filter");
+    assert_eq!(
+        (writes(&env, answer_udp), *env.renewals.borrow()),
+        (0, 2),
+        "the first answer changes both in place"
+    );
+    assert_eq!(writes(&env, ask_udp), 0);
     env.now += SECOND - 1;
     assert_eq!(writes(&env, ask_udp) + writes(&env, answer_udp), 0);
     env.now += 1;
-    assert_eq!((writes(&env, answer_udp), *env.renewals.borrow()), (0, 2), "in place");
+    assert_eq!((writes(&env, answer_udp), *env.renewals.borrow()), (0, 4), "in place");
     assert_eq!(writes(&env, ask_udp), 0);
-    assert_eq!(*env.renewals.borrow(), 4, "the asking half looks for its next hop");
+    assert_eq!(*env.renewals.borrow(), 6, "the asking half looks for its next hop");
     assert_eq!(writes(&env, ask_udp) + writes(&env, answer_udp), 0);
-    assert_eq!(*env.renewals.borrow(), 4);
+    assert_eq!(*env.renewals.borrow(), 6);
 }
 
 #[test]
@@ -154,7 +203,10 @@ fn a_record_stamped_by_another_cpu_a_moment_later_is_not_old() {
     env.now -= 1;
     env.set_filter(verdict::ACCEPT, &[refuse(CtState::NEW, 0)]);
     assert_eq!(ask_tcp(&env, ACK).reason(), Reason::None);
-    assert_eq!(state(&env), (TcpState::Established as u8, TcpState::Established as u8));
+    assert_eq!(
+        state(&env),
+        (FlowState::Established as u8, FlowState::Established as u8)
+    );
 }
 
 #[test]
@@ -186,10 +238,10 @@ fn an_answer_confirms_the_flow_and_both_directions_are_judged_again() {
     }
     let env = lab();
     connect(&env);
-    let (asking, answering) = pair(&env);
-    assert_eq!(state(&env), (TcpState::Established as u8, TcpState::Established as u8));
-    assert_ne!(asking.head.flags & answering.head.flags & flow_flags::REPLIED, 0);
-    assert_eq!(asking.head.epoch, env.config.generation);
+    assert_eq!(
+        state(&env),
+        (FlowState::Established as u8, FlowState::Established as u8)
+    );
 }
 
 #[test]
@@ -198,8 +250,8 @@ fn a_new_filter_is_asked_once_by_each_direction() {
     connect(&env);
     for _ in 0..2 {
         env.set_filter(verdict::ACCEPT, &[rule(verdict::ACCEPT)]);
-        assert_eq!([0; 3].map(|_: u8| writes(&env, |env| ask_tcp(env, ACK))), [2, 0, 0]);
-        assert_eq!([0; 3].map(|_: u8| writes(&env, |env| answer_tcp(env, ACK))), [2, 0, 0]);
+        assert_eq!([0; 3].map(|_: u8| writes(&env, |env| ask_tcp(env, ACK))), [1, 0, 0]);
+        assert_eq!([0; 3].map(|_: u8| writes(&env, |env| answer_tcp(env, ACK))), [1, 0, 0]);
     }
 }
 
@@ -238,12 +290,12 @@ fn a_dropped_answer_changes_no_state() {
         ask_tcp(&env, SYN);
         env.set_filter(verdict::ACCEPT, &[refuse(CtState::ANY, ifindex::UPLINK)]);
         assert_eq!(answer_tcp(&env, flags).reason(), Reason::Filtered);
-        assert_eq!(state(&env), (TcpState::Opening as u8, TcpState::Opening as u8));
+        assert_eq!(state(&env), (FlowState::Opening as u8, FlowState::Opening as u8));
         env.set_filter(verdict::ACCEPT, &[]);
         answer_tcp(&env, SYN | ACK);
         assert_eq!(
             state(&env),
-            (TcpState::Established as u8, TcpState::Established as u8),
+            (FlowState::Answered as u8, FlowState::Answered as u8),
             "the next one is the first"
         );
     }
@@ -258,57 +310,29 @@ fn a_closing_connection_is_not_revived() {
         answer_tcp(&env, ACK);
         ask_tcp(&env, ACK);
         answer_tcp(&env, SYN);
-        assert_eq!(state(&env), (TcpState::Closing as u8, TcpState::Closing as u8));
-    }
-}
-
-/// An ACK of the asking side, or of the other.
-fn acknowledge(env: &HostEnv, ask: bool) {
-    if ask {
-        ask_tcp(env, ACK);
-    } else {
-        answer_tcp(env, ACK);
+        assert_eq!(state(&env), (FlowState::Closing as u8, FlowState::Closing as u8));
     }
 }
 
 #[test]
-fn what_another_cpu_overwrote_with_an_earlier_state_is_set_right() {
-    for (overwritten, ask) in [(NET, true), (NET, false), (ZONE_UPLINK, true), (ZONE_UPLINK, false)] {
-        let mut env = lab();
-        connect(&env);
-        let (key, mut half) = halves(&env, overwritten)[0];
-        half.head.state = TcpState::Opening as u8;
-        env.flows.borrow_mut().insert(key, half);
-        env.now += SECOND;
-        acknowledge(&env, ask);
-        let established = TcpState::Established as u8;
-        assert_eq!(state(&env), (established, established), "{overwritten} {ask}");
-    }
+fn what_another_cpu_saw_meanwhile_counts_too() {
+    let env = lab();
+    connect(&env);
+    // The other side's FIN has reached its own half, and not yet this one.
+    let (key, mut half) = halves(&env, ZONE_UPLINK)[0];
+    half.head.state = FlowState::ReplyClosed as u8;
+    env.flows.borrow_mut().insert(key, half);
+    ask_tcp(&env, FIN | ACK);
+    assert_eq!(state(&env), (FlowState::Closing as u8, FlowState::Closing as u8));
 }
 
 #[test]
-fn an_answer_that_another_cpu_overwrote_is_remembered_again() {
-    for ask in [true, false] {
-        let mut env = lab();
-        connect(&env);
-        for (key, mut half) in halves(&env, NET) {
-            half.head.flags &= !flow_flags::REPLIED;
-            env.flows.borrow_mut().insert(key, half);
-        }
-        env.now += SECOND;
-        acknowledge(&env, ask);
-        env.set_filter(verdict::ACCEPT, &[refuse(CtState::NEW, 0)]);
-        assert_eq!(ask_tcp(&env, ACK).reason(), Reason::None, "{ask}");
-    }
-}
-
-#[test]
-fn an_answer_to_a_connection_that_is_closing_establishes_nothing() {
+fn an_answer_to_a_connection_that_was_reset_establishes_nothing() {
     let env = lab();
     ask_tcp(&env, SYN);
     ask_tcp(&env, RST);
     assert_eq!(answer_tcp(&env, SYN | ACK).action(), Action::Peer);
-    assert_eq!(state(&env), (TcpState::Closing as u8, TcpState::Closing as u8));
+    assert_eq!(state(&env), (FlowState::Reset as u8, FlowState::Reset as u8));
 }
 
 #[test]
@@ -323,13 +347,12 @@ fn a_syn_where_a_connection_is_closing_opens_a_new_one() {
     assert_eq!(refused, (Reason::None, Reason::Filtered), "the filter sees it as new");
     env.now += SECOND;
     assert_eq!(ask_tcp(&env, SYN).action(), Action::Redirect);
-    assert_eq!(state(&env), (TcpState::Opening as u8, TcpState::Opening as u8));
-    assert_eq!(pair(&env).0.head.flags & flow_flags::REPLIED, 0);
+    assert_eq!(state(&env), (FlowState::Opening as u8, FlowState::Opening as u8));
     connect(&env);
     ask_tcp(&env, SYN);
     assert_eq!(
         state(&env),
-        (TcpState::Established as u8, TcpState::Established as u8),
+        (FlowState::Established as u8, FlowState::Established as u8),
         "but not where one is open"
     );
 }
@@ -387,12 +410,18 @@ fn a_full_table_throws_out_what_has_expired_once_a_second() {
     let mut env = lab();
     let another = |env: &HostEnv| sends(env, ifindex::B, out(B, GATEWAY, REMOTE).udp(6000, 53, b"")).reason();
     env.flow_capacity = 2;
-    env.config.udp = SECOND >> 1;
+    env.config.timeouts.udp_opening = SECOND >> 1;
     ask_udp(&env);
     assert_eq!(another(&env), Reason::FlowTableFull, "nothing has expired");
     env.now += (SECOND >> 1) + 1;
     assert_eq!(another(&env), Reason::FlowTableFull, "it was searched just now");
     env.now += SECOND >> 1;
+    assert_eq!(
+        another(&env),
+        Reason::FlowTableFull,
+        "another CPU may still be renewing it"
+    );
+    env.now += 2 * SECOND;
     assert_eq!(another(&env), Reason::None);
     assert_eq!(env.flows.borrow().len(), 2);
 }

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::abi::{FlowKey, FlowV4, Reason, RuleV4, flow_flags, proto, verdict};
-use crate::datapath::conntrack::{is_expired, other_half};
+use crate::datapath::conntrack::other_half;
+use crate::datapath::state::is_expired;
 use crate::datapath::verdict::Action;
 use crate::host::build::Datagram;
 use crate::host::lab::{A, B, ELSEWHERE, GATEWAY, HOST, Node, REMOTE, ROUTER, SECOND, ifindex, inward, lab, out};
@@ -32,8 +33,8 @@ fn a_source_port_is_kept_unless_the_host_may_use_it() {
     let env = lab();
     let range = env.config.snat_min..env.config.snat_min + env.config.snat_ports;
     for (sport, kept) in [
-        (1, false),
-        (1023, false),
+        (1, true),
+        (1023, true),
         (1024, true),
         (5000, true),
         (32_767, true),
@@ -117,7 +118,18 @@ fn after_32_tries_the_range_is_exhausted() {
     assert_eq!(ask(&env, (A, ifindex::A), 40_001).reason(), Reason::NatExhausted);
     assert_eq!(*env.writes.borrow() - before, 32);
     assert_eq!(env.flows.borrow().len(), 2, "nothing is left of the attempt");
-    env.now += 300 * SECOND + 1;
+    env.now += 200 * SECOND + 1;
+    assert_eq!(
+        ask(&env, (A, ifindex::A), 40_001).reason(),
+        Reason::NatExhausted,
+        "late answers of B's may still come"
+    );
+    assert_eq!(
+        ask(&env.clone(), (B, ifindex::B), 40_001).reason(),
+        Reason::None,
+        "which are its own"
+    );
+    env.now += 120 * SECOND;
     assert_eq!(
         ask(&env, (A, ifindex::A), 40_001).reason(),
         Reason::None,
@@ -251,7 +263,7 @@ proptest! {
     fn whatever_happens_no_two_live_flows_share_a_port_and_a_remote(events in vec(events(), 1..60)) {
         let mut env = lab();
         env.config.snat_ports = 3;
-        env.config.tcp_established = 300 * SECOND;
+        env.config.timeouts.tcp_established = 300 * SECOND;
         for event in events {
             happens(&mut env, event);
             let mut taken = HashSet::new();

@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::abi::{NetworkV4, Reason, TcpState, proto, rule_flags, verdict};
+use crate::abi::{FlowState, NetworkV4, Reason, proto, rule_flags, verdict};
 use crate::datapath::verdict::Action;
 use crate::host::build::Datagram;
 use crate::host::lab::{A, B, D, E, GATEWAY, HOST, REMOTE, ROUTER, SECOND, UNRESOLVED, ifindex, inward, lab};
@@ -191,7 +191,7 @@ fn two_ports_that_lead_to_one_tell_a_client_apart_by_its_port() {
     assert_eq!(knock(5000, 8080), Reason::None);
     assert_eq!(
         knock(5000, 8081),
-        Reason::NatExhausted,
+        Reason::TupleTaken,
         "the answers would be the first flow's"
     );
     assert_eq!(knock(5001, 8081), Reason::None);
@@ -237,7 +237,10 @@ fn an_answer_establishes_the_connection() {
     sends(&env, ifindex::A, answer_to(&seen, Some(SYN | ACK)));
     assert_eq!(env.traffic.borrow()[&slot::UPLINK].rx_packets, 1);
     let states = [0, 1].map(|zone| halves(&env, zone)[0].1.head.state);
-    assert_eq!(states, [TcpState::Established as u8; 2]);
+    assert_eq!(states, [FlowState::Answered as u8; 2]);
+    arrives(&env, inward(REMOTE, HOST.1).tcp(5000, 8080, ACK, b""));
+    let states = [0, 1].map(|zone| halves(&env, zone)[0].1.head.state);
+    assert_eq!(states, [FlowState::Established as u8; 2]);
 }
 
 #[test]

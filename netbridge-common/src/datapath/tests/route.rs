@@ -111,7 +111,10 @@ fn what_does_not_fit_the_way_out_is_for_the_stack_to_cut_up() {
             }
             let frame = Frame {
                 gso_size,
-                ..at(ifindex::A, to(REMOTE).tcp(5000, 80, ACK, &vec![0; payload]))
+                ..at(
+                    ifindex::A,
+                    to(REMOTE).tcp(5000, 80, if known { ACK } else { SYN }, &vec![0; payload]),
+                )
             };
             let result = run(&env, Hook::FromContainer, &frame);
             let expected = if fits { Action::Redirect } else { Action::Pass };
@@ -200,6 +203,7 @@ fn the_next_hop_is_looked_for_again_once_a_second() {
                 ifindex,
                 dmac,
                 smac,
+                src: HOST.1,
             },
         );
         let before = send(&env).verdict.dmac;

@@ -1,0 +1,176 @@
+//! Endpoint-independent mappings: which port stands for a container's, whatever it talks to (RFC 4787, section 4.1).
+//!
+//! The table is a set of leases. A new one is claimed on its outer side first, with `BPF_NOEXIST`, which settles races. The
+//! flows of a binding extend it while they live, and give it up when they close.
+
+use crate::abi::{Addr, Binding, BindingHead, BindingKey, FlowKey, FlowState, Record, ZONE_UPLINK, flow_flags};
+
+use super::conntrack::Cx;
+use super::env::{AddrOf, BindingKeyOf, BindingOf, Env, FlowKeyOf, FlowOf, Inserted};
+use super::state::{is_over, lifetime};
+
+/// No port.
+pub const UNBOUND: u32 = u32::MAX;
+
+/// The side of a container.
+fn inner_key<A: Addr>(key: &FlowKey<A>) -> BindingKey<A> {
+    BindingKey {
+        addr: key.src,
+        port: key.sport,
+        zone: key.zone,
+        proto: key.proto,
+        pad: [0],
+        pad2: [0; 2],
+    }
+}
+
+/// The side outside.
+pub const fn outer_key<A: Addr>(addr: A, port: [u8; 2], proto: u8) -> BindingKey<A> {
+    BindingKey {
+        addr,
+        port,
+        zone: ZONE_UPLINK.to_ne_bytes(),
+        proto,
+        pad: [0],
+        pad2: [0; 2],
+    }
+}
+
+/// A side that is known by its key, as the other one names it.
+fn named<A: Addr>(key: &BindingKey<A>) -> Binding<A> {
+    Binding {
+        addr: key.addr,
+        port: key.port,
+        zone: key.zone,
+    }
+}
+
+/// True until `extra` ticks after the binding's end.
+fn lasts<E: Env>(cx: &Cx<'_, E>, binding: &BindingOf<E>, extra: u32) -> bool {
+    binding
+        .head()
+        .until
+        .wrapping_add(extra)
+        .wrapping_sub(cx.arrival.now)
+        .cast_signed()
+        >= 0
+}
+
+/// The port at `snat` that stands for the source of `key`, host order; or [`UNBOUND`].
+#[inline(never)]
+pub fn port<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>) -> u32 {
+    match cx.env.binding(&inner_key(key)) {
+        Some(binding) if lasts(cx, &binding, 0) && { binding.tail().addr } == snat => {
+            u32::from(u16::from_be_bytes(binding.tail().port))
+        }
+        _ => UNBOUND,
+    }
+}
+
+/// Claims a port at `snat` for the source of `key`; false if it is another container's, or was until recently.
+#[inline(never)]
+pub fn claim<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2]) -> bool {
+    let outer = outer_key(snat, port, key.proto);
+    let inner = named(&inner_key(key));
+    let until = cx.arrival.now.wrapping_add(opening(cx, key));
+    let binding = Record::new(BindingHead { until }, inner);
+    match cx.env.binding_insert(&outer, &binding) {
+        Inserted::Yes => return true,
+        Inserted::Exists => {}
+        Inserted::Full if reclaim(cx) => {}
+        Inserted::Full => return false,
+    }
+    if let Some(standing) = cx.env.binding(&outer) {
+        if *standing.tail() != inner && lasts(cx, &standing, cx.config.quarantine) {
+            return false;
+        }
+        cx.env.binding_remove(&outer);
+    }
+    cx.env.binding_insert(&outer, &binding) as u8 == Inserted::Yes as u8
+}
+
+/// Writes the container's side of a binding whose first flow has been created.
+#[inline(never)]
+pub fn bind<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2]) {
+    let inner = inner_key(key);
+    let until = cx.arrival.now.wrapping_add(opening(cx, key));
+    let binding = Record::new(BindingHead { until }, named(&outer_key(snat, port, key.proto)));
+    cx.env.binding_remove(&inner);
+    // A full table costs the flow's successors their port, and nothing else.
+    let _full = cx.env.binding_insert(&inner, &binding);
+}
+
+/// Gives a port up that was claimed in vain.
+#[inline(always)]
+pub fn release<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2]) {
+    cx.env.binding_remove(&outer_key(snat, port, key.proto));
+}
+
+/// How long a flow that is being opened will live.
+fn opening<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>) -> u32 {
+    lifetime(&cx.config.timeouts, key.proto, FlowState::Opening as u8)
+}
+
+/// Makes a binding last as long as this flow of its, or ends it with a flow that has closed.
+#[inline(never)]
+pub fn extend<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
+    let (head, to) = (flow.head(), flow.tail());
+    let (inner, outer) = if head.flags & flow_flags::REPLY == 0 {
+        (inner_key(key), outer_key(to.src, to.sport, key.proto))
+    } else {
+        let source = FlowKey {
+            src: to.dst,
+            sport: to.dport,
+            zone: head.peer_zone.to_ne_bytes(),
+            ..*key
+        };
+        (inner_key(&source), outer_key(key.dst, key.dport, key.proto))
+    };
+    let (over, now) = (is_over(head.state), cx.arrival.now);
+    let until = if over {
+        // Nothing of a closed connection is on its way any more: its port need not be kept from others.
+        now.wrapping_sub(cx.config.quarantine).wrapping_sub(1)
+    } else {
+        now.wrapping_add(lifetime(&cx.config.timeouts, key.proto, head.state))
+    };
+    prolong(cx, &inner, &outer, until, over);
+    prolong(cx, &outer, &inner, until, over);
+}
+
+/// Says until when one side of a binding lives, if the other is `of`.
+#[inline(always)]
+fn prolong<E: Env>(cx: &Cx<'_, E>, side: &BindingKeyOf<E>, of: &BindingKeyOf<E>, until: u32, over: bool) {
+    if let Some(binding) = cx.env.binding(side)
+        && *binding.tail() == named(of)
+        && (over || until.wrapping_sub(binding.head().until).cast_signed() > 0)
+    {
+        cx.env.binding_renew(side, until);
+    }
+}
+
+/// Removes bindings that ended, and whose ports are kept from nobody.
+#[inline(always)]
+fn reclaim<E: Env>(cx: &Cx<'_, E>) -> bool {
+    let due = cx.env.may_reclaim(cx.config.refresh, cx.arrival.now);
+    if due {
+        reap(cx.env, cx.config.quarantine, cx.arrival.now);
+    }
+    due
+}
+
+/// Removes bindings that ended more than `quarantine` ticks ago.
+pub fn reap<E: Env>(env: &E, quarantine: u32, now: u32) {
+    env.each_binding(|key, binding| {
+        let until = binding.head().until.wrapping_add(quarantine);
+        if until.wrapping_sub(now).cast_signed() < 0 {
+            env.binding_remove(key);
+        }
+    });
+}
+
+/// The container behind a port outside, if anybody's packet may come to it: its side of a binding that lives.
+#[inline(always)]
+pub fn behind<E: Env>(cx: &Cx<'_, E>, addr: AddrOf<E>, port: [u8; 2], proto: u8) -> Option<BindingOf<E>> {
+    let binding = cx.env.binding(&outer_key(addr, port, proto))?;
+    lasts(cx, &binding, 0).then_some(binding)
+}

@@ -1,0 +1,292 @@
+//! The entries of flows: added, counted against quotas, removed.
+//!
+//! The table is a plain hash that evicts nothing by itself. A flow is refused, under a reason of its own, when
+//! its endpoint's quota or the table is used up; before that, what has expired is collected, and of the
+//! endpoint's own flows one that is not established goes. An established flow never makes room for a new one.
+
+use crate::abi::{Config, FlowHead, FlowState, Load, NO_SLOT, Reason, Record, SAMPLES, flow_flags, proto};
+
+use super::conntrack::{Cx, Work, find, follow, other_half};
+use super::env::{Env, FlowKeyOf, FlowOf, Inserted, Renewal};
+use super::nat::{Choice, TRIES};
+use super::state::{is_collectable, is_expired, is_half_open, is_over, is_quarantined};
+use super::verdict::Action;
+
+/// Samples looked at to find a flow that can go.
+const LOOKS: u32 = 8;
+
+/// How much longer, as a power of two, an endpoint at its quota waits for a walk over the table than one that finds
+/// the table full.
+const PATIENCE: u32 = 4;
+
+/// Opens the flow of the packet, whose halves `work` has, and follows it: within the quota of its owner, and with a source
+/// port of its own where its source is replaced. A function of its own in the object, as are those it calls: their stacks
+/// add up only where they nest.
+#[inline(never)]
+pub fn open<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
+    let mut reason = admit(cx, work);
+    if reason as u8 == Reason::None as u8 {
+        reason = enter(cx, work);
+    }
+    if reason as u8 == Reason::None as u8 {
+        follow(cx, work)
+    } else {
+        work.verdict.refuse(reason)
+    }
+}
+
+/// Adds the halves of `work` under the first source port that is free, if it needs one.
+#[inline(never)]
+fn enter<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
+    let flags = work.half.head().flags;
+    let mut choice = Choice::of(cx, work);
+    let mut reason = Reason::NatExhausted;
+    cx.env.repeat(TRIES, |attempt| {
+        if flags & flow_flags::SRC != 0 && !choice.take(cx, work, attempt) {
+            return true;
+        }
+        reason = create(cx, work);
+        if flags & flow_flags::SRC == 0 {
+            return reason as u8 == Reason::FlowTableFull as u8 && attempt == 0 && make_room(cx, work);
+        }
+        choice.settle(cx, work.half.tail(), reason as u8 == Reason::None as u8);
+        match reason {
+            Reason::TupleTaken => {
+                reason = Reason::NatExhausted;
+                !proto::is_portless(cx.packet.key.proto)
+            }
+            Reason::FlowTableFull => make_room(cx, work),
+            _ => false,
+        }
+    });
+    // Two stations that open the same connection towards each other at the same moment (RFC 9293, section 3.5,
+    // simultaneous open) have one conversation.
+    if reason as u8 == Reason::TupleTaken as u8 && flags & flow_flags::DST == 0 {
+        Reason::None
+    } else {
+        reason
+    }
+}
+
+/// Adds both halves; [`Reason::TupleTaken`] if the answers' tuple belongs to another flow.
+///
+/// The reply half is inserted first and settles races: two CPUs may do this for the same first packet, and
+/// come to the same halves. Each of the two finds its own or the other's. Should a tuple have become free between
+/// them, the one that came second goes by the table, and its reply half expires unused. A reply half that
+/// lost its forward half gets it back in the same way.
+#[inline(never)]
+fn create<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
+    let key = &cx.packet.key;
+    let other_key = other_half(key, work.half.head(), work.half.tail());
+    let reply = insert(cx, &other_key, &work.other, &mut work.standing);
+    let ours = reply as u8 == Inserted::Exists as u8 && answers(cx, &other_key, &mut work.standing);
+    if reply as u8 == Inserted::Full as u8 {
+        return Reason::FlowTableFull;
+    }
+    if reply as u8 != Inserted::Yes as u8 && !ours {
+        return Reason::TupleTaken;
+    }
+    match insert(cx, key, &work.half, &mut work.standing) {
+        Inserted::Yes => {
+            charge(cx, work.half.head().owner, work.half.head().state);
+            Reason::None
+        }
+        Inserted::Exists => {
+            // Another CPU may have opened the same flow with another port: what the table says holds.
+            let _gone = find(cx, key, &mut work.half);
+            Reason::None
+        }
+        Inserted::Full => {
+            cx.env.flow_remove(&other_key);
+            Reason::FlowTableFull
+        }
+    }
+}
+
+/// Counts a new flow, and keeps its key among those to choose from when one must go.
+#[inline(always)]
+fn charge<E: Env>(cx: &Cx<'_, E>, owner: u32, state: u8) {
+    if owner == NO_SLOT {
+        return;
+    }
+    let key = &cx.packet.key;
+    let half_open = i32::from(is_half_open(state));
+    cx.env.charge(owner, Load { flows: 1, half_open });
+    let place = u32::from(u16::from_ne_bytes(key.sport) ^ u16::from_ne_bytes(key.dport)) ^ cx.arrival.now;
+    cx.env.keep_sample(owner, place & (SAMPLES - 1), key);
+}
+
+/// Whether the owner of the flow of `work` may have one more. If not, a flow of its own that is not established goes, and if
+/// there is none [`Reason::QuotaExceeded`].
+#[inline(always)]
+fn admit<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
+    let owner = work.half.head().owner;
+    if has_room(cx, owner)
+        || (reclaim(cx, cx.config.refresh << PATIENCE) && has_room(cx, owner))
+        || evict(cx, owner, &mut work.standing)
+    {
+        Reason::None
+    } else {
+        Reason::QuotaExceeded
+    }
+}
+
+/// True if the quotas of `owner` are not used up.
+#[inline(always)]
+fn has_room<E: Env>(cx: &Cx<'_, E>, owner: u32) -> bool {
+    let load = cx.env.load_of(owner);
+    owner == NO_SLOT
+        || (load.flows < cx.config.quota.cast_signed() && load.half_open < cx.config.half_open_quota.cast_signed())
+}
+
+/// Makes room in a full table; false if that is not possible.
+#[inline(never)]
+fn make_room<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
+    reclaim(cx, cx.config.refresh) || evict(cx, work.half.head().owner, &mut work.standing)
+}
+
+/// Removes a flow of `owner` that is not established; false if none is found.
+#[inline(never)]
+fn evict<E: Env>(cx: &Cx<'_, E>, owner: u32, standing: &mut FlowOf<E>) -> bool {
+    let mut evicted = false;
+    let first = cx.arrival.now ^ u32::from(u16::from_ne_bytes(cx.packet.key.sport));
+    cx.env.repeat(LOOKS, |look| {
+        let Some(key) = cx.env.sample(owner, first.wrapping_add(look) & (SAMPLES - 1)) else {
+            return true;
+        };
+        let goes = cx.env.flow(&key, standing)
+            && standing.head().owner == owner
+            && standing.head().flags & flow_flags::REPLY == 0
+            && (is_half_open(standing.head().state)
+                || is_expired(cx.config, key.proto, standing.head(), cx.arrival.now));
+        if goes {
+            remove(cx.env, &key, standing);
+            evicted = true;
+        }
+        !goes
+    });
+    evicted
+}
+
+/// Inserts a half. An expired one in its place counts as absent, unless it keeps its tuple from others still.
+#[inline(always)]
+fn insert<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>, standing: &mut FlowOf<E>) -> Inserted {
+    let first = cx.env.flow_insert(key, flow);
+    if first as u8 == Inserted::Exists as u8 && gives_way(cx, key, flow, standing) {
+        cx.env.flow_insert(key, flow)
+    } else {
+        first
+    }
+}
+
+/// Removes the half that stands where `flow` is to be inserted, if that has expired.
+#[inline(never)]
+fn gives_way<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>, standing: &mut FlowOf<E>) -> bool {
+    if !cx.env.flow(key, standing) {
+        return true;
+    }
+    let (head, now) = (standing.head(), cx.arrival.now);
+    if !is_expired(cx.config, key.proto, head, now) {
+        return false;
+    }
+    let same = head.state != FlowState::Ended as u8
+        && (standing.tail().dst, head.peer_zone) == (flow.tail().dst, flow.head().peer_zone);
+    let free = same || !is_quarantined(cx.config, key.proto, head, now);
+    if free {
+        remove(cx.env, key, standing);
+    }
+    free
+}
+
+/// True if the half that stands under `other_key` is the reply half of the packet's flow, and not about to end.
+#[inline(never)]
+fn answers<E: Env>(cx: &Cx<'_, E>, other_key: &FlowKeyOf<E>, standing: &mut FlowOf<E>) -> bool {
+    find(cx, other_key, standing)
+        && standing.head().flags & flow_flags::REPLY != 0
+        && !is_over(standing.head().state)
+        && other_half(other_key, standing.head(), standing.tail()) == cx.packet.key
+}
+
+/// Removes both halves.
+pub fn remove<E: Env>(env: &E, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
+    let head = flow.head();
+    let other_key = other_half(key, head, flow.tail());
+    let forward = if head.flags & flow_flags::REPLY != 0 {
+        env.flow_remove(key);
+        env.flow_remove(&other_key)
+    } else {
+        env.flow_remove(&other_key);
+        env.flow_remove(key)
+    };
+    discharge(env, forward, head.owner, head.state);
+}
+
+/// Removes one half.
+pub fn forget<E: Env>(env: &E, key: &FlowKeyOf<E>, head: &FlowHead) {
+    let removed = env.flow_remove(key);
+    discharge(
+        env,
+        removed && head.flags & flow_flags::REPLY == 0,
+        head.owner,
+        head.state,
+    );
+}
+
+/// Counts a flow less, if its forward half was `removed`: by whoever removed it, and nobody else.
+#[inline(always)]
+fn discharge<E: Env>(env: &E, removed: bool, owner: u32, state: u8) {
+    if removed && owner != NO_SLOT {
+        let half_open = -i32::from(is_half_open(state));
+        env.charge(owner, Load { flows: -1, half_open });
+    }
+}
+
+/// Removes every expired half, those that keep their tuples from others included, if nobody has for `pause` ticks; false if
+/// somebody has.
+#[inline(never)]
+fn reclaim<E: Env>(cx: &Cx<'_, E>, pause: u32) -> bool {
+    if !cx.env.may_reclaim(pause, cx.arrival.now) {
+        return false;
+    }
+    let (env, config, now) = (cx.env, cx.config, cx.arrival.now);
+    env.each_flow(|key, flow| {
+        if is_collectable(config, key.proto, flow.head(), now) {
+            forget(env, key, flow.head());
+        }
+    });
+    true
+}
+
+/// Removes every expired half that keeps its tuple from nobody; how many there were.
+pub fn reap<E: Env>(env: &E, config: &Config, now: u32) -> u32 {
+    let mut reaped = 0_u32;
+    env.each_flow(|key, flow| {
+        let head = flow.head();
+        if is_collectable(config, key.proto, head, now) && !is_quarantined(config, key.proto, head, now) {
+            forget(env, key, head);
+            reaped = reaped.wrapping_add(1);
+        }
+    });
+    reaped
+}
+
+/// Ends a half: removes it, or if it stands for a container's port outside leaves it to keep that from others.
+/// False if there is none.
+pub fn end<E: Env>(env: &E, key: &FlowKeyOf<E>, half: &mut FlowOf<E>, now: u32) -> bool {
+    const MAPPED: u8 = flow_flags::REPLY | flow_flags::DST;
+    if !env.flow(key, half) {
+        return false;
+    }
+    if half.head().flags & MAPPED == MAPPED {
+        let over = Renewal {
+            // Ended a tick ago, so that no packet finds it in this one.
+            now: now.wrapping_sub(1),
+            resolved: false,
+            ask: false,
+            state: FlowState::Ended,
+        };
+        return env.flow_renew(key, &over).is_some();
+    }
+    forget(env, key, half.head());
+    true
+}

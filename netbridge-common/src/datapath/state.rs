@@ -1,0 +1,140 @@
+//! How far a flow has come, how long it lives, and when it is over.
+//!
+//! The states of TCP are those of RFC 6146, section 3.5.2, which RFC 7857, section 2.1 asks of every NAT. Sequence numbers
+//! are not tracked: that would cost a write for every packet. Instead nothing that one segment says is final. An RST
+//! shortens the flow's life and the next other segment of either side restores it; a FIN is forgotten if its sender
+//! goes on sending data. The endpoints check sequence numbers themselves, so a forged RST or FIN that they ignore is
+//! as if it had never been.
+
+use crate::abi::{Config, CtState, FlowHead, FlowState, Timeouts, flow_flags, proto};
+use crate::wire::tcp;
+
+/// The state of a flow in `state` after a packet; `reply` if it is of the answering side, `segment` the TCP flags, 0 for other
+/// protocols, `payload` if it carries any. [`FlowState::Ended`] if the flow is over with it.
+pub const fn next(state: FlowState, reply: bool, segment: u8, payload: bool) -> FlowState {
+    use FlowState::{Answered, Closing, Ended, Established, ForwardClosed, Opening, ReplyClosed, Reset};
+    if segment & tcp::RST != 0 {
+        return match state {
+            // Nobody listens there: 20,000 attempts must not leave 20,000 flows.
+            Opening if reply => Ended,
+            Closing | Ended => state,
+            _ => Reset,
+        };
+    }
+    if segment & tcp::FIN != 0 {
+        return match (state, reply) {
+            (Opening | Closing | Ended, _) => state,
+            (ForwardClosed, true) | (ReplyClosed, false) => Closing,
+            (_, true) => ReplyClosed,
+            (_, false) => ForwardClosed,
+        };
+    }
+    match state {
+        Opening if reply && segment == 0 => Established,
+        // A SYN here is that of a simultaneous open, an ACK alone challenges a connection of the past (RFC 5961).
+        Opening if reply => Answered,
+        _ if segment & tcp::SYN != 0 => state,
+        Answered if !reply => Established,
+        Reset => Established,
+        ForwardClosed if payload && !reply => Established,
+        ReplyClosed if payload && reply => Established,
+        Closing if payload => {
+            if reply {
+                ForwardClosed
+            } else {
+                ReplyClosed
+            }
+        }
+        _ => state,
+    }
+}
+
+/// The state with this number; one that is none counts as ended.
+pub const fn of(number: u8) -> FlowState {
+    match FlowState::from_u8(number) {
+        Some(state) => state,
+        None => FlowState::Ended,
+    }
+}
+
+/// True while a flow may be one that nobody ever answers.
+pub const fn is_half_open(state: u8) -> bool {
+    state <= FlowState::Answered as u8
+}
+
+/// True if a TCP connection has ended as far as can be seen: a SYN opens another in its place.
+pub const fn is_over(state: u8) -> bool {
+    state == FlowState::Closing as u8 || state == FlowState::Reset as u8
+}
+
+/// Ticks that a flow lives without a packet.
+#[inline(always)]
+pub const fn lifetime(timeouts: &Timeouts, protocol: u8, state: u8) -> u32 {
+    if state == FlowState::Established as u8 {
+        return match protocol {
+            proto::TCP => timeouts.tcp_established,
+            proto::UDP => timeouts.udp_established,
+            proto::ICMP => timeouts.icmp,
+            _ => timeouts.other,
+        };
+    }
+    transitory(timeouts, protocol, state)
+}
+
+/// [`lifetime`] of a flow that is not established.
+#[inline(always)]
+const fn transitory(timeouts: &Timeouts, protocol: u8, state: u8) -> u32 {
+    if state == FlowState::Ended as u8 {
+        return 0;
+    }
+    match protocol {
+        proto::TCP => match FlowState::from_u8(state) {
+            Some(FlowState::Opening) => timeouts.tcp_opening,
+            Some(FlowState::Answered) => timeouts.tcp_answered,
+            Some(FlowState::ForwardClosed | FlowState::ReplyClosed) => timeouts.tcp_half_closed,
+            Some(FlowState::Reset) => timeouts.tcp_reset,
+            _ => timeouts.tcp_closing,
+        },
+        proto::UDP => timeouts.udp_opening,
+        proto::ICMP => timeouts.icmp,
+        _ => timeouts.other,
+    }
+}
+
+/// True if the flow has outlived its lifetime.
+#[inline(always)]
+pub const fn is_expired(config: &Config, protocol: u8, head: &FlowHead, now: u32) -> bool {
+    outlived(now, head.seen, lifetime(&config.timeouts, protocol, head.state))
+}
+
+/// True if more than `lifetime` ticks, fewer than 2³¹, lie between `seen` and `now`. Another CPU may
+/// have written `seen` a moment after `now`: then none do.
+pub const fn outlived(now: u32, seen: u32, lifetime: u32) -> bool {
+    now.wrapping_sub(seen).cast_signed() > lifetime.cast_signed()
+}
+
+/// True if the entry of an expired half can go. Both halves are renewed together, within a second: by
+/// then the other one has expired too, and no packet can still be renewing this one.
+pub const fn is_collectable(config: &Config, protocol: u8, head: &FlowHead, now: u32) -> bool {
+    let life = lifetime(&config.timeouts, protocol, head.state);
+    outlived(now, head.seen, life.wrapping_add(config.refresh << 1))
+}
+
+/// True if the tuple of an expired half is still kept from others: it is that of the answers to a port that stood for a
+/// container, and its flow did not end by closing (RFC 6888 REQ-8). A late packet must not reach somebody else.
+pub const fn is_quarantined(config: &Config, protocol: u8, head: &FlowHead, now: u32) -> bool {
+    const MAPPED: u8 = flow_flags::REPLY | flow_flags::DST;
+    let life = lifetime(&config.timeouts, protocol, head.state);
+    head.flags & MAPPED == MAPPED
+        && !is_over(head.state)
+        && !outlived(now, head.seen, life.wrapping_add(config.quarantine))
+}
+
+/// The state of a packet that hits this half, as `-m conntrack --ctstate` names it.
+pub const fn named(head: &FlowHead) -> u8 {
+    if head.flags & flow_flags::REPLY != 0 || head.state != FlowState::Opening as u8 {
+        CtState::ESTABLISHED
+    } else {
+        CtState::NEW
+    }
+}
