@@ -20,8 +20,8 @@ use netbridge_common::datapath::env::{Env, Hop, HopKind, Inserted, Renewal};
 use netbridge_common::datapath::parse::Head;
 
 use crate::maps::{
-    ADDRESSES, BINDINGS, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FLOWS, HALF_OPEN, Ip, LINKS, LOADS, NETWORKS, POLICY,
-    PUBLISHED, RECLAIMED, RULES, SUBNETS, TRAFFIC,
+    ADDRESSES, ANSWER_RATE, BINDINGS, CHUNK, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FLOWS, HALF_OPEN, Ip, LINKS,
+    LOADS, NETWORKS, POLICY, PUBLISHED, RECLAIMED, RULES, SUBNETS, SUMMED, TRAFFIC,
 };
 
 /// `errno` of an insertion that must not replace.
@@ -29,6 +29,12 @@ const EEXIST: i32 = -17;
 
 /// `AF_INET`.
 const AF_INET: u8 = 2;
+
+/// A one's complement sum in 16 bits.
+fn folded(sum: u32) -> u16 {
+    let once = (sum & 0xffff) + (sum >> 16);
+    ((once & 0xffff) + (once >> 16)) as u16
+}
 
 /// Calls `visit` for every entry of a hash map (`bpf_for_each_map_elem`, Linux 5.13), which may remove any.
 #[inline(always)]
@@ -115,6 +121,36 @@ impl Env for Skb<'_> {
         };
         // SAFETY: the helper succeeded, so it has written every byte.
         (failed == 0).then(|| unsafe { bytes.assume_init() })
+    }
+
+    #[inline(always)]
+    fn sum(&self, at: u16, len: u16) -> Option<u16> {
+        let bytes = SUMMED.get_ptr_mut(0)?.cast::<u8>();
+        let (mut at, mut left) = (u32::from(at), u32::from(len));
+        let mut total = 0;
+        self.repeat(left.div_ceil(CHUNK), |_| {
+            let there = left.min(CHUNK);
+            if there == 0 {
+                return false;
+            }
+            // SAFETY: this CPU's own element, of four bytes more than a chunk has. The helpers write as many bytes as are
+            // there, or fail, and read no more than whole words of them, the last padded with zero.
+            let summed = unsafe {
+                bytes.add(there as usize).cast::<[u8; 3]>().write([0; 3]);
+                if helper::bpf_skb_load_bytes(self.raw().cast_const().cast(), at, bytes.cast(), there) != 0 {
+                    return false;
+                }
+                helper::bpf_csum_diff(core::ptr::null_mut(), 0, bytes.cast(), (there + 3) & !3, total)
+            };
+            let Ok(summed) = u32::try_from(summed) else {
+                return false;
+            };
+            total = summed;
+            at += there;
+            left -= there;
+            true
+        });
+        (left == 0).then(|| folded(total))
     }
 
     #[inline(always)]
@@ -460,6 +496,14 @@ impl Env for Skb<'_> {
     fn may_report(&self, tick: u32, limit: u32) -> bool {
         // SAFETY: this CPU's own element.
         EVENT_RATE
+            .get_ptr_mut(0)
+            .is_some_and(|budget| unsafe { (*budget).take(tick, limit) })
+    }
+
+    #[inline(always)]
+    fn may_answer(&self, tick: u32, limit: u32) -> bool {
+        // SAFETY: this CPU's own element.
+        ANSWER_RATE
             .get_ptr_mut(0)
             .is_some_and(|budget| unsafe { (*budget).take(tick, limit) })
     }

@@ -15,6 +15,7 @@
     reason = "the kernel's helpers take and return C's int and long, whose values are small"
 )]
 
+mod answer;
 mod env;
 mod forward;
 mod from_container;

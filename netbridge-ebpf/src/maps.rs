@@ -85,6 +85,17 @@ pub(crate) static EVENTS: RingBuf<DropEvent, { EVENT_BYTES as usize }> = RingBuf
 #[btf_map]
 pub(crate) static EVENT_RATE: PerCpuArray<EventBudget, 1> = PerCpuArray::new();
 
+/// How many ICMP errors this CPU has made in the current tick.
+#[btf_map]
+pub(crate) static ANSWER_RATE: PerCpuArray<EventBudget, 1> = PerCpuArray::new();
+
+/// Bytes summed up at once: as many as the kernel's helper takes.
+pub(crate) const CHUNK: u32 = 512;
+
+/// Room for them, and to pad them to a word.
+#[btf_map]
+pub(crate) static SUMMED: PerCpuArray<[u8; CHUNK as usize + 4], 1> = PerCpuArray::new();
+
 /// Tick of the last walk over the flow table. Written by whoever walks.
 #[btf_map]
 pub(crate) static RECLAIMED: Array<u32, 1> = Array::new();

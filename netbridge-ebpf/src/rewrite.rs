@@ -46,7 +46,7 @@ fn has_plain_ports(verdict: &Verdict<Ip>) -> bool {
 impl Skb<'_> {
     /// Writes bytes into the frame; every offset was read successfully before, so this cannot fail.
     #[inline(always)]
-    fn store<const N: usize>(&self, offset: u16, bytes: [u8; N]) {
+    pub(crate) fn store<const N: usize>(&self, offset: u16, bytes: [u8; N]) {
         // SAFETY: the helper reads N bytes from a buffer of N bytes and checks the offset itself.
         unsafe {
             helper::bpf_skb_store_bytes(
@@ -61,7 +61,7 @@ impl Skb<'_> {
 
     /// Adds a difference to a layer-4 checksum.
     #[inline(always)]
-    fn mend(&self, offset: u16, diff: u32, flags: u32) {
+    pub(crate) fn mend(&self, offset: u16, diff: u32, flags: u32) {
         // SAFETY: the helper checks the offset itself.
         unsafe {
             helper::bpf_l4_csum_replace(self.raw(), u32::from(offset), 0, u64::from(diff), u64::from(flags));

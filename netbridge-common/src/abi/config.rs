@@ -41,6 +41,8 @@ pub struct Config {
     pub secret: u32,
     /// Drop events that one CPU may send per tick.
     pub events_per_tick: u32,
+    /// ICMP errors that one CPU may make per tick (RFC 1812, section 4.3.2.8).
+    pub answers_per_tick: u32,
     /// [`super::VERSION`] of the controller that wrote this.
     pub version: u32,
 }

@@ -38,8 +38,8 @@ pub mod proto {
 
 /// A packet's tuple as it is seen where it arrives.
 ///
-/// `A` is four or sixteen bytes. Echo requests carry their identifier as the source port, echo
-/// replies as the destination port, and `icmp` tells them apart.
+/// `A` is four or sixteen bytes. ICMP requests carry their identifier as the source port, replies as
+/// the destination port, and `icmp` tells them apart.
 #[repr(C, packed)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct FlowKey<A: Pod> {
@@ -55,7 +55,7 @@ pub struct FlowKey<A: Pod> {
     pub zone: [u8; 2],
     /// IP protocol.
     pub proto: u8,
-    /// ICMP type (8 or 0) where `proto` is ICMP, else 0.
+    /// ICMP type (8 or 0, 13 or 14) where `proto` is ICMP, else 0.
     pub icmp: u8,
 }
 

@@ -61,11 +61,11 @@ reasons! {
     UnsupportedProtocol = 12, "unsupported-protocol";
     /// A fragment that would need address translation.
     Fragment = 13, "fragment";
-    /// An ICMP error about no flow of this network, on its way out.
+    /// An ICMP error about no flow of this network on its way out, or a reply to no request.
     UntrackedIcmp = 14, "untracked-icmp";
     /// The host routes the destination out of an interface that is not the network's uplink.
     OffUplink = 15, "off-uplink";
-    /// The TTL of a packet from the outside ran out.
+    /// The TTL ran out; the sender is told (ICMP time exceeded).
     TtlExpired = 16, "ttl-expired";
     /// An 802.1Q or 802.1ad tag: hides the addresses from the source guard and the filter, and a tag of
     /// VLAN 0 is taken off by the receiver's stack.
@@ -80,6 +80,13 @@ reasons! {
     Unsolicited = 21, "unsolicited";
     /// The host has lost the address by which the flow left.
     AddressGone = 22, "address-gone";
+    /// Longer than the way out can carry, and not to be fragmented; the sender is told (ICMP fragmentation needed).
+    TooBig = 23, "too-big";
+    /// An ICMP error whose own checksum is wrong, or that of the IP header it quotes (RFC 5508 REQ-3).
+    BadChecksum = 24, "bad-checksum";
+    /// An ICMP type that is not carried: a redirect or a source quench; to the outside, any but echo, timestamp and
+    /// errors.
+    UnsupportedIcmp = 25, "unsupported-icmp";
 }
 
 #[cfg(test)]

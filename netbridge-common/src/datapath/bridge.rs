@@ -77,7 +77,7 @@ where
         None if first_packet(cx, station, work) => flows::open(cx, work),
         None => work.verdict.action,
         Some(Action::Drop) => Action::Drop,
-        Some(action) if work.half.head().ifindex == station.ifindex => action,
+        Some(action) if action as u8 != Action::Answer as u8 && work.half.head().ifindex == station.ifindex => action,
         Some(_) => elsewhere(cx, station, work),
     }
 }
@@ -96,7 +96,7 @@ where
     untracked(cx, &cx.env.address(&holder).unwrap_or(NO_STATION), work)
 }
 
-/// The filter's word on a packet whose flow leads to another station than the frame.
+/// The filter's word on a packet whose flow leads to another station than the frame, or ends at the gateway.
 #[inline(never)]
 fn elsewhere<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>) -> Action {
     work.verdict.edits = 0;

@@ -13,7 +13,7 @@ use super::binding;
 use super::env::{AddrOf, Env, FlowKeyOf, FlowOf, HopKind, Renewal};
 use super::filter::{self, Subject};
 use super::flows;
-
+use super::icmp::Quoted;
 use super::parse::Packet;
 use super::state::{self, is_expired};
 use super::verdict::{Action, Verdict};
@@ -69,6 +69,8 @@ pub struct Work<F: Family> {
     pub other: F::Flow,
     /// What stands where a half was to be inserted.
     pub standing: F::Flow,
+    /// What an ICMP error quotes.
+    pub quoted: Quoted<F::Addr>,
 }
 
 /// Copies the live flow of a key to `into`. An expired entry is none, whether or not anything
@@ -84,10 +86,13 @@ const fn restarts<A: Addr>(packet: &Packet<A>, head: &FlowHead) -> bool {
     is_opening(packet) && state::is_over(head.state) && head.flags & flow_flags::REPLY == 0
 }
 
-/// True if the packet may open a flow: any but a TCP segment of a connection that is not known, unless the flow table was lost
-/// a short while ago and such segments are taken up again.
+/// True if the packet may open a flow: any but the answer to an ICMP query and a TCP segment of a connection that is not
+/// known, unless the flow table was lost a short while ago and such segments are taken up again.
 pub const fn may_open<E: Env>(cx: &Cx<'_, E>) -> bool {
-    cx.packet.key.proto != proto::TCP || is_opening(cx.packet) || picks_up(cx.config, cx.packet.tcp, cx.arrival.now)
+    match cx.packet.key.proto {
+        proto::TCP => is_opening(cx.packet) || picks_up(cx.config, cx.packet.tcp, cx.arrival.now),
+        _ => !cx.packet.is_icmp_reply(),
+    }
 }
 
 /// The state of a packet without a flow.
@@ -107,10 +112,10 @@ pub const fn is_opening<A: Addr>(packet: &Packet<A>) -> bool {
     packet.key.proto == proto::TCP && packet.tcp & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) == tcp::SYN
 }
 
-/// The ICMP type of the other direction: requests answer replies; 0 for other protocols.
+/// The ICMP type of the other direction; 0 for other protocols.
 pub const fn reply_type(protocol: u8, icmp_type: u8) -> u8 {
     if protocol == proto::ICMP {
-        icmp::ECHO_REQUEST - icmp_type
+        icmp::counterpart(icmp_type)
     } else {
         0
     }
@@ -410,16 +415,10 @@ pub fn follow<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
     let head = half.head();
     let routed = is_routed(cx, head);
     if routed && cx.packet.ttl <= 1 {
-        // The stack answers a container; it would take a packet from outside for its own.
-        let inside = cx.arrival.hook as u8 == Hook::FromContainer as u8;
-        return if inside {
-            Action::Pass
-        } else {
-            verdict.refuse(Reason::TtlExpired)
-        };
+        return verdict.answer(Reason::TtlExpired, 0);
     }
     if routed && head.mtu != 0 && !cx.packet.fits(cx.env, u32::from(head.mtu)) {
-        return Action::Pass;
+        return verdict.answer(Reason::TooBig, head.mtu);
     }
     let action = verdict.follow(head, cx.packet, routed);
     if routed || head.flags & (flow_flags::SRC | flow_flags::DST) != 0 {

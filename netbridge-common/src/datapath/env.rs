@@ -73,18 +73,18 @@ pub struct Renewal {
     pub state: FlowState,
 }
 
-/// How many drop events one CPU has sent in the current tick.
+/// How many drop events, or answers, one CPU has sent in the current tick.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct EventBudget {
     /// The tick.
     pub tick: u32,
-    /// Events sent in it.
+    /// Sent in it.
     pub used: u32,
 }
 
 impl EventBudget {
-    /// True if one more event may be sent at `tick`, and counts it.
+    /// True if one more may be sent at `tick`, and counts it.
     pub fn take(&mut self, tick: u32, limit: u32) -> bool {
         if self.tick != tick {
             *self = Self { tick, used: 0 };
@@ -108,6 +108,10 @@ pub trait Env {
     fn head<'a>(&'a self, room: &'a mut Head) -> &'a Head;
     /// `N` bytes of the frame at `offset`; `None` if it is shorter.
     fn load<const N: usize>(&self, offset: u16) -> Option<[u8; N]>;
+    /// The one's complement sum of `len` bytes of the frame at an even offset: words in native order (as
+    /// [`crate::wire::checksum`] has them), an odd byte padded with zero; `None` if the frame is shorter. Sound bytes that
+    /// hold their own checksum come to 0xffff.
+    fn sum(&self, at: u16, len: u16) -> Option<u16>;
     /// Length of the frame, bytes.
     fn frame_len(&self) -> u32;
     /// True if the frame carries an 802.1Q tag, which the kernel keeps beside the bytes.
@@ -190,6 +194,8 @@ pub trait Env {
     fn count_drop(&self, slot: u32, reason: Reason);
     /// True if one more drop event may be sent now.
     fn may_report(&self, tick: u32, limit: u32) -> bool;
+    /// True if one more ICMP error may be made now.
+    fn may_answer(&self, tick: u32, limit: u32) -> bool;
     /// Sends a drop event.
     fn report(&self, event: &DropEvent);
 }

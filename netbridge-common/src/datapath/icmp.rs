@@ -1,7 +1,9 @@
 //! ICMP errors: they follow the flow they quote, and the quote is translated with them (RFC 5508).
 //!
 //! An error travels in the direction of the answers to the packet it quotes, so the half that the
-//! answers would hit says where it goes. It neither refreshes nor changes the flow (REQ-6).
+//! answers would hit says where it goes. It neither refreshes nor changes the flow (REQ-6). What is
+//! forged or damaged is not carried (REQ-3): a layer-4 checksum in the quote is not looked at, as the
+//! quote may end before what it covers.
 
 use crate::abi::{Addr, CtState, Family, FlowKey, Nat, Reason, Record, V4, flow_action, flow_flags, proto};
 use crate::wire::checksum::Diff;
@@ -15,14 +17,15 @@ use super::verdict::{Action, Verdict, checksum_offset, edits};
 
 /// The packet that an error quotes.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Quoted<A> {
     /// Source address.
     pub src: A,
     /// Destination address.
     pub dst: A,
-    /// Source port; an echo request's identifier.
+    /// Source port; an ICMP request's identifier.
     pub sport: [u8; 2],
-    /// Destination port; an echo reply's identifier.
+    /// Destination port; an ICMP reply's identifier.
     pub dport: [u8; 2],
     /// Protocol.
     pub proto: u8,
@@ -38,6 +41,23 @@ pub struct Quoted<A> {
     pub l4_sum_at: u16,
     /// Its layer-4 checksum.
     pub l4_sum: [u8; 2],
+}
+
+impl<A: Addr> Quoted<A> {
+    /// Nothing read yet.
+    pub const EMPTY: Self = Self {
+        src: A::UNSPECIFIED,
+        dst: A::UNSPECIFIED,
+        sport: [0; 2],
+        dport: [0; 2],
+        proto: 0,
+        icmp: 0,
+        at: 0,
+        l4: 0,
+        ip_sum: [0; 2],
+        l4_sum_at: 0,
+        l4_sum: [0; 2],
+    };
 }
 
 /// A family whose errors the core can read.
@@ -57,8 +77,8 @@ impl Quote for <V4 as Family>::Addr {
         let [a, b, c, d, e, f, _, _] = env.load::<8>(l4)?;
         let (icmp_type, sport, dport) = match header.proto {
             proto::TCP | proto::UDP => (0, [a, b], [c, d]),
-            proto::ICMP if a == icmp::ECHO_REQUEST => (a, [e, f], [0; 2]),
-            proto::ICMP if a == icmp::ECHO_REPLY => (a, [0; 2], [e, f]),
+            proto::ICMP if icmp::is_request(a) => (a, [e, f], [0; 2]),
+            proto::ICMP if icmp::is_reply(a) => (a, [0; 2], [e, f]),
             _ => return None,
         };
         if header.later_fragment || header.src != packet.key.dst || l4 + icmp::LEN > packet.end {
@@ -86,9 +106,23 @@ impl Quote for <V4 as Family>::Addr {
     }
 }
 
-/// Finds the half that answers to the quoted packet hit, for `work.half`.
-#[inline(always)]
-fn half_of<E: Env>(cx: &Cx<'_, E>, quoted: &Quoted<AddrOf<E>>, work: &mut Work<E::F>) -> bool {
+/// True for what a container may send nobody by way of its gateway: redirects and source quench, a first fragment of
+/// them too.
+pub fn is_refused<A: Addr>(packet: &Packet<A>) -> bool {
+    packet.key.proto == proto::ICMP && icmp::is_error(packet.key.icmp) && !icmp::is_carried(packet.key.icmp)
+}
+
+/// Reads the quote to `work.quoted` and the half that answers to the quoted packet hit to `work.half`; false if there is
+/// none. Like what follows a function of its own in the object: their stacks are the fast path's nowhere, and add up
+/// only where they nest.
+#[inline(never)]
+fn find<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool
+where
+    AddrOf<E>: Quote,
+{
+    let Some(quoted) = Quote::quoted(cx.env, cx.packet) else {
+        return false;
+    };
     let key = FlowKey {
         src: quoted.dst,
         dst: quoted.src,
@@ -98,7 +132,17 @@ fn half_of<E: Env>(cx: &Cx<'_, E>, quoted: &Quoted<AddrOf<E>>, work: &mut Work<E
         proto: quoted.proto,
         icmp: conntrack::reply_type(quoted.proto, quoted.icmp),
     };
+    work.quoted = quoted;
     conntrack::find(cx, &key, &mut work.half)
+}
+
+/// True if the error's checksum and that of the IP header it quotes are right, as they stand in the frame: nobody
+/// leaves the checksum of an ICMP message to a device.
+#[inline(never)]
+fn is_sound<E: Env>(cx: &Cx<'_, E>, at: u16, l4: u16) -> bool {
+    let (message, end) = (cx.packet.l4, cx.packet.end);
+    cx.env.sum(message, end.wrapping_sub(message)) == Some(u16::MAX)
+        && cx.env.sum(at, l4.wrapping_sub(at)) == Some(u16::MAX)
 }
 
 /// The state of an error between two stations of one network.
@@ -107,8 +151,11 @@ pub fn state<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> u8
 where
     AddrOf<E>: Quote,
 {
-    let related = Quote::quoted(cx.env, cx.packet).is_some_and(|quoted| half_of(cx, &quoted, work));
-    if related { CtState::RELATED } else { CtState::INVALID }
+    if find(cx, work) {
+        CtState::RELATED
+    } else {
+        CtState::INVALID
+    }
 }
 
 /// An error that a container sends to the outside.
@@ -117,35 +164,43 @@ pub fn outgoing_error<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action
 where
     AddrOf<E>: Quote,
 {
-    let Some(quoted) = Quote::quoted(cx.env, cx.packet) else {
-        return work.verdict.refuse(Reason::UntrackedIcmp);
-    };
-    if !half_of(cx, &quoted, work) || work.half.head().action != flow_action::UPLINK {
+    if !find(cx, work) || work.half.head().action != flow_action::UPLINK {
         return work.verdict.refuse(Reason::UntrackedIcmp);
     }
-    carry(cx, &quoted, work)
+    carry_sound(cx, work)
 }
 
-/// An error from the outside; [`Action::Pass`] if it is about none of our flows. A function of its own
-/// in the object: its stack is not the fast path's.
-#[inline(never)]
+/// An error from the outside; [`Action::Pass`] if it is about none of our flows.
+#[inline(always)]
 pub fn incoming_error<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action
 where
     AddrOf<E>: Quote,
 {
-    let Some(quoted) = Quote::quoted(cx.env, cx.packet) else {
-        return Action::Pass;
-    };
-    if !half_of(cx, &quoted, work) {
-        return Action::Pass;
+    if find(cx, work) {
+        carry_sound(cx, work)
+    } else {
+        Action::Pass
     }
-    carry(cx, &quoted, work)
+}
+
+/// Carries an error that is of a kind to be carried, and undamaged.
+#[inline(always)]
+fn carry_sound<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
+    if is_refused(cx.packet) {
+        work.verdict.refuse(Reason::UnsupportedIcmp)
+    } else if is_sound(cx, work.quoted.at, work.quoted.l4) {
+        carry(cx, work)
+    } else {
+        work.verdict.refuse(Reason::BadChecksum)
+    }
 }
 
 /// Sends an error along `work.half` and translates it and its quote.
-#[inline(always)]
-fn carry<E: Env>(cx: &Cx<'_, E>, quoted: &Quoted<AddrOf<E>>, work: &mut Work<E::F>) -> Action {
-    let Work { verdict, half, .. } = work;
+#[inline(never)]
+fn carry<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
+    let Work {
+        verdict, half, quoted, ..
+    } = work;
     let (head, to) = (half.head(), half.tail());
     let mut subject = Subject::of(cx, CtState::RELATED).to(head.ifindex, head.peer_zone);
     if head.flags & flow_flags::DST != 0 {
@@ -206,7 +261,7 @@ fn translate_quote<A: Addr>(verdict: &mut Verdict<A>, quoted: &Quoted<A>, flags:
     let ([a, b], [c, d]) = (sport, dport);
     verdict.inner_ports = if quoted.proto != proto::ICMP {
         [a, b, c, d]
-    } else if quoted.icmp == icmp::ECHO_REQUEST {
+    } else if icmp::is_request(quoted.icmp) {
         [a, b, 0, 0]
     } else {
         [c, d, 0, 0]

@@ -58,7 +58,11 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut
         None if inside == SUBNET_LOCAL => unsolicited(cx),
         None => Reason::DirectAccess,
     };
-    work.verdict.action = work.verdict.refuse(reason);
+    work.verdict.action = if reason as u8 == Reason::TtlExpired as u8 {
+        work.verdict.answer(reason, 0)
+    } else {
+        work.verdict.refuse(reason)
+    };
     found && reason as u8 == Reason::None as u8
 }
 
@@ -209,6 +213,9 @@ fn station_of<E: Env>(cx: &Cx<'_, E>, addr: AddrOf<E>, net: u16) -> Station {
 pub(super) fn lead<E: Env>(cx: &Cx<'_, E>, target: &Target<AddrOf<E>>, work: &mut Work<E::F>) -> Reason {
     if !cx.packet.is_whole() {
         return Reason::Fragment;
+    }
+    if cx.packet.is_icmp_reply() {
+        return Reason::UntrackedIcmp;
     }
     if !conntrack::may_open(cx) {
         return Reason::MidStream;

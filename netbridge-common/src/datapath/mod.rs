@@ -1,9 +1,11 @@
 //! The decisions, in the order a packet meets them.
 //!
 //! [`parse`] → [`guard`] → [`pipeline`], which calls [`bridge`], [`route`], [`inbound`] or
-//! [`icmp`]; those consult [`conntrack`], [`filter`] and [`nat`] and end in a [`verdict::Verdict`].
+//! [`icmp`]; those consult [`conntrack`], [`filter`] and [`nat`] and end in a [`verdict::Verdict`], for a
+//! packet whose sender must hear of its end by way of [`answer`].
 //! Nothing here knows whether it runs in the kernel: bytes and tables come through [`env::Env`].
 
+pub mod answer;
 pub mod binding;
 pub mod bridge;
 pub mod conntrack;

@@ -54,8 +54,8 @@ pub struct Head {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct Packet<A: Addr> {
-    /// Its key in the flow table: addresses, protocol, ports (an echo request's identifier as the source port, an
-    /// echo reply's as the destination port) and ICMP type, 0 for other protocols; the zone is filled in when it
+    /// Its key in the flow table: addresses, protocol, ports (an ICMP request's identifier as the source port, a
+    /// reply's as the destination port) and ICMP type, 0 for other protocols; the zone is filled in when it
     /// is known.
     pub key: FlowKey<A>,
     /// Destination MAC; the zone is filled in when it is known.
@@ -112,13 +112,13 @@ impl<A: Addr> Packet<A> {
         self.fragment as u8 == Fragment::Whole as u8
     }
 
-    /// True if the packet belongs to a flow the datapath tracks: TCP, UDP, ICMP echo and what is known by its addresses
-    /// alone, whole or first fragment.
+    /// True if the packet belongs to a flow the datapath tracks: TCP, UDP, ICMP echo and timestamp, and what is known by
+    /// its addresses alone, whole or first fragment.
     pub fn is_tracked(&self) -> bool {
         self.fragment as u8 != Fragment::Later as u8
             && match self.key.proto {
                 proto::TCP | proto::UDP => true,
-                proto::ICMP => self.key.icmp == icmp::ECHO_REQUEST || self.key.icmp == icmp::ECHO_REPLY,
+                proto::ICMP => icmp::is_request(self.key.icmp) || icmp::is_reply(self.key.icmp),
                 other => proto::is_portless(other),
             }
     }
@@ -126,6 +126,11 @@ impl<A: Addr> Packet<A> {
     /// True if the packet is an ICMP error that quotes another.
     pub fn is_icmp_error(&self) -> bool {
         self.key.proto == proto::ICMP && self.is_whole() && icmp::is_error(self.key.icmp)
+    }
+
+    /// True if the packet answers an ICMP query: it opens no flow.
+    pub const fn is_icmp_reply(&self) -> bool {
+        self.key.proto == proto::ICMP && self.fragment as u8 != Fragment::Later as u8 && icmp::is_reply(self.key.icmp)
     }
 
     /// True if the source and destination ports mean something.
@@ -275,9 +280,9 @@ fn parse_l4<A: Addr>(
         }
         proto::ICMP => {
             packet.key.icmp = icmp_type;
-            if icmp_type == icmp::ECHO_REQUEST {
+            if icmp::is_request(icmp_type) {
                 packet.key.sport = id;
-            } else if icmp_type == icmp::ECHO_REPLY {
+            } else if icmp::is_reply(icmp_type) {
                 packet.key.dport = id;
             }
             there >= u32::from(icmp::LEN) && payload >= icmp::LEN

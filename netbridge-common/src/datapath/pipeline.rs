@@ -6,20 +6,21 @@ use crate::abi::{
     Addr, AddrKey, DropEvent, Family, Hook, NO_SLOT, Reason, Record, SUBNET_LOCAL, ZONE_UPLINK, link_kind,
 };
 
+use super::answer::{self, Answer};
 use super::bridge::{NO_STATION, bridged};
 use super::conntrack::{Arrival, Cx, Work};
 use super::env::{AddrOf, Env};
 use super::guard::{self, Guard};
-use super::icmp::Quote;
+use super::icmp::{Quote, Quoted};
 use super::inbound::inbound;
 use super::parse::{Head, Kind, Packet, Parse, parse};
 use super::route::routed;
 use super::verdict::{Action, Verdict};
 
 /// A family that the whole pipeline can carry.
-pub trait Internet: Parse + Guard + Quote {}
+pub trait Internet: Parse + Guard + Quote + Answer {}
 
-impl<A: Parse + Guard + Quote> Internet for A {}
+impl<A: Parse + Guard + Quote + Answer> Internet for A {}
 
 /// Room for one packet and the work on it: more than a BPF stack holds, so the programs keep it in a
 /// per-CPU map. What a run leaves there the next one overwrites.
@@ -44,6 +45,7 @@ impl<F: Family> Scratch<F> {
                 half: F::Flow::zeroed(),
                 other: F::Flow::zeroed(),
                 standing: F::Flow::zeroed(),
+                quoted: Quoted::EMPTY,
             },
         }
     }
@@ -95,7 +97,7 @@ where
         Hook::FromUplink => from_uplink(&mut cx, work),
         Hook::ToUplink => to_uplink(&mut cx, work),
     };
-    settle(&cx, action, work);
+    let action = settle(&cx, action, work);
     // A frame at the uplink is on its way out already.
     let leaves = hook as u8 == Hook::ToUplink as u8 && action as u8 != Action::Drop as u8;
     work.verdict.action = if leaves { Action::Pass } else { action };
@@ -236,19 +238,32 @@ where
     }
 }
 
-/// Counts what became of the packet, and reports a drop.
+/// Counts what became of the packet, reports a drop, and makes the answer to it if there is to be one.
 #[inline(always)]
-fn settle<E: Env>(cx: &Cx<'_, E>, action: Action, work: &Work<E::F>) {
-    if action as u8 == Action::Drop as u8 {
-        dropped(cx, work.verdict.reason);
-    } else if action as u8 != Action::Pass as u8 && work.verdict.slot != NO_SLOT {
-        cx.env.count_rx(work.verdict.slot, cx.env.frame_len());
+fn settle<E: Env>(cx: &Cx<'_, E>, action: Action, work: &mut Work<E::F>) -> Action
+where
+    AddrOf<E>: Answer,
+{
+    let dropped = match action {
+        Action::Pass => return action,
+        Action::Drop => action,
+        Action::Answer => answer::make(cx, &mut work.verdict),
+        Action::Peer | Action::Redirect | Action::Neigh => {
+            if work.verdict.slot != NO_SLOT {
+                cx.env.count_rx(work.verdict.slot, cx.env.frame_len());
+            }
+            return action;
+        }
+    };
+    if dropped as u8 != Action::Pass as u8 {
+        count_dropped(cx, work.verdict.reason);
     }
+    dropped
 }
 
 /// Counts and reports a drop. A function of its own in the object: its stack is not the fast path's.
 #[inline(never)]
-fn dropped<E: Env>(cx: &Cx<'_, E>, reason: Reason) {
+fn count_dropped<E: Env>(cx: &Cx<'_, E>, reason: Reason) {
     cx.env.count_drop(cx.arrival.slot, reason);
     if !cx.env.may_report(cx.arrival.now, cx.config.events_per_tick) {
         return;

@@ -2,7 +2,7 @@
 
 use crate::abi::{
     Addr, AddrKey, CtState, FlowHead, Hook, NetworkAddrs, NetworkHead, Reason, Record, SUBNET_LOCAL, flow_action,
-    flow_flags, network_flags,
+    flow_flags, network_flags, proto,
 };
 
 use super::bridge::{self, NO_STATION};
@@ -43,9 +43,24 @@ where
     };
     match class {
         Class::Settled => work.verdict.action,
-        Class::Neighbour => bridge::flooded(cx, work),
+        Class::Neighbour => {
+            let action = bridge::flooded(cx, work);
+            if action as u8 == Action::Pass as u8 && ends(cx) {
+                work.verdict.answer(Reason::TtlExpired, 0)
+            } else {
+                action
+            }
+        }
         _ => flows::open(cx, work),
     }
+}
+
+/// True if the packet's TTL ends at the gateway, and the sender hears of it from there.
+fn ends<E: Env>(cx: &Cx<'_, E>) -> bool {
+    cx.packet.ttl <= 1
+        && cx.packet.is_whole()
+        && cx.packet.is_tracked()
+        && cx.arrival.hook as u8 == Hook::FromContainer as u8
 }
 
 /// What a packet without a flow is.
@@ -69,6 +84,10 @@ where
     AddrOf<E>: Quote,
 {
     work.verdict.action = Action::Pass;
+    if icmp::is_refused(cx.packet) {
+        work.verdict.action = work.verdict.refuse(Reason::UnsupportedIcmp);
+        return Class::Settled;
+    }
     match cx.env.subnet(cx.packet.key.dst) {
         Some(SUBNET_LOCAL) => return Class::Host,
         Some(net) if net == u32::from(cx.arrival.zone) => return Class::Neighbour,
@@ -86,6 +105,10 @@ where
         work.verdict.refuse(Reason::NoUplink)
     } else if cx.packet.is_icmp_error() {
         icmp::outgoing_error(cx, work)
+    } else if cx.packet.key.proto == proto::ICMP && cx.packet.is_whole() && !cx.packet.is_tracked() {
+        work.verdict.refuse(Reason::UnsupportedIcmp)
+    } else if cx.packet.is_whole() && cx.packet.is_icmp_reply() {
+        work.verdict.refuse(Reason::UntrackedIcmp)
     } else if head.flags & network_flags::MASQUERADE != 0 && !trackable {
         work.verdict.refuse(if cx.packet.is_whole() {
             Reason::UnsupportedProtocol
@@ -115,7 +138,12 @@ fn way_out<E: Env>(
 ) -> Class {
     let slow = cx.arrival.hook as u8 == Hook::ToUplink as u8;
     work.verdict.action = Action::Pass;
-    if !slow && (cx.packet.ttl <= 1 || !cx.packet.fits(cx.env, head.mtu)) {
+    if !slow && cx.packet.ttl <= 1 {
+        work.verdict.action = work.verdict.answer(Reason::TtlExpired, 0);
+        return Class::Settled;
+    }
+    if !slow && !cx.packet.fits(cx.env, head.mtu) {
+        work.verdict.action = work.verdict.answer(Reason::TooBig, (head.mtu & 0xffff) as u16);
         return Class::Settled;
     }
     let mut forward = conntrack::new_head(cx, cx.arrival.slot);

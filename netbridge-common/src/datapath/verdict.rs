@@ -4,6 +4,7 @@ use crate::abi::{Addr, FlowHead, Mac, NO_SLOT, Nat, Reason, flow_action, flow_fl
 use crate::wire::checksum::Diff;
 use crate::wire::{icmp, tcp, udp};
 
+use super::answer::Headers;
 use super::parse::Packet;
 
 /// Where the packet goes.
@@ -20,6 +21,8 @@ pub enum Action {
     Redirect = 3,
     /// Out of `ifindex`, the kernel resolves the next hop (`bpf_redirect_neigh`).
     Neigh = 4,
+    /// Dropped; its sender gets an answer in its place, from where it came.
+    Answer = 5,
 }
 
 /// Bits of [`Verdict::edits`].
@@ -28,7 +31,7 @@ pub mod edits {
     pub const MACS: u8 = 1;
     /// Write TTL, header checksum and both addresses.
     pub const IP: u8 = 2;
-    /// Write `ports` (an echo's identifier in the first two bytes) and mend the checksum.
+    /// Write `ports` (a query's identifier in the first two bytes) and mend the checksum.
     pub const L4: u8 = 4;
     /// Write the quoted packet of an ICMP error and mend the error's checksum.
     pub const INNER: u8 = 8;
@@ -58,7 +61,7 @@ pub struct Verdict<A> {
     pub src: A,
     /// New destination address.
     pub dst: A,
-    /// New ports; an echo's new identifier in the first two bytes.
+    /// New ports; a query's new identifier in the first two bytes.
     pub ports: [u8; 4],
     /// Change to the layer-4 checksum through the pseudo-header, [`Diff::word`].
     pub pseudo_diff: u32,
@@ -86,8 +89,14 @@ pub struct Verdict<A> {
     pub inner_src: A,
     /// New quoted destination address.
     pub inner_dst: A,
-    /// New quoted ports; a quoted echo's identifier in the first two bytes.
+    /// New quoted ports; a quoted query's identifier in the first two bytes.
     pub inner_ports: [u8; 4],
+    /// What stands before the quote of an answer.
+    pub answer: Headers,
+    /// Bytes of the frame, from its IP header on, that an answer quotes.
+    pub quote: u16,
+    /// The MTU that an answer tells, bytes; 0 for none.
+    pub mtu: u16,
 }
 
 impl<A: Addr> Verdict<A> {
@@ -119,6 +128,9 @@ impl<A: Addr> Verdict<A> {
             inner_src: A::UNSPECIFIED,
             inner_dst: A::UNSPECIFIED,
             inner_ports: [0; 4],
+            answer: Headers::EMPTY,
+            quote: 0,
+            mtu: 0,
         }
     }
 
@@ -142,6 +154,15 @@ impl<A: Addr> Verdict<A> {
         } else {
             Action::Drop
         }
+    }
+
+    /// Dropped for `reason`, and the sender is told, with the MTU that it must keep to. [`super::answer`] has the last
+    /// word, once nothing else can become of the packet.
+    #[must_use]
+    pub const fn answer(&mut self, reason: Reason, mtu: u16) -> Action {
+        self.reason = reason;
+        self.mtu = mtu;
+        Action::Answer
     }
 
     /// Into the container behind `ifindex`.
@@ -206,15 +227,10 @@ impl<A: Addr> Verdict<A> {
         self.edits |= edits::L4;
         if packet.key.proto == proto::ICMP {
             // The identifier is the request's source port and the reply's destination port.
-            let old = if packet.key.icmp == icmp::ECHO_REQUEST {
-                packet.key.sport
+            let (old, new) = if icmp::is_request(packet.key.icmp) {
+                (packet.key.sport, to.sport)
             } else {
-                packet.key.dport
-            };
-            let new = if packet.key.icmp == icmp::ECHO_REQUEST {
-                to.sport
-            } else {
-                to.dport
+                (packet.key.dport, to.dport)
             };
             let [a, b] = new;
             self.ports = [a, b, 0, 0];

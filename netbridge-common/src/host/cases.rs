@@ -9,6 +9,7 @@ use super::lab::{
     A, B, BEHIND_TRUNK, D, ELSEWHERE, GATEWAY, GATEWAYS, HOST, REMOTE, ROUTER, SECOND, UNREACHABLE, at, ifindex,
     inward, lab, out, publish, slot,
 };
+use super::rewrite::apply;
 use super::{Frame, HostEnv};
 
 /// A packet that must be dropped.
@@ -27,7 +28,7 @@ pub struct Case {
 
 /// Every case; each [`Reason`] occurs.
 pub fn cases() -> Vec<Case> {
-    [guard(), sent(), flows(), arriving(), slow_path()]
+    [guard(), sent(), told(), flows(), arriving(), slow_path()]
         .into_iter()
         .flatten()
         .collect()
@@ -198,7 +199,6 @@ fn sent() -> Vec<Case> {
         ..to_world()
     }
     .udp(5000, 53, b"first");
-    let error = to_world().error(icmp::UNREACHABLE, &packet_of(&inward(REMOTE, A.1).udp(53, 5000, b"")));
     vec![
         case(
             "a policy to drop filters",
@@ -250,18 +250,50 @@ fn sent() -> Vec<Case> {
             at(ifindex::A, fragment),
         ),
         case(
-            "an ICMP error about nothing is untracked",
-            Reason::UntrackedIcmp,
-            Hook,
-            lab(),
-            at(ifindex::A, error),
-        ),
-        case(
             "a route out of another interface is off the uplink",
             Reason::OffUplink,
             Hook,
             lab(),
             at(ifindex::A, out(A, GATEWAY, ELSEWHERE).syn(40_001, 2)),
+        ),
+    ]
+}
+
+/// What ends at the gateway, and what ICMP may not say to the outside.
+fn told() -> Vec<Case> {
+    let sent = |name, reason, bytes| case(name, reason, Hook::FromContainer, lab(), at(ifindex::A, bytes));
+    let to_world = || out(A, GATEWAY, REMOTE);
+    let whole = Datagram {
+        fragment: 0x4000,
+        ..to_world()
+    };
+    let error = to_world().error(icmp::UNREACHABLE, &packet_of(&inward(REMOTE, A.1).udp(53, 5000, b"")));
+    vec![
+        sent("an ICMP error about nothing is untracked", Reason::UntrackedIcmp, error),
+        sent(
+            "the TTL ends at the gateway",
+            Reason::TtlExpired,
+            Datagram { ttl: 1, ..to_world() }.udp(40_001, 53, b""),
+        ),
+        sent(
+            "what does not fit the uplink and may not be cut is too big",
+            Reason::TooBig,
+            whole.udp(40_001, 53, &[0; 1473]),
+        ),
+        sent(
+            "a redirect is for nobody",
+            Reason::UnsupportedIcmp,
+            out(A, GATEWAY, GATEWAY.1).error(icmp::REDIRECT, &[0x45; 28]),
+        ),
+        sent(
+            "an address mask request does not leave",
+            Reason::UnsupportedIcmp,
+            to_world().echo(17, 1, &[0; 4]),
+        ),
+        sent(
+            "a reply to nothing is untracked",
+            Reason::UntrackedIcmp,
+            to_world().echo(icmp::ECHO_REPLY, 1, b""),
         ),
     ]
 }
@@ -279,7 +311,29 @@ fn arriving() -> Vec<Case> {
         ..inward(REMOTE, HOST.1)
     }
     .syn(5000, 8080);
+    let (asked, sent) = with_one_question();
+    let back = |name, reason, bytes| case(name, reason, Hook, asked.clone(), at(ifindex::UPLINK, bytes));
+    let about = |icmp_type| inward(ROUTER.1, HOST.1).error(icmp_type, &sent);
+    // The ICMP header's last byte, which means nothing in this error, and the quoted identification's first.
+    let damaged = flipped(about(icmp::TIME_EXCEEDED), 41);
+    let misquoting = inward(ROUTER.1, HOST.1).error(icmp::TIME_EXCEEDED, &flipped(sent.clone(), 4));
     vec![
+        back("a damaged error is not carried", Reason::BadChecksum, damaged),
+        back(
+            "an error with a damaged quote is not carried",
+            Reason::BadChecksum,
+            misquoting,
+        ),
+        back(
+            "a redirect about a flow is not carried",
+            Reason::UnsupportedIcmp,
+            about(icmp::REDIRECT),
+        ),
+        back(
+            "nor is a source quench",
+            Reason::UnsupportedIcmp,
+            about(icmp::SOURCE_QUENCH),
+        ),
         case(
             "a container's address is not for the outside",
             Reason::DirectAccess,
@@ -417,10 +471,27 @@ fn tagged(mut frame: Vec<u8>) -> Vec<u8> {
     frame
 }
 
+/// The bytes with one of them changed.
+fn flipped(mut bytes: Vec<u8>, place: usize) -> Vec<u8> {
+    if let Some(byte) = bytes.get_mut(place) {
+        *byte = !*byte;
+    }
+    bytes
+}
+
 fn with_policy_drop() -> HostEnv {
     let mut env = lab();
     env.set_filter(verdict::DROP, &[]);
     env
+}
+
+/// A has asked a server; the packet that the server gets.
+fn with_one_question() -> (HostEnv, Vec<u8>) {
+    let env = lab();
+    let frame = at(ifindex::A, out(A, GATEWAY, REMOTE).udp(5000, 53, b""));
+    let mut bytes = frame.bytes.clone();
+    apply(&env.run(Hook::FromContainer, &frame), &mut bytes);
+    (env, packet_of(&bytes))
 }
 
 /// The one port of the SNAT range is B's, towards the same remote port.

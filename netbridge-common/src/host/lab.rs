@@ -281,6 +281,7 @@ fn config() -> Config {
         local_max: 60_999,
         secret: 0x5eed_5eed,
         events_per_tick: 16,
+        answers_per_tick: 16,
         version: VERSION,
     }
 }

@@ -95,6 +95,8 @@ pub struct HostEnv {
     pub events: RefCell<Vec<DropEvent>>,
     /// Drop events of the current tick.
     pub budget: RefCell<EventBudget>,
+    /// ICMP errors made in the current tick.
+    pub answers: RefCell<EventBudget>,
     /// Tick of the last walk over a full flow table.
     pub reclaimed: RefCell<u32>,
     /// Writes to `flows` and `fdb`, refused ones included.
@@ -130,6 +132,7 @@ impl Default for HostEnv {
             traffic: RefCell::default(),
             events: RefCell::default(),
             budget: RefCell::default(),
+            answers: RefCell::default(),
             reclaimed: RefCell::default(),
             writes: RefCell::default(),
             renewals: RefCell::default(),
@@ -150,6 +153,7 @@ impl HostEnv {
         (verdict.ttl, verdict.l4, verdict.inner_sum) = (LEFT_OVER, LEFT_OVER.into(), LEFT_OVER.into());
         (verdict.src, verdict.dst, verdict.ports) = ([LEFT_OVER; 4], [LEFT_OVER; 4], [LEFT_OVER; 4]);
         (verdict.pseudo_diff, verdict.l4_diff) = (LEFT_OVER.into(), LEFT_OVER.into());
+        (verdict.quote, verdict.mtu) = (LEFT_OVER.into(), LEFT_OVER.into());
         run(&View { tables: self, frame }, hook, &mut scratch);
         scratch.work.verdict
     }
@@ -231,6 +235,12 @@ impl Env for View<'_> {
     fn load<const N: usize>(&self, offset: u16) -> Option<[u8; N]> {
         let start = usize::from(offset);
         self.frame.bytes.get(start..start + N)?.try_into().ok()
+    }
+
+    fn sum(&self, at: u16, len: u16) -> Option<u16> {
+        let start = usize::from(at);
+        let bytes = self.frame.bytes.get(start..start + usize::from(len))?;
+        Some(u16::from_ne_bytes(rewrite::sum(bytes).to_be_bytes()))
     }
 
     fn frame_len(&self) -> u32 {
@@ -486,6 +496,10 @@ impl Env for View<'_> {
 
     fn may_report(&self, tick: u32, limit: u32) -> bool {
         self.tables.budget.borrow_mut().take(tick, limit)
+    }
+
+    fn may_answer(&self, tick: u32, limit: u32) -> bool {
+        self.tables.answers.borrow_mut().take(tick, limit)
     }
 
     fn report(&self, event: &DropEvent) {

@@ -15,13 +15,17 @@ use super::Ip;
 /// Offset of the IPv4 header.
 const IP: usize = ethernet::LEN as usize;
 
-/// Rewrites the frame as the verdict says; a dropped one stays as it is. Where the frame is too
-/// short for an edit, which a verdict on this very frame never asks for, the edit is left out.
-pub fn apply(verdict: &Verdict<Ip>, frame: &mut [u8]) {
+/// Rewrites the frame as the verdict says, or puts the answer in its place; a dropped one stays as it is. Where the
+/// frame is too short for an edit, which a verdict on this very frame never asks for, the edit is left out.
+pub fn apply(verdict: &Verdict<Ip>, frame: &mut Vec<u8>) {
     if verdict.action == Action::Drop {
         return;
     }
-    let before = frame.to_vec();
+    if verdict.action == Action::Answer {
+        *frame = answer(verdict, frame);
+        return;
+    }
+    let before = frame.clone();
     if verdict.edits & edits::MACS != 0 {
         put(frame, 0, &verdict.dmac);
         put(frame, 6, &verdict.smac);
@@ -47,6 +51,20 @@ pub fn apply(verdict: &Verdict<Ip>, frame: &mut [u8]) {
         let datagram = IP..end_of(frame, IP);
         resum_l4(&before, frame, datagram, verdict.l4.into(), verdict.proto);
     }
+}
+
+/// The answer to a frame: the verdict's headers but their checksums, and as much of the packet as they cover.
+fn answer(verdict: &Verdict<Ip>, frame: &[u8]) -> Vec<u8> {
+    let mut answer = bytemuck::bytes_of(&verdict.answer).to_vec();
+    let message = answer.len() - usize::from(icmp::LEN);
+    answer.extend(frame.iter().skip(IP).take(verdict.quote.into()));
+    for (covered, at) in [(IP..message, ipv4::CHECKSUM), (message..answer.len(), icmp::CHECKSUM)] {
+        let place = covered.start + usize::from(at);
+        put(&mut answer, place, &[0, 0]);
+        let checksum = !answer.get(covered).map_or(0, sum);
+        put(&mut answer, place, &checksum.to_be_bytes());
+    }
+    answer
 }
 
 /// Where the datagram at `at` ends within the frame.

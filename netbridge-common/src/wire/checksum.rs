@@ -43,9 +43,20 @@ impl Diff {
     }
 }
 
+/// The checksum over bytes that sum to `rest` without it which a device leaves as it is when it sums it up with them,
+/// as it does for a frame whose checksum it is told to complete. That is x = −(rest + x), so −rest / 2, and half of
+/// a one's complement number is that number rotated.
+pub const fn standing(rest: u16) -> [u8; 2] {
+    match (!rest).rotate_right(1) {
+        // A device writes zero so, for UDP's sake.
+        0 => [0xff; 2],
+        checksum => checksum.to_ne_bytes(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Diff;
+    use super::{Diff, standing};
 
     #[expect(clippy::cast_possible_truncation, reason = "the fold leaves 16 bits")]
     /// The definition: the complement of the one's complement sum of all words (RFC 1071).
@@ -81,6 +92,17 @@ mod tests {
                 halves.replace2([old[2], old[3]], [new[2], new[3]]).apply(before),
                 after
             ));
+        }
+    }
+
+    #[test]
+    fn a_standing_checksum_is_completed_to_itself() {
+        for rest in 0..=u16::MAX {
+            let checksum = standing(rest);
+            // A device sums all up, the checksum included, and writes the complement.
+            let all = full(&[rest.to_be_bytes(), u16::from_ne_bytes(checksum).to_be_bytes()]);
+            let written = if all == [0; 2] { [0xff; 2] } else { all };
+            assert_eq!(written, u16::from_ne_bytes(checksum).to_be_bytes(), "{rest:#06x}");
         }
     }
 

@@ -8,6 +8,9 @@ pub const MIN_LEN: u16 = 20;
 /// Offset in a frame of what follows a header without options.
 pub const PLAIN_END: u16 = ethernet::LEN + MIN_LEN;
 
+/// Offset of the flags, above the fragment offset.
+pub const FLAGS: u16 = 6;
+
 /// Offset of the TTL; from here to the end of a plain header is what a router rewrites.
 pub const TTL: u16 = 8;
 

@@ -14,6 +14,9 @@ pub const MIN_SNAT_PORTS: u16 = 1024;
 /// The ports that the calling thread's namespace gives to its own sockets.
 const LOCAL_PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
+/// ICMP errors that one CPU makes at most: what Linux allows itself in all (`icmp_msgs_per_sec`).
+const ANSWERS_PER_SECOND: u32 = 1000;
+
 const RANDOM: &str = "/dev/urandom";
 
 /// Generation of the filter after a load: bank 1, which is zero, and so accepts and tracks nothing.
@@ -94,6 +97,7 @@ pub(super) fn initial(clock: &Clock, range: &SnatRange, events_per_tick: u32) ->
         local_max,
         secret: secret().map_err(DatapathError::file("read", RANDOM))?,
         events_per_tick,
+        answers_per_tick: ANSWERS_PER_SECOND.div_ceil(second(1).max(1)),
         version: VERSION,
     })
 }

@@ -12,7 +12,7 @@ const BUDGET: [(Hook, u32); 4] = [
     (Hook::FromContainer, 138_000),
     (Hook::ToContainer, 9_300),
     (Hook::FromUplink, 41_500),
-    (Hook::ToUplink, 54_000),
+    (Hook::ToUplink, 90_000),
 ];
 
 #[test]

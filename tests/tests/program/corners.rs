@@ -1,9 +1,9 @@
 //! Rewrites whose checksum ends in a corner that random packets do not reach.
 
 use anyhow::{Context as _, Result, ensure};
-use netbridge_common::abi::Hook;
-use netbridge_common::host::build::packet_of;
-use netbridge_common::host::lab::{A, GATEWAY, HOST, REMOTE, at, ifindex, inward, lab, out};
+use netbridge_common::abi::{Hook, Reason};
+use netbridge_common::host::build::{Datagram, packet_of};
+use netbridge_common::host::lab::{A, GATEWAY, HOST, REMOTE, ROUTER, at, ifindex, inward, lab, out};
 use netbridge_common::host::rewrite::{apply, fault};
 use netbridge_common::host::{Frame, HostEnv};
 
@@ -94,6 +94,70 @@ fn carries_of_the_extreme_ports_are_folded() -> Result<()> {
                     env.flows.borrow_mut().clear();
                 }
             }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn an_answer_is_as_long_as_its_quote_whatever_it_is_about() -> Result<()> {
+    with_kernel(64, |kernel| {
+        let mut env = lab();
+        env.config.answers_per_tick = u32::MAX;
+        kernel.install(&env)?;
+        for words in [0, 1, 2, 10] {
+            for (ttl, payload, gso_size) in [(1, 0, 0), (1, 1, 0), (1, 3000, 1400), (64, 3000, 1481), (64, 1473, 0)] {
+                let datagram = Datagram {
+                    ttl,
+                    options: vec![1; words * 4],
+                    fragment: 0x4000,
+                    ..out(A, GATEWAY, REMOTE)
+                };
+                let payload = vec![0x5a; payload];
+                for (bytes, behind) in [
+                    (datagram.tcp(5000, 80, 0x02, &payload), 20),
+                    (datagram.udp(5000, 53, &payload), 8),
+                    (datagram.echo(8, 5000, &payload), 8),
+                ] {
+                    let frame = Frame {
+                        gso_size,
+                        ..at(ifindex::A, bytes)
+                    };
+                    let answer = sound(kernel, &env, Hook::FromContainer, &frame)?;
+                    ensure!(answer.len() == 62 + words * 4 + behind, "{} bytes", answer.len());
+                    ensure!(frame.bytes[14..].starts_with(&answer[42..]), "{answer:02x?}");
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn an_error_of_any_length_is_summed_up_to_its_end() -> Result<()> {
+    with_kernel(64, |kernel| {
+        let env = lab();
+        kernel.install(&env)?;
+        let sent = sound(kernel, &env, Hook::FromContainer, &zero_as_sent())?;
+        // About what the programs take at once, and what a link carries.
+        for length in [28..40, 498..510, 1010..1022, 1470..1473].into_iter().flatten() {
+            let mut quote = packet_of(&sent);
+            quote.resize(length, 0xa7);
+            let error = at(ifindex::UPLINK, inward(ROUTER.1, HOST.1).error(11, &quote));
+            sound(kernel, &env, Hook::FromUplink, &error).with_context(|| format!("{length} bytes"))?;
+            let mut damaged = error;
+            if let Some(last) = damaged.bytes.last_mut() {
+                *last ^= 1;
+            }
+            let outcome = kernel.run(Hook::FromUplink, &damaged)?;
+            ensure!(
+                outcome.reason == Reason::BadChecksum as u8,
+                "{length} bytes: {outcome:x?}"
+            );
+            ensure!(
+                outcome.bytes == damaged.bytes,
+                "a dropped frame was changed: {outcome:x?}"
+            );
         }
         Ok(())
     })

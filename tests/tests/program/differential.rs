@@ -47,6 +47,7 @@ fn kernel_and_host_agree_on_every_packet() -> Result<()> {
                 Action::Peer,
                 Action::Redirect,
                 Action::Neigh,
+                Action::Answer,
             ] {
                 ensure!(
                     seen.actions.contains_key(&(action as u8)),
@@ -89,7 +90,10 @@ type Fault = fn(&mut HostEnv);
 /// Proof that the comparison can fail: the host is told something slightly wrong.
 #[test]
 fn a_planted_fault_is_caught() -> Result<()> {
-    let faults: [(&str, Fault); 6] = [
+    let faults: [(&str, Fault); 7] = [
+        ("a gateway's address one bit off", |env| {
+            env.networks[1].tail.gateway[3] ^= 4;
+        }),
         ("another secret", |env| env.config.secret ^= 1),
         ("an MTU one byte off", |env| {
             for network in &mut env.networks {
@@ -206,7 +210,8 @@ fn compare(kernel: &mut Kernel, env: &mut HostEnv, packets: usize, fault: impl F
     Ok(seen)
 }
 
-/// The lab with a second trunk, between which stations move; no events, which nobody would read.
+/// The lab with a second trunk, between which stations move; no events, which nobody would read, and answers without
+/// end, because the ticks of the two sides are not the same.
 fn world() -> HostEnv {
     let mut env = lab();
     env.flow_capacity = FLOWS;
@@ -239,6 +244,7 @@ fn world() -> HostEnv {
         *timeout += SECOND / 4;
     }
     env.config.quarantine += SECOND / 2;
+    env.config.answers_per_tick = u32::MAX;
     if let Some(mut trunk) = env.links.get(&ifindex::TRUNK).copied() {
         trunk.head.slot = 7;
         env.links.insert(ifindex::OTHER, trunk);
@@ -253,7 +259,7 @@ fn world() -> HostEnv {
     env
 }
 
-/// Some time goes by on both sides, or a new filter comes into force.
+/// Some time goes by on both sides, a new filter comes into force, or answers end or begin.
 fn pass_time(kernel: &mut Kernel, env: &mut HostEnv, random: &mut Random) -> Result<()> {
     let ticks = random.pick(&[
         0,
@@ -272,6 +278,7 @@ fn pass_time(kernel: &mut Kernel, env: &mut HostEnv, random: &mut Random) -> Res
         let policy = if count > 2 { verdict::DROP } else { verdict::ACCEPT };
         env.set_filter(policy, &rules);
     }
+    env.config.answers_per_tick = random.pick(&[u32::MAX, u32::MAX, u32::MAX, 0]);
     // The configuration has a time in it.
     kernel.install_filter(env)
 }

@@ -57,7 +57,7 @@ impl Outcome {
         let code = match verdict.action {
             Action::Pass => UNSPEC,
             Action::Drop => SHOT,
-            Action::Peer | Action::Redirect | Action::Neigh => REDIRECT,
+            Action::Peer | Action::Redirect | Action::Neigh | Action::Answer => REDIRECT,
         };
         Self {
             code,

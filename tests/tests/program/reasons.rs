@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use netbridge_common::abi::Reason;
 use netbridge_common::host::cases::{FULL, cases};
+use netbridge_common::host::rewrite::apply;
 
 use crate::kernel::Outcome;
 use crate::world::with_kernel;
@@ -17,7 +18,9 @@ fn every_reason_is_produced_and_counted_in_the_kernel() -> Result<()> {
             let before = kernel.dropped(case.reason)?;
             let outcome = kernel.run(case.hook, &case.frame).context(name)?;
             let verdict = case.env.run(case.hook, &case.frame);
-            let expected = Outcome::expected(&verdict, case.frame.bytes.clone());
+            let mut bytes = case.frame.bytes.clone();
+            apply(&verdict, &mut bytes);
+            let expected = Outcome::expected(&verdict, bytes);
             ensure!(outcome == expected, "{name}: {outcome:x?}, expected {expected:x?}");
             ensure!(outcome.reason == case.reason as u8, "{name}: {outcome:x?}");
             ensure!(kernel.dropped(case.reason)? == before + 1, "{name}: not counted");

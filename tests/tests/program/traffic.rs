@@ -165,7 +165,8 @@ impl Traffic {
                 bytes[l4 + 13] = self.random.pick(&[0x12, 0x10, 0x10, 0x18, 0x11, 0x04, 0x02]);
             }
         } else if bytes[23] == proto::ICMP && bytes.len() > l4 {
-            bytes[l4] ^= 8;
+            // Timestamps have 13 and 14.
+            bytes[l4] ^= if bytes[l4] > 12 { 3 } else { 8 };
         }
         Self::opposite(frame)
     }
@@ -204,7 +205,7 @@ impl Traffic {
             .random
             .pick(&[header + 8, header + 8, header + 16, header + 20, 9000, 27, header]);
         quote.truncate(length);
-        let icmp_type = self.random.pick(&[3, 3, 11, 12, 5]);
+        let icmp_type = self.random.pick(&[3, 3, 3, 11, 11, 12, 12, 5, 4]);
         let error = datagram.error(icmp_type, &quote);
         Self::opposite(Frame { bytes: error, ..frame })
     }
@@ -249,7 +250,9 @@ impl Traffic {
         datagram.options = self.options();
         let random = &mut self.random;
         if random.once_in(15) {
-            datagram.fragment = random.pick(&[0x2000, 0x2001, 0x0003, 0x4000]);
+            datagram.fragment = random.pick(&[0x2000, 0x2001, 0x0003]);
+        } else if random.once_in(2) {
+            datagram.fragment = 0x4000;
         }
         let length = if random.once_in(20) {
             1440 + random.below(100)
@@ -269,7 +272,7 @@ impl Traffic {
                 let flags = random.pick(&[0x02, 0x02, 0x02, 0x10, 0x12, 0x11, 0x04, 0x00, 0xff]);
                 datagram.tcp(sport, dport, flags, &payload)
             }
-            15..18 => datagram.echo(random.pick(&[8, 8, 0]), sport, &payload),
+            15..18 => datagram.echo(random.pick(&[8, 8, 8, 8, 0, 13, 13, 14, 15, 17]), sport, &payload),
             18 => datagram.frame(random.pick(&[47, 50, 132, 2]), &payload),
             _ => datagram.frame(random.pick(&[1, 6, 17]), &payload),
         }

@@ -8,8 +8,9 @@ use crate::abi::{CtState, Reason, proto, verdict};
 use crate::datapath::verdict::Action;
 use crate::host::HostEnv;
 use crate::host::build::{Datagram, echo_message, packet_of};
-use crate::host::lab::{A, B, GATEWAY, HOST, REMOTE, ROUTER, SECOND, ifindex, inward, lab, out, rule};
-use crate::wire::icmp::{ECHO_REPLY, ECHO_REQUEST, PARAMETER_PROBLEM, TIME_EXCEEDED, UNREACHABLE};
+use crate::host::lab::{A, B, E, GATEWAY, GATEWAYS, HOST, REMOTE, ROUTER, SECOND, ifindex, inward, lab, out, rule};
+use crate::wire::icmp::{ECHO_REPLY, ECHO_REQUEST, PARAMETER_PROBLEM, REDIRECT, SOURCE_QUENCH};
+use crate::wire::icmp::{TIME_EXCEEDED, TIMESTAMP_REPLY, TIMESTAMP_REQUEST, UNREACHABLE};
 use crate::wire::tcp::{RST, SYN};
 
 use super::{Result, arrives, halves, sends};
@@ -20,6 +21,14 @@ const THIRD: [u8; 4] = [198, 18, 0, 1];
 /// A asks a server through the host; what the server would get.
 fn ask(env: &HostEnv) -> Vec<u8> {
     sends(env, ifindex::A, out(A, GATEWAY, REMOTE).udp(40_000, 53, b"ask")).bytes
+}
+
+/// A asks and is told; the question as the server gets it, the answer as A does.
+fn asked_and_told(env: &HostEnv) -> (Vec<u8>, Vec<u8>) {
+    let seen = sends(env, ifindex::A, out(A, GATEWAY, REMOTE).udp(5000, 53, b"ask"));
+    let delivered = arrives(env, inward(REMOTE, HOST.1).udp(53, 5000, b"told"));
+    assert_eq!(delivered.to(), (Action::Peer, ifindex::A));
+    (packet_of(&seen.bytes), packet_of(&delivered.bytes))
 }
 
 /// Somebody on the way answers with an error.
@@ -71,10 +80,198 @@ fn an_error_about_none_of_our_flows_is_the_hosts() {
         assert_eq!(error_about(&env, &quote).action(), Action::Pass, "{name}");
     }
     assert_eq!(error_about(&env, &seen[..28]).action(), Action::Peer);
-    for redirect in [4, 5] {
-        let bytes = inward(ROUTER.1, HOST.1).error(redirect, &seen);
-        assert_eq!(arrives(&env, bytes).action(), Action::Pass, "type {redirect}");
+    let mut other = seen;
+    // The destination port; the header's checksum does not cover it.
+    other[23] ^= 1;
+    for refused in [SOURCE_QUENCH, REDIRECT] {
+        let bytes = inward(ROUTER.1, HOST.1).error(refused, &other);
+        assert_eq!(arrives(&env, bytes).action(), Action::Pass, "type {refused}");
     }
+}
+
+#[test]
+fn redirects_and_source_quench_are_carried_neither_way() {
+    let mut env = lab();
+    let (seen, delivered) = asked_and_told(&env);
+    let before = flows(&env);
+    env.now += 2 * SECOND;
+    for refused in [SOURCE_QUENCH, REDIRECT] {
+        let result = arrives(&env, inward(ROUTER.1, HOST.1).error(refused, &seen));
+        assert_eq!(result.reason(), Reason::UnsupportedIcmp, "type {refused} from outside");
+        for dst in [REMOTE, ROUTER.1, GATEWAY.1, HOST.1, B.1] {
+            let result = sends(&env, ifindex::A, out(A, GATEWAY, dst).error(refused, &delivered));
+            assert_eq!(result.reason(), Reason::UnsupportedIcmp, "type {refused} to {dst:?}");
+        }
+        let first = Datagram {
+            fragment: 0x2000,
+            ..out(A, GATEWAY, GATEWAY.1)
+        };
+        let result = sends(&env, ifindex::A, first.error(refused, &delivered));
+        assert_eq!(
+            result.reason(),
+            Reason::UnsupportedIcmp,
+            "the first fragment of {refused}"
+        );
+        let bridged = Datagram::new(A, B).error(refused, &delivered);
+        assert_eq!(sends(&env, ifindex::A, bridged).to(), (Action::Peer, ifindex::B));
+    }
+    assert_eq!(flows(&env), before);
+}
+
+#[test]
+fn a_damaged_error_is_carried_neither_way() {
+    let env = lab();
+    let (seen, delivered) = asked_and_told(&env);
+    let before = flows(&env);
+    let both = |error: &dyn Fn(Datagram, &[u8]) -> Vec<u8>| {
+        [
+            arrives(&env, error(inward(THIRD, HOST.1), &seen)),
+            sends(&env, ifindex::A, error(out(A, GATEWAY, REMOTE), &delivered)),
+        ]
+    };
+    // Every byte of the ICMP header but its type, and all that is quoted.
+    for place in 35..42 + seen.len() {
+        for result in both(&|datagram, quote| {
+            let mut bytes = datagram.error(TIME_EXCEEDED, quote);
+            bytes[place] ^= 0x10;
+            bytes
+        }) {
+            // What was quoted may be about nothing now.
+            let lost = [Reason::BadChecksum, Reason::UntrackedIcmp, Reason::None];
+            assert!(lost.contains(&result.reason()), "byte {place}: {:?}", result.reason());
+            assert!(matches!(result.action(), Action::Drop | Action::Pass), "byte {place}");
+            if place < 42 {
+                assert_eq!(result.reason(), Reason::BadChecksum, "byte {place}");
+            }
+        }
+    }
+    // The quoted header's identification and its checksum: the error's own checksum is right.
+    for place in [4, 10] {
+        for result in both(&|datagram, quote| {
+            let mut quote = quote.to_vec();
+            quote[place] ^= 0x10;
+            datagram.error(TIME_EXCEEDED, &quote)
+        }) {
+            assert_eq!(result.reason(), Reason::BadChecksum, "quoted byte {place}");
+        }
+    }
+    // The quoted UDP checksum is nobody's business.
+    for result in both(&|datagram, quote| {
+        let mut quote = quote.to_vec();
+        quote[26] ^= 0x10;
+        datagram.error(TIME_EXCEEDED, &quote)
+    }) {
+        assert!(result.action() as u8 > Action::Drop as u8, "{:?}", result.reason());
+    }
+    assert_eq!(flows(&env), before);
+}
+
+#[test]
+fn what_is_behind_the_quote_survives() {
+    let env = lab();
+    let asked = packet_of(&sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).udp(40_000, 53, &[7; 100])).bytes);
+    // RFC 4884: the quote's length in words, and an extension structure behind it (a label stack, RFC 4950).
+    let mut quote = asked;
+    quote.resize(128, 0);
+    let extension = [0x20, 0, 0x5a, 0x5a, 0, 8, 1, 1, 0, 1, 0x91, 0xff];
+    let mut error = inward(THIRD, HOST.1).error(TIME_EXCEEDED, &[&quote[..], &extension].concat());
+    error[39] = 32;
+    let sum = u16::from_be_bytes([error[36], error[37]]);
+    error[36..38].copy_from_slice(&(sum - 32).to_be_bytes());
+    let result = arrives(&env, error);
+    assert_eq!(result.to(), (Action::Peer, ifindex::A));
+    assert_eq!((result.bytes[39], &result.bytes[42 + 128..]), (32, &extension[..]));
+}
+
+#[test]
+fn a_query_passes_and_only_its_answer_comes_back() {
+    for (request, reply) in [(ECHO_REQUEST, ECHO_REPLY), (TIMESTAMP_REQUEST, TIMESTAMP_REPLY)] {
+        let env = lab();
+        let asked = sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).echo(request, 5000, &[1; 12]));
+        assert_eq!(asked.to(), (Action::Redirect, ifindex::UPLINK));
+        assert_eq!(asked.bytes[26..30], HOST.1);
+        let answer = |icmp_type| inward(REMOTE, HOST.1).echo(icmp_type, 5000, &[1; 12]);
+        for other in [ECHO_REQUEST, ECHO_REPLY, TIMESTAMP_REQUEST, TIMESTAMP_REPLY] {
+            let action = arrives(&env.clone(), answer(other)).action();
+            let expected = if other == reply { Action::Peer } else { Action::Pass };
+            assert_eq!(action, expected, "type {other} to type {request}");
+        }
+        let other = inward(REMOTE, HOST.1).echo(reply, 5001, &[1; 12]);
+        assert_eq!(arrives(&env, other).action(), Action::Pass, "another identifier");
+        // Nor does a request of B's find A's flow, with A's identifier.
+        let neighbour = sends(&env, ifindex::B, out(B, GATEWAY, REMOTE).echo(request, 5000, &[1; 12]));
+        assert_eq!(neighbour.to(), (Action::Redirect, ifindex::UPLINK));
+        assert_ne!(neighbour.bytes[38..40], 5000_u16.to_be_bytes(), "and takes another");
+        let delivered = arrives(&env, answer(reply));
+        assert_eq!(
+            delivered.bytes,
+            Datagram {
+                ttl: 63,
+                ..Datagram::new((GATEWAY.0, REMOTE), A)
+            }
+            .echo(reply, 5000, &[1; 12])
+        );
+    }
+}
+
+#[test]
+fn a_reply_opens_nothing() {
+    let mut env = lab();
+    for reply in [ECHO_REPLY, TIMESTAMP_REPLY] {
+        let result = sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).echo(reply, 7, b""));
+        assert_eq!(result.reason(), Reason::UntrackedIcmp, "type {reply}");
+    }
+    let mut refuse = rule(verdict::DROP);
+    refuse.head.states = CtState::INVALID;
+    env.set_filter(verdict::ACCEPT, &[refuse]);
+    for reply in [ECHO_REPLY, TIMESTAMP_REPLY] {
+        for dmac in [B.0, GATEWAY.0] {
+            let unasked = Datagram::new(A, (dmac, B.1)).echo(reply, 7, b"");
+            assert_eq!(
+                sends(&env, ifindex::A, unasked).reason(),
+                Reason::Filtered,
+                "type {reply}"
+            );
+        }
+    }
+    assert!(env.flows.borrow().is_empty());
+    for dmac in [B.0, GATEWAY.0] {
+        let request = Datagram::new(A, (dmac, B.1)).echo(ECHO_REQUEST, 7, b"");
+        assert_eq!(sends(&env, ifindex::A, request).to(), (Action::Peer, ifindex::B));
+        let reply = Datagram::new(B, A).echo(ECHO_REPLY, 7, b"");
+        assert_eq!(sends(&env, ifindex::B, reply).to(), (Action::Peer, ifindex::A));
+    }
+}
+
+#[test]
+fn other_messages_reach_the_host_and_the_neighbour_and_no_further() {
+    let env = lab();
+    // Router discovery, information, address mask (RFC 6918), extended echo, nothing known.
+    for icmp_type in [9, 10, 15, 16, 17, 18, 42, 43, 200] {
+        let to = |from, gateway, dst| out(from, gateway, dst).echo(icmp_type, 7, &[0; 4]);
+        let refused = [
+            sends(&env, ifindex::A, to(A, GATEWAY, REMOTE)),
+            sends(&env, ifindex::E, to(E, GATEWAYS[2], REMOTE)),
+        ];
+        for result in refused {
+            assert_eq!(result.reason(), Reason::UnsupportedIcmp, "type {icmp_type}");
+        }
+        assert_eq!(
+            sends(&env, ifindex::A, to(A, GATEWAY, GATEWAY.1)).action(),
+            Action::Pass
+        );
+        assert_eq!(
+            sends(&env, ifindex::A, Datagram::new(A, B).echo(icmp_type, 7, &[0; 4])).to(),
+            (Action::Peer, ifindex::B)
+        );
+        let inward = inward(REMOTE, HOST.1).echo(icmp_type, 7, &[0; 4]);
+        assert_eq!(
+            arrives(&env, inward).action(),
+            Action::Pass,
+            "type {icmp_type} is the host's"
+        );
+    }
+    assert!(env.flows.borrow().is_empty());
 }
 
 #[test]

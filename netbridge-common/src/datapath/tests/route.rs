@@ -94,37 +94,7 @@ fn without_masquerade_a_packet_leaves_under_its_own_address() {
 }
 
 #[test]
-fn a_ttl_that_ends_is_for_the_stack_to_answer() {
-    let env = lab();
-    for dst in [REMOTE, B.1] {
-        for known in [false, true] {
-            for (ttl, passes) in [(0, true), (1, true), (2, false)] {
-                let datagram = Datagram { ttl, ..to(dst) };
-                let env = env.clone();
-                if known {
-                    sends(&env, ifindex::A, to(dst).udp(5000, 53, b""));
-                }
-                let result = sends(&env, ifindex::A, datagram.udp(5000, 53, b""));
-                assert_eq!(
-                    result.action() == Action::Pass,
-                    passes,
-                    "{ttl} to {dst:?}, known: {known}"
-                );
-                assert_eq!(env.flows.borrow().is_empty(), passes && !known, "{ttl} to {dst:?}");
-                assert_eq!(result.bytes[22], if passes { ttl } else { ttl - 1 });
-            }
-        }
-    }
-    sends(&env, ifindex::A, to(REMOTE).udp(5000, 53, b""));
-    let dying = Datagram {
-        ttl: 1,
-        ..inward(REMOTE, HOST.1)
-    };
-    assert_eq!(arrives(&env, dying.udp(53, 5000, b"")).reason(), Reason::TtlExpired);
-}
-
-#[test]
-fn what_does_not_fit_the_way_out_is_for_the_stack_to_answer() {
+fn what_does_not_fit_the_way_out_is_for_the_stack_to_cut_up() {
     // Headers of 40 bytes, and a GSO frame counts by its segments.
     let table = [
         (1460, 0, true),
@@ -146,9 +116,14 @@ fn what_does_not_fit_the_way_out_is_for_the_stack_to_answer() {
                     to(REMOTE).tcp(5000, 80, if known { ACK } else { SYN }, &vec![0; payload]),
                 )
             };
-            let action = run(&env, Hook::FromContainer, &frame).action();
+            let result = run(&env, Hook::FromContainer, &frame);
             let expected = if fits { Action::Redirect } else { Action::Pass };
-            assert_eq!(action, expected, "{payload} bytes, GSO {gso_size}, known: {known}");
+            let is = (result.action(), result.reason());
+            assert_eq!(
+                is,
+                (expected, Reason::None),
+                "{payload} bytes, GSO {gso_size}, known: {known}"
+            );
             assert_eq!(halves(&env, 1).len(), usize::from(fits || known));
         }
     }
