@@ -267,6 +267,8 @@ fn config() -> Config {
         local_max: 60_999,
         secret: 0x5eed_5eed,
         events_per_tick: 16,
+        learned_per_port: 256,
+        floods_per_second: 1000,
         version: VERSION,
     }
 }

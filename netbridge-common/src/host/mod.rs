@@ -15,11 +15,12 @@ use std::collections::HashMap;
 use bytemuck::Zeroable;
 
 use crate::abi::{
-    AddrKey, BANKS, Config, DropEvent, FlowKey, FlowV4, Hook, LinkV4, MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4,
-    Policy, PortBlock, PortKey, PublishedV4, REASON_SLOTS, Reason, RuleV4, Station, Traffic, V4,
+    AddrKey, BANKS, Config, DropEvent, FlowKey, FlowV4, Hook, Learned, LinkV4, MAX_NETWORKS, MAX_RULES, MacKey,
+    NetworkV4, Policy, PortBlock, PortKey, PublishedV4, REASON_SLOTS, Reason, RuleV4, SLOTS, Station, Traffic, V4,
+    station_flags,
 };
-use crate::datapath::conntrack::is_expired;
-use crate::datapath::env::{Env, EventBudget, Hop, HopKind, Inserted};
+use crate::datapath::conntrack::{is_expired, outlived};
+use crate::datapath::env::{Budget, Env, Hop, HopKind, Inserted};
 use crate::datapath::parse::{Head, Packet, parse};
 use crate::datapath::pipeline::{Scratch, run};
 use crate::datapath::verdict::Verdict;
@@ -84,7 +85,11 @@ pub struct HostEnv {
     /// Drop events sent.
     pub events: RefCell<Vec<DropEvent>>,
     /// Drop events of the current tick.
-    pub budget: RefCell<EventBudget>,
+    pub budget: RefCell<Budget>,
+    /// MACs learned, by slot.
+    pub learned: RefCell<HashMap<u32, Learned>>,
+    /// Frames sent to everybody, by slot.
+    pub floods: RefCell<HashMap<u32, Budget>>,
     /// Tick of the last walk over a full flow table.
     pub reclaimed: RefCell<u32>,
     /// Writes to `flows` and `fdb`, refused ones included.
@@ -115,6 +120,8 @@ impl Default for HostEnv {
             traffic: RefCell::default(),
             events: RefCell::default(),
             budget: RefCell::default(),
+            learned: RefCell::default(),
+            floods: RefCell::default(),
             reclaimed: RefCell::default(),
             writes: RefCell::default(),
             renewals: RefCell::default(),
@@ -139,11 +146,12 @@ impl HostEnv {
         scratch.work.verdict
     }
 
-    /// What the core reads of a frame, whatever lay where it is read to.
+    /// What the core reads of a container's frame, whatever lay where it is read to.
     pub fn parsed(&self, frame: &Frame) -> Packet<Ip> {
         let (mut room, mut packet) = (Head::zeroed(), Packet::EMPTY);
         bytemuck::bytes_of_mut(&mut room).fill(LEFT_OVER);
-        parse(&View { tables: self, frame }, &mut room, &mut packet);
+        let view = View { tables: self, frame };
+        parse(&view, Hook::FromContainer, &mut room, &mut packet);
         packet
     }
 
@@ -178,7 +186,7 @@ impl HostEnv {
     }
 
     fn change(&self, slot: u32, change: impl FnOnce(&mut Traffic)) {
-        if slot < crate::abi::SLOTS {
+        if slot < SLOTS {
             change(self.traffic.borrow_mut().entry(slot).or_default());
         }
     }
@@ -266,12 +274,46 @@ impl Env for View<'_> {
         self.tables.fdb.borrow().get(key).copied()
     }
 
-    fn learn(&self, key: &MacKey, station: &Station) {
+    fn learn(&self, key: &MacKey, station: &Station) -> bool {
         *self.tables.writes.borrow_mut() += 1;
         let mut fdb = self.tables.fdb.borrow_mut();
-        if fdb.len() < self.tables.fdb_capacity || fdb.contains_key(key) {
+        let room = fdb.len() < self.tables.fdb_capacity || fdb.contains_key(key);
+        if room {
             fdb.insert(*key, *station);
         }
+        room
+    }
+
+    fn learned(&self, slot: u32) -> i32 {
+        self.tables
+            .learned
+            .borrow()
+            .get(&slot)
+            .map_or(0, |learned| learned.count)
+    }
+
+    fn count_learned(&self, slot: u32, more: i32) {
+        if slot < SLOTS {
+            self.tables.learned.borrow_mut().entry(slot).or_default().count += more;
+        }
+    }
+
+    fn forget_aged(&self, config: &Config, slot: u32, now: u32) {
+        let mut table = self.tables.learned.borrow_mut();
+        let learned = table.entry(slot).or_default();
+        if now.wrapping_sub(learned.walked) < config.refresh {
+            return;
+        }
+        *learned = Learned {
+            walked: now,
+            ..Learned::default()
+        };
+        self.tables.fdb.borrow_mut().retain(|_, station| {
+            let other = station.slot != slot || station.flags & station_flags::STATIC != 0;
+            let live = other || !outlived(now, station.seen, config.fdb_ageing);
+            learned.count += i32::from(live && !other);
+            live
+        });
     }
 
     fn flow(&self, key: &FlowKey<Ip>, into: &mut FlowV4) -> bool {
@@ -380,7 +422,16 @@ impl Env for View<'_> {
     }
 
     fn may_report(&self, tick: u32, limit: u32) -> bool {
-        self.tables.budget.borrow_mut().take(tick, limit)
+        self.tables.budget.borrow_mut().take(tick, 1, limit)
+    }
+
+    fn may_flood(&self, slot: u32, now: u32, span: u32, limit: u32) -> bool {
+        self.tables
+            .floods
+            .borrow_mut()
+            .entry(slot)
+            .or_default()
+            .take(now, span, limit)
     }
 
     fn report(&self, event: &DropEvent) {

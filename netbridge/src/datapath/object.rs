@@ -24,11 +24,13 @@ pub(super) mod maps {
     pub(crate) const RULES: &str = "RULES";
     pub(crate) const DROPS: &str = "DROPS";
     pub(crate) const TRAFFIC: &str = "TRAFFIC";
+    pub(crate) const LEARNED: &str = "LEARNED";
     pub(crate) const EVENTS: &str = "EVENTS";
 
     /// All of them.
-    pub(crate) const ALL: [&str; 13] = [
-        CONFIG, LINKS, NETWORKS, SUBNETS, ADDRESSES, FDB, FLOWS, PUBLISHED, POLICY, RULES, DROPS, TRAFFIC, EVENTS,
+    pub(crate) const ALL: [&str; 14] = [
+        CONFIG, LINKS, NETWORKS, SUBNETS, ADDRESSES, FDB, FLOWS, PUBLISHED, POLICY, RULES, DROPS, TRAFFIC, LEARNED,
+        EVENTS,
     ];
 }
 

@@ -7,8 +7,8 @@ use aya::maps::MapError;
 use bytemuck::Zeroable;
 use ipnet::Ipv4Net;
 use netbridge_common::abi::{
-    AddrKey, BANKS, Config, FlowKey, FlowV4, LinkV4, MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4, Policy, PortBlock,
-    PortKey, PublishedV4, Reason, RuleV4, Station, Traffic,
+    AddrKey, BANKS, Config, FlowKey, FlowV4, Learned, LinkV4, MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4, Policy,
+    PortBlock, PortKey, PublishedV4, Reason, RuleV4, Station, Traffic,
 };
 
 use super::map::{Array, Hash, PerCpu, Prefix, Trie};
@@ -32,6 +32,7 @@ pub struct Tables {
     rules: Array<RuleV4>,
     drops: PerCpu<u64>,
     traffic: PerCpu<Traffic>,
+    learned: Array<Learned>,
 }
 
 impl Tables {
@@ -49,6 +50,7 @@ impl Tables {
             rules: Array::open(pins, maps::RULES)?,
             drops: PerCpu::open(pins, maps::DROPS)?,
             traffic: PerCpu::open(pins, maps::TRAFFIC)?,
+            learned: Array::open(pins, maps::LEARNED)?,
         })
     }
 
@@ -235,8 +237,9 @@ impl Tables {
         })
     }
 
-    /// Zeroes a slot, for its next owner.
-    pub fn reset_traffic(&self, slot: u32) -> Result<(), DatapathError> {
+    /// Zeroes what is counted of a slot, for its next owner.
+    pub fn reset_slot(&self, slot: u32) -> Result<(), DatapathError> {
+        self.learned.set(slot, &Learned::zeroed())?;
         self.traffic.zero(slot)
     }
 

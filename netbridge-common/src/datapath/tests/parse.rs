@@ -54,7 +54,7 @@ fn a_frame_that_is_cut_short_is_malformed() {
             for length in 0..needed(protocol, options) {
                 let packet = env.parsed(&at(ifindex::A, whole[..length].to_vec()));
                 let told = format!("protocol {protocol}, {options} bytes of options, {length} bytes");
-                assert_eq!(packet.kind, Kind::Malformed, "{told}");
+                assert_eq!(packet.kind, Kind::Faulty, "{told}");
             }
         }
     }
@@ -71,7 +71,7 @@ fn the_total_length_counts_and_not_the_padding() {
         padded[17] = low;
         assert_eq!(
             env.parsed(&at(ifindex::A, padded)).kind,
-            Kind::Malformed,
+            Kind::Faulty,
             "one byte less, {protocol}"
         );
     }
