@@ -3,7 +3,8 @@
 //! Rule order is where guards die (CVE-2025-52889, CVE-2025-52890): nothing may be accepted above it.
 
 use crate::abi::{
-    Addr, AddrKey, LINK_ADDRS, LinkAddrs, LinkHead, NetworkAddrs, Reason, Record, link_kind, station_flags,
+    Addr, AddrKey, LINK_ADDRS, LinkAddrs, LinkHead, NetworkAddrs, Reason, Record, SUBNET_LOCAL, link_kind,
+    station_flags,
 };
 use crate::wire::ethernet;
 
@@ -97,11 +98,12 @@ where
             if sender != Addr::UNSPECIFIED && !owns(sender) {
                 return Reason::SpoofedArp;
             }
-            let gateway = network.gateway;
+            // The host's own addresses too: it may have asked in the name of any.
             let within = target == Addr::UNSPECIFIED
                 || target == sender
-                || target == gateway
-                || env.subnet(target) == Some(u32::from(head.station.net));
+                || env
+                    .subnet(target)
+                    .is_some_and(|net| net == SUBNET_LOCAL || net == u32::from(head.station.net));
             if within { Reason::None } else { Reason::ArpTarget }
         }
         Kind::Faulty if packet.fault as u8 == Reason::Ipv6 as u8 => ipv6::reason(env),

@@ -190,7 +190,7 @@ fn world() -> HostEnv {
     let mut env = lab();
     env.flow_capacity = FLOWS;
     env.config.events_per_tick = 0;
-    (env.config.learned_per_port, env.config.floods_per_second) = (5, 20);
+    (env.config.learned_per_port, env.config.floods_per_second) = (6, 20);
     if let Some(mut trunk) = env.links.get(&ifindex::TRUNK).copied() {
         trunk.head.slot = 7;
         env.links.insert(ifindex::OTHER, trunk);
