@@ -5,6 +5,7 @@ mod conntrack;
 mod filter;
 mod guard;
 mod icmp;
+mod limits;
 mod nat;
 mod parse;
 mod published;
