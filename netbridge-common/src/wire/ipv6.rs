@@ -14,7 +14,7 @@ pub mod next {
     pub const ROUTING: u8 = 43;
     /// Authentication (RFC 4302): its length counts words of four bytes, less two.
     pub const AUTHENTICATION: u8 = 51;
-    /// ICMPv6.
+    /// `ICMPv6`.
     pub const ICMP: u8 = 58;
     /// Nothing.
     pub const NONE: u8 = 59;
@@ -28,7 +28,7 @@ pub mod next {
     pub const SHIM6: u8 = 140;
 }
 
-/// ICMPv6 type of a Router Advertisement (RFC 4861).
+/// `ICMPv6` type of a Router Advertisement (RFC 4861).
 pub const ROUTER_ADVERTISEMENT: u8 = 134;
-/// ICMPv6 type of a Redirect (RFC 4861).
+/// `ICMPv6` type of a Redirect (RFC 4861).
 pub const REDIRECT: u8 = 137;

@@ -58,7 +58,7 @@ fn datagram(from: Station, to: Station) -> Datagram {
     Datagram::new((from.mac, from.ip.octets()), (to.mac, to.ip.octets()))
 }
 
-/// A Router Advertisement of a prefix, valid in every byte, or another ICMPv6 message with the same body.
+/// A Router Advertisement of a prefix, valid in every byte, or another `ICMPv6` message with the same body.
 fn router_message(from: Mac, icmp_type: u8) -> Result<Vec<u8>> {
     let link_local = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x66];
     let all_nodes = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];

@@ -249,7 +249,7 @@ impl Traffic {
         (Hook::FromContainer, at(index, index, bytes))
     }
 
-    /// IPv6, which is not carried: chains of extension headers, an ICMPv6 message at the end of some.
+    /// IPv6, which is not carried: chains of extension headers, an `ICMPv6` message at the end of some.
     fn other_version(&mut self) -> (Hook, Frame) {
         let (node, gateway, index, _) = self.random.pick(&NODES);
         let random = &mut self.random;
