@@ -179,7 +179,15 @@ fn btf() -> Check {
 fn interface_settings() -> Check {
     let name = "interface-settings";
     match sysctl::check() {
-        Ok(()) => Check::ok(name, "/proc/sys/net is writable"),
+        Ok(()) => match sysctl::overridden()[..] {
+            [] => Check::ok(name, "/proc/sys/net is writable"),
+            ref on => Check::warn(
+                name,
+                format!("{} on for all interfaces, netbridge's too", on.join(" and ")),
+                "`sysctl -w net.ipv4.conf.all.route_localnet=0 net.ipv4.conf.all.proxy_arp=0`, if nothing else on this \
+                 host needs them",
+            ),
+        },
         Err(error) => Check::fail(
             name,
             format!("/proc/sys/net cannot be written: {error}"),

@@ -70,6 +70,13 @@ pub fn check() -> io::Result<()> {
         .map(drop)
 }
 
+/// Settings that the host has switched on for all interfaces, whatever netbridge's say: the kernel takes either
+/// (`IN_DEV_ORCONF`).
+pub fn overridden() -> Vec<&'static str> {
+    let on = |name: &&str| holds(&path("ipv4", "all", name), "1");
+    ["route_localnet", "proxy_arp"].into_iter().filter(on).collect()
+}
+
 /// A kernel without IPv6 has no such setting, and needs none.
 fn write_ipv6(ifname: &str, name: &str, value: &'static str) -> Result<(), SysctlError> {
     if Path::new(ROOT).join("ipv6").exists() {

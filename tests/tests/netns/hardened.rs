@@ -137,3 +137,24 @@ fn settings_that_cannot_be_written_are_named_and_nothing_is_left() -> Result<()>
         Ok(())
     })
 }
+
+#[test]
+fn a_switch_for_all_interfaces_is_told() -> Result<()> {
+    within(|_| {
+        world()?;
+        let settings = || -> Result<serde_json::Value> {
+            let checks = json("-n H doctor")?;
+            let found = checks.as_array().into_iter().flatten();
+            let mut found = found.filter(|check| check["name"] == "interface-settings");
+            found.next().cloned().context("it is not looked at")
+        };
+        ensure!(settings()?["status"] == "ok", "{}", settings()?);
+        named("H")?.run(|| fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "1"))??;
+        let told = settings()?;
+        ensure!(
+            told["status"] == "warn" && told.to_string().contains("route_localnet"),
+            "{told}"
+        );
+        Ok(())
+    })
+}
