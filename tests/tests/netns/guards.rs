@@ -220,67 +220,6 @@ fn a_flood_of_broadcasts_ebbs_at_the_port() -> Result<()> {
 }
 
 #[test]
-fn two_thousand_macs_behind_a_trunk_are_too_many() -> Result<()> {
-    const TOPOLOGY: &str = r#"
-[[networks]]
-name = "lan"
-subnet = "10.77.1.0/24"
-internal = true
-
-[[nodes]]
-name = "many"
-attach = [{ net = "lan", ips = ["10.77.1.2"], trunk = true }]
-
-[[nodes]]
-name = "few"
-attach = [{ net = "lan", ips = ["10.77.1.3"], trunk = true }]
-
-[[nodes]]
-name = "plain"
-attach = [{ net = "lan", ips = ["10.77.1.10"] }]
-"#;
-    const STATIONS: u16 = 2000;
-    const LEARNED: u64 = 256;
-
-    with_lab(Text::plain(TOPOLOGY), |lab| {
-        let (many, few) = (lab.wire("many", "many")?, lab.wire("few", "few")?);
-        let (receiver, plain) = (lab.wire("plain", "plain")?, lab.station("plain")?);
-        let station = |group: u8, number: u16| {
-            let [high, low] = number.to_be_bytes();
-            let ip = Ipv4Addr::new(10, 77, 1, 77);
-            let mac = [2, 0xee, group, 0, high, low];
-            Station { mac, ip }
-        };
-        let hello = |from| frame::udp(from, plain, (7, 7), b"hello");
-        let dropped = u64::from(STATIONS) - LEARNED;
-        for number in 0..STATIONS {
-            many.send(&hello(station(1, number))?)?;
-        }
-        wait_until("the refusals", LIMIT, || Ok(lab.drops(Reason::MacLimit)? == dropped))?;
-        let ifindex = lab.endpoint("many")?.ifindex;
-        let stations = lab.datapath()?.tables().stations()?;
-        let learned = stations
-            .iter()
-            .filter(|(key, station)| station.ifindex == ifindex && key.mac[1] == 0xee)
-            .count();
-        ensure!(learned as u64 == LEARNED, "{learned} are learned");
-        let kernels = tool("bridge -n lab-host fdb show")?.matches("02:ee:").count();
-        ensure!(kernels as u64 <= LEARNED, "the kernel bridge learned {kernels}");
-        // Who is known goes on, and so do the neighbours, one with a new station of its own.
-        for (name, wire, from) in [("many", &many, station(1, 0)), ("few", &few, station(2, 0))] {
-            let hello = hello(from)?;
-            wire.send(&hello)?;
-            ensure!(
-                receiver.receive(LIMIT, |frame| frame.starts_with(&hello))?.is_some(),
-                "nothing from {name}"
-            );
-        }
-        ensure!(lab.drops(Reason::MacLimit)? == dropped);
-        Ok(())
-    })
-}
-
-#[test]
 fn the_hosts_loopback_is_not_for_the_outside() -> Result<()> {
     const PORT: u16 = 9999;
 

@@ -3,6 +3,7 @@
 mod bridge;
 mod conntrack;
 mod filter;
+mod forbidden;
 mod guard;
 mod icmp;
 mod limits;
