@@ -200,3 +200,43 @@ impl Family for V6 {
     type Published = PublishedV6;
     type Rule = RuleV6;
 }
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv6Addr;
+
+    use super::Addr;
+
+    #[test]
+    fn what_no_wire_carries_is_told_by_the_first_byte() {
+        for first in 0..=u8::MAX {
+            let addr = [first, 1, 2, 3];
+            let own = first == 0 || first == 127;
+            assert_eq!(addr.is_own_host(), own, "{first}");
+            assert_eq!(addr.is_no_destination(), own || first >= 240, "{first}");
+            assert_eq!(addr.is_no_source(), own || first >= 224, "{first}");
+        }
+        let everyone = [255; 4];
+        assert!(!everyone.is_no_destination() && everyone.is_no_source());
+    }
+
+    #[test]
+    fn of_ipv6_the_same_holds() {
+        let table = [
+            ("::", true, true),
+            ("::1", true, true),
+            ("::2", false, false),
+            ("fe80::1", false, false),
+            ("2001:db8::1", false, false),
+            ("ff02::1", false, true),
+        ];
+        for (text, no_destination, no_source) in table {
+            let addr = text.parse::<Ipv6Addr>().unwrap().octets();
+            assert_eq!(
+                (addr.is_no_destination(), addr.is_no_source()),
+                (no_destination, no_source),
+                "{text}"
+            );
+        }
+    }
+}
