@@ -14,14 +14,15 @@ use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::TcContext;
 use netbridge_common::abi::{
     AddrKey, BindingKey, BindingV4, Config, DropEvent, FlowKey, FlowV4, LinkV4, Load, MacKey, NetworkV4, Policy,
-    PortKey, PublishedV4, Reason, RuleV4, SAMPLES, Station, V4, proto,
+    PortKey, PublishedV4, Reason, RuleV4, SAMPLES, Station, V4, proto, station_flags,
 };
 use netbridge_common::datapath::env::{Env, Hop, HopKind, Inserted, Renewal};
 use netbridge_common::datapath::parse::Head;
+use netbridge_common::datapath::state::outlived;
 
 use crate::maps::{
-    ADDRESSES, ANSWER_RATE, BINDINGS, CHUNK, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FLOWS, HALF_OPEN, Ip, LINKS,
-    LOADS, NETWORKS, POLICY, PUBLISHED, RECLAIMED, RULES, SUBNETS, SUMMED, TRAFFIC,
+    ADDRESSES, ANSWER_RATE, BINDINGS, CHUNK, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FLOODS, FLOWS, HALF_OPEN, Ip,
+    LEARNED, LINKS, LOADS, NETWORKS, POLICY, PUBLISHED, RECLAIMED, RULES, SUBNETS, SUMMED, TRAFFIC,
 };
 
 /// `errno` of an insertion that must not replace.
@@ -221,8 +222,80 @@ impl Env for Skb<'_> {
     }
 
     #[inline(always)]
-    fn learn(&self, key: &MacKey, station: &Station) {
-        let _full = FDB.insert(key, station, u64::from(BPF_ANY));
+    fn learn(&self, key: &MacKey, station: &Station) -> bool {
+        FDB.insert(key, station, u64::from(BPF_ANY)).is_ok()
+    }
+
+    #[inline(always)]
+    fn learned(&self, slot: u32) -> i32 {
+        LEARNED.get(slot).map_or(0, |learned| learned.count)
+    }
+
+    #[inline(always)]
+    fn count_learned(&self, slot: u32, more: i32) {
+        if let Some(learned) = LEARNED.get_ptr_mut(slot) {
+            // SAFETY: four aligned bytes. The compiler has no atomic addition for this target; what two CPUs do at the same
+            // moment is counted once, as `Learned` says.
+            unsafe { (*learned).count = (*learned).count.wrapping_add(more) };
+        }
+    }
+
+    fn forget_aged(&self, config: &Config, slot: u32, now: u32) {
+        /// What the callback needs to judge an entry, and what it counts.
+        struct Walk<'a> {
+            config: &'a Config,
+            slot: u32,
+            now: u32,
+            live: i32,
+        }
+
+        /// What `bpf_for_each_map_elem` calls: 0 to go on. A station that is heard at this very moment may go, and is
+        /// learned again with its next frame.
+        unsafe extern "C" fn visit(
+            _map: *mut c_void,
+            key: *const MacKey,
+            station: *const Station,
+            walk: *mut Walk<'_>,
+        ) -> i64 {
+            // SAFETY: the kernel passes a key, its value and the context given below.
+            let (key, station, walk) = unsafe { (&*key, &*station, &mut *walk) };
+            if station.slot == walk.slot && station.flags & station_flags::STATIC == 0 {
+                if outlived(walk.now, station.seen, walk.config.fdb_ageing) {
+                    let _gone = FDB.remove(key);
+                } else {
+                    walk.live = walk.live.wrapping_add(1);
+                }
+            }
+            0
+        }
+
+        let Some(learned) = LEARNED.get_ptr_mut(slot) else {
+            return;
+        };
+        // SAFETY: four aligned bytes; CPUs that come here at the same time all walk, which is only slow.
+        unsafe {
+            if now.wrapping_sub((*learned).walked) < config.refresh {
+                return;
+            }
+            (*learned).walked = now;
+        }
+        let mut walk = Walk {
+            config,
+            slot,
+            now,
+            live: 0,
+        };
+        // SAFETY: the callback has the signature the helper calls, and `walk` outlives the call. What another CPU learns
+        // meanwhile is not counted: the limit is exceeded by that, until the next walk.
+        unsafe {
+            helper::bpf_for_each_map_elem(
+                (&raw const FDB).cast_mut().cast(),
+                visit as *mut c_void,
+                (&raw mut walk).cast(),
+                0,
+            );
+            (&raw mut (*learned).count).write_volatile(walk.live);
+        }
     }
 
     #[inline(always)]
@@ -497,7 +570,15 @@ impl Env for Skb<'_> {
         // SAFETY: this CPU's own element.
         EVENT_RATE
             .get_ptr_mut(0)
-            .is_some_and(|budget| unsafe { (*budget).take(tick, limit) })
+            .is_some_and(|budget| unsafe { (*budget).take(tick, 1, limit) })
+    }
+
+    #[inline(always)]
+    fn may_flood(&self, slot: u32, now: u32, span: u32, limit: u32) -> bool {
+        // SAFETY: this CPU's own element, and programs of one CPU do not interrupt each other here.
+        FLOODS
+            .get_ptr_mut(slot)
+            .is_none_or(|budget| unsafe { (*budget).take(now, span, limit) })
     }
 
     #[inline(always)]
@@ -505,7 +586,7 @@ impl Env for Skb<'_> {
         // SAFETY: this CPU's own element.
         ANSWER_RATE
             .get_ptr_mut(0)
-            .is_some_and(|budget| unsafe { (*budget).take(tick, limit) })
+            .is_some_and(|budget| unsafe { (*budget).take(tick, 1, limit) })
     }
 
     #[inline(always)]

@@ -6,11 +6,11 @@
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use netbridge_common::abi::{
-    AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, EVENT_BYTES, FlowKey, FlowV4, LinkV4, Load, MAX_NETWORKS,
-    MAX_RULES, MacKey, NetworkV4, Policy, PortKey, PublishedV4, REASON_SLOTS, RuleV4, SAMPLES, SLOTS, Station, Traffic,
-    V4,
+    AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, EVENT_BYTES, FlowKey, FlowV4, Learned, LinkV4, Load,
+    MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4, Policy, PortKey, PublishedV4, REASON_SLOTS, RuleV4, SAMPLES, SLOTS,
+    Station, Traffic, V4,
 };
-use netbridge_common::datapath::env::EventBudget;
+use netbridge_common::datapath::env::Budget;
 use netbridge_common::datapath::pipeline::Scratch;
 
 /// An IPv4 address.
@@ -83,11 +83,20 @@ pub(crate) static EVENTS: RingBuf<DropEvent, { EVENT_BYTES as usize }> = RingBuf
 
 /// How many events this CPU has sent in the current tick.
 #[btf_map]
-pub(crate) static EVENT_RATE: PerCpuArray<EventBudget, 1> = PerCpuArray::new();
+pub(crate) static EVENT_RATE: PerCpuArray<Budget, 1> = PerCpuArray::new();
+
+/// Frames for everybody that the port of a slot has sent on this CPU.
+#[btf_map]
+pub(crate) static FLOODS: PerCpuArray<Budget, { SLOTS as usize }> = PerCpuArray::new();
+
+/// MACs learned behind the port of a slot. Counted by `from_container`; the controller zeroes a slot before it gives it
+/// away.
+#[btf_map]
+pub(crate) static LEARNED: Array<Learned, { SLOTS as usize }> = Array::new();
 
 /// How many ICMP errors this CPU has made in the current tick.
 #[btf_map]
-pub(crate) static ANSWER_RATE: PerCpuArray<EventBudget, 1> = PerCpuArray::new();
+pub(crate) static ANSWER_RATE: PerCpuArray<Budget, 1> = PerCpuArray::new();
 
 /// Bytes summed up at once: as many as the kernel's helper takes.
 pub(crate) const CHUNK: u32 = 512;

@@ -9,6 +9,7 @@ use aya::util::KernelVersion;
 use serde::Serialize;
 
 use crate::datapath::{MOUNT_ADVICE, SnatRange, is_bpffs, tcx_supported};
+use crate::sysctl;
 
 /// Bits of the effective capabilities, from `linux/capability.h`.
 const CAPABILITIES: [(&str, u32); 3] = [("CAP_NET_ADMIN", 12), ("CAP_SYS_ADMIN", 21), ("CAP_BPF", 39)];
@@ -77,6 +78,7 @@ pub fn checks(bpffs: &Path) -> Vec<Check> {
         hooks(),
         jit(),
         btf(),
+        interface_settings(),
         forwarding(),
         bridge_netfilter(),
         snat_ports(),
@@ -172,6 +174,26 @@ fn btf() -> Check {
         format!("no {path}: maps and programs cannot be dumped with types"),
         "use a kernel with CONFIG_DEBUG_INFO_BTF",
     )
+}
+
+fn interface_settings() -> Check {
+    let name = "interface-settings";
+    match sysctl::check() {
+        Ok(()) => match sysctl::overridden()[..] {
+            [] => Check::ok(name, "/proc/sys/net is writable"),
+            ref on => Check::warn(
+                name,
+                format!("{} on for all interfaces, netbridge's too", on.join(" and ")),
+                "`sysctl -w net.ipv4.conf.all.route_localnet=0 net.ipv4.conf.all.proxy_arp=0`, if nothing else on this \
+                 host needs them",
+            ),
+        },
+        Err(error) => Check::fail(
+            name,
+            format!("/proc/sys/net cannot be written: {error}"),
+            sysctl::ADVICE,
+        ),
+    }
 }
 
 fn forwarding() -> Check {

@@ -18,3 +18,4 @@ pub mod ops;
 pub mod plan;
 pub mod state;
 pub mod store;
+pub mod sysctl;

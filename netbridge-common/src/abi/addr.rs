@@ -27,6 +27,17 @@ pub trait Addr: Pod + Eq + Hash + Debug {
     /// True for 224.0.0.0/4 and the limited broadcast address, or `ff00::/8`.
     fn is_multicast(self) -> bool;
 
+    /// True for an address that nothing on a wire is sent to: 0/8, 127/8 and 240/4 but the limited broadcast
+    /// address, or `::` and `::1`.
+    fn is_no_destination(self) -> bool;
+
+    /// True for an address that nothing on a wire comes from: 0/8, 127/8 and everything from 224.0.0.0 on, or `::`,
+    /// `::1` and `ff00::/8`.
+    fn is_no_source(self) -> bool;
+
+    /// True for an address of the host that looks: 0/8 and 127/8, or `::` and `::1`.
+    fn is_own_host(self) -> bool;
+
     /// `diff`, and what it adds to a checksum that `old` becomes this address.
     fn replacing(self, old: Self, diff: Diff) -> Diff;
 
@@ -47,6 +58,22 @@ impl Addr for [u8; 4] {
     fn is_multicast(self) -> bool {
         let [first, ..] = self;
         first & 0xf0 == 0xe0 || self == [255; 4]
+    }
+
+    fn is_no_destination(self) -> bool {
+        let [first, ..] = self;
+        // Two comparisons for most: 1 to 126, 128 to 239.
+        first.wrapping_sub(1) >= 126 && first.wrapping_sub(128) >= 112 && self != [255; 4]
+    }
+
+    fn is_no_source(self) -> bool {
+        let [first, ..] = self;
+        first.wrapping_sub(1) >= 126 && first.wrapping_sub(128) >= 96
+    }
+
+    fn is_own_host(self) -> bool {
+        let [first, ..] = self;
+        first == 0 || first == 127
     }
 
     fn replacing(self, old: Self, diff: Diff) -> Diff {
@@ -74,6 +101,18 @@ impl Addr for [u8; 16] {
     fn is_multicast(self) -> bool {
         let [first, ..] = self;
         first == 0xff
+    }
+
+    fn is_no_destination(self) -> bool {
+        self.is_own_host()
+    }
+
+    fn is_no_source(self) -> bool {
+        self.is_own_host() || self.is_multicast()
+    }
+
+    fn is_own_host(self) -> bool {
+        u128::from_be_bytes(self) <= 1
     }
 
     fn replacing(self, old: Self, diff: Diff) -> Diff {
@@ -165,4 +204,44 @@ impl Family for V6 {
     type Network = NetworkV6;
     type Published = PublishedV6;
     type Rule = RuleV6;
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv6Addr;
+
+    use super::Addr;
+
+    #[test]
+    fn what_no_wire_carries_is_told_by_the_first_byte() {
+        for first in 0..=u8::MAX {
+            let addr = [first, 1, 2, 3];
+            let own = first == 0 || first == 127;
+            assert_eq!(addr.is_own_host(), own, "{first}");
+            assert_eq!(addr.is_no_destination(), own || first >= 240, "{first}");
+            assert_eq!(addr.is_no_source(), own || first >= 224, "{first}");
+        }
+        let everyone = [255; 4];
+        assert!(!everyone.is_no_destination() && everyone.is_no_source());
+    }
+
+    #[test]
+    fn of_ipv6_the_same_holds() {
+        let table = [
+            ("::", true, true),
+            ("::1", true, true),
+            ("::2", false, false),
+            ("fe80::1", false, false),
+            ("2001:db8::1", false, false),
+            ("ff02::1", false, true),
+        ];
+        for (text, no_destination, no_source) in table {
+            let addr = text.parse::<Ipv6Addr>().unwrap().octets();
+            assert_eq!(
+                (addr.is_no_destination(), addr.is_no_source()),
+                (no_destination, no_source),
+                "{text}"
+            );
+        }
+    }
 }

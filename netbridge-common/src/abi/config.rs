@@ -43,6 +43,10 @@ pub struct Config {
     pub events_per_tick: u32,
     /// ICMP errors that one CPU may make per tick (RFC 1812, section 4.3.2.8).
     pub answers_per_tick: u32,
+    /// MACs that may be learned behind one trunk; 0 for as many as there is room.
+    pub learned_per_port: u32,
+    /// Broadcast, multicast and unknown unicast frames that one port may send on one CPU in `refresh` ticks; 0 for no limit.
+    pub floods_per_second: u32,
     /// [`super::VERSION`] of the controller that wrote this.
     pub version: u32,
 }

@@ -38,7 +38,7 @@ pub use link::{LINK_ADDRS, LinkAddrs, LinkHead, LinkV4, LinkV6, link_kind};
 pub use network::{MAX_NETWORKS, NetworkAddrs, NetworkHead, NetworkV4, NetworkV6, SUBNET_LOCAL, network_flags};
 pub use port::{PortBlock, PortKey, PortTarget, PublishedHead, PublishedV4, PublishedV6};
 pub use reason::Reason;
-pub use station::{AddrKey, MacKey, Station, station_flags};
+pub use station::{AddrKey, Learned, MacKey, Station, station_flags};
 
 /// Version of every layout in this module and of the set of maps.
 pub const VERSION: u32 = 3;

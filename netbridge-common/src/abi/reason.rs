@@ -34,7 +34,7 @@ macro_rules! reasons {
 reasons! {
     /// Not dropped.
     None = 0, "none";
-    /// A header is cut short or contradicts itself.
+    /// A header is cut short or contradicts itself, or an ARP packet is neither question nor answer.
     Malformed = 1, "malformed";
     /// The source MAC is not the endpoint's, or on a trunk belongs to another endpoint or is a group address.
     SpoofedMac = 2, "spoofed-mac";
@@ -87,6 +87,25 @@ reasons! {
     /// An ICMP type that is not carried: a redirect or a source quench; to the outside, any but echo, timestamp and
     /// errors.
     UnsupportedIcmp = 25, "unsupported-icmp";
+    /// TCP flags that no segment has (RFC 9293; netfilter's table): from a container, or about a flow, a published
+    /// port or an address of a container.
+    BadFlags = 26, "bad-tcp-flags";
+    /// A loose or strict source route (RFC 791) would choose the way.
+    SourceRouted = 27, "source-routed";
+    /// An address that is on no wire, such as 127/8 (RFC 1122, section 3.2.1.3; RFC 1812, section 5.3.7).
+    Martian = 28, "martian";
+    /// A container answers as a DHCP server: UDP from port 67 to port 68.
+    DhcpServer = 29, "dhcp-server";
+    /// IPv6 where the network has only IPv4: neither the source guard nor the filter would judge it.
+    Ipv6 = 30, "ipv6";
+    /// A container plays a router to others: an IPv6 Router Advertisement or Redirect (RFC 4861).
+    RogueRouter = 31, "rogue-router";
+    /// An ARP question or answer about an address outside the network.
+    ArpTarget = 32, "arp-target";
+    /// A new MAC behind a trunk that has as many as it may.
+    MacLimit = 33, "mac-limit";
+    /// More broadcast, multicast and unknown unicast frames of a port than all others must take.
+    FloodLimit = 34, "flood-limit";
 }
 
 #[cfg(test)]

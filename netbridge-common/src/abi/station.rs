@@ -39,6 +39,16 @@ pub mod station_flags {
     pub const STATIC: u16 = 1;
 }
 
+/// How many MACs are learned behind one port.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Learned {
+    /// MACs. CPUs that learn at the very same moment may count one for two; a walk over the FDB counts anew.
+    pub count: i32,
+    /// Ticks at which the FDB was last walked for it.
+    pub walked: u32,
+}
+
 /// A station: in the FDB written by the controller (static) or by the datapath (learned behind a
 /// trunk, renewed at most once a second); in the address table by the controller alone.
 #[repr(C)]

@@ -8,6 +8,7 @@ use super::env::{AddrOf, Env};
 use super::filter::{self, Subject};
 use super::flows;
 use super::icmp::{self, Quote};
+use super::limits;
 use super::parse::Kind;
 use super::state;
 use super::verdict::Action;
@@ -28,19 +29,18 @@ where
     AddrOf<E>: Quote,
 {
     let station = destination(cx);
+    if station.ifindex == 0 {
+        return flooded(cx, work);
+    }
     if cx.packet.kind as u8 == Kind::Ip as u8
         && filter::policy(cx).active != 0
         && filtered(cx, &station, work) as u8 == Action::Drop as u8
     {
         return Action::Drop;
     }
-    if station.ifindex == 0 {
-        Action::Pass
-    } else {
-        // The flow may be one that goes another way: the address has moved to this MAC, or is routed.
-        work.verdict.edits = 0;
-        work.verdict.deliver(station.ifindex, station.slot)
-    }
+    // The flow may be one that goes another way: the address has moved to this MAC, or is routed.
+    work.verdict.edits = 0;
+    work.verdict.deliver(station.ifindex, station.slot)
 }
 
 /// The station the frame is for; nobody if it is a group, unknown, aged, or where it came from: those
@@ -60,16 +60,13 @@ fn destination<E: Env>(cx: &Cx<'_, E>) -> Station {
     }
 }
 
-/// The filter's word on a bridged IP packet. Only unicast between known stations is tracked: what
-/// the kernel bridge floods has no one flow.
+/// The filter's word on an IP packet to a known station: only those are tracked, what the kernel bridge floods has no
+/// one flow.
 #[inline(always)]
 fn filtered<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>) -> Action
 where
     AddrOf<E>: Quote,
 {
-    if station.ifindex == 0 {
-        return flooded(cx, work);
-    }
     if !cx.packet.is_tracked() {
         return untracked(cx, station, work);
     }
@@ -82,9 +79,26 @@ where
     }
 }
 
-/// The filter's word on what the kernel bridges or floods: whoever holds the address may take it, a broadcast frame too.
+/// What the kernel bridge floods: within the port's limit, and an IP packet as the filter says. Whoever holds the address
+/// may take it, of a broadcast frame too.
 #[inline(never)]
-pub(super) fn flooded<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action
+fn flooded<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action
+where
+    AddrOf<E>: Quote,
+{
+    let reason = limits::flood(cx);
+    if reason as u8 != Reason::None as u8 {
+        return work.verdict.refuse(reason);
+    }
+    if cx.packet.kind as u8 != Kind::Ip as u8 || filter::policy(cx).active == 0 {
+        return Action::Pass;
+    }
+    stateless(cx, work)
+}
+
+/// The filter's word on a packet that opens no flow and goes to whoever holds the address.
+#[inline(never)]
+pub(super) fn stateless<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action
 where
     AddrOf<E>: Quote,
 {

@@ -73,24 +73,25 @@ pub struct Renewal {
     pub state: FlowState,
 }
 
-/// How many drop events, or answers, one CPU has sent in the current tick.
+/// How much of something one CPU has let by in the current span of time.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct EventBudget {
-    /// The tick.
-    pub tick: u32,
-    /// Sent in it.
+pub struct Budget {
+    /// Ticks at which the span began.
+    pub since: u32,
+    /// What was asked for in it.
     pub used: u32,
 }
 
-impl EventBudget {
-    /// True if one more may be sent at `tick`, and counts it.
-    pub fn take(&mut self, tick: u32, limit: u32) -> bool {
-        if self.tick != tick {
-            *self = Self { tick, used: 0 };
+impl Budget {
+    /// True if one more is within `limit` in `span` ticks, and counts it. A span begins with the first that comes after
+    /// the last one's end.
+    pub fn take(&mut self, now: u32, span: u32, limit: u32) -> bool {
+        if now.wrapping_sub(self.since) >= span {
+            *self = Self { since: now, used: 0 };
         }
         let free = self.used < limit;
-        self.used = self.used.wrapping_add(1);
+        self.used = self.used.saturating_add(1);
         free
     }
 }
@@ -137,8 +138,15 @@ pub trait Env {
     fn address(&self, key: &AddrKey<AddrOf<Self>>) -> Option<Station>;
     /// The FDB's entry for a MAC, aged or not.
     fn station(&self, key: &MacKey) -> Option<Station>;
-    /// Writes an FDB entry; a full table is no error, the station stays unknown.
-    fn learn(&self, key: &MacKey, station: &Station);
+    /// Writes an FDB entry; false if the table is full, and the station stays unknown.
+    fn learn(&self, key: &MacKey, station: &Station) -> bool;
+    /// MACs learned behind the port of a slot.
+    fn learned(&self, slot: u32) -> i32;
+    /// Notes that so many more are; a slot that is none has no count.
+    fn count_learned(&self, slot: u32, more: i32);
+    /// Removes what was learned behind the port of a slot and has aged, and counts the rest; at most once per
+    /// `config.refresh` ticks.
+    fn forget_aged(&self, config: &Config, slot: u32, now: u32);
     /// Copies half a flow, expired or not, to `into`; false if there is none.
     fn flow(&self, key: &FlowKeyOf<Self>, into: &mut FlowOf<Self>) -> bool;
     /// Adds half a flow (`BPF_NOEXIST`).
@@ -196,6 +204,8 @@ pub trait Env {
     fn may_report(&self, tick: u32, limit: u32) -> bool;
     /// True if one more ICMP error may be made now.
     fn may_answer(&self, tick: u32, limit: u32) -> bool;
+    /// True if the port of a slot may send one more frame to all others, of `limit` in `span` ticks.
+    fn may_flood(&self, slot: u32, now: u32, span: u32, limit: u32) -> bool;
     /// Sends a drop event.
     fn report(&self, event: &DropEvent);
 }

@@ -3,32 +3,36 @@
 //! Rule order is where guards die (CVE-2025-52889, CVE-2025-52890): nothing may be accepted above it.
 
 use crate::abi::{
-    Addr, AddrKey, LINK_ADDRS, LinkAddrs, LinkHead, NetworkAddrs, Reason, Record, Station, link_kind, station_flags,
+    Addr, AddrKey, LINK_ADDRS, LinkAddrs, LinkHead, NetworkAddrs, Reason, Record, SUBNET_LOCAL, link_kind,
+    station_flags,
 };
 use crate::wire::ethernet;
 
 use super::conntrack::Cx;
 use super::env::{AddrOf, Env};
-use super::parse::{Kind, Packet, arp_sender};
+use super::ipv6;
+use super::parse::{Kind, Packet, arp_message};
 
 /// A family whose neighbour protocol the guard understands.
 pub trait Guard: Addr {
-    /// The sender's address if the frame is an address resolution, and what is wrong with it if not.
-    fn resolution_sender<E: Env>(env: &E, packet: &Packet<Self>) -> (Reason, Self);
+    /// The sender's and the target's address of an address resolution, and what is wrong with it.
+    fn resolution<E: Env>(env: &E, packet: &Packet<Self>) -> (Reason, Self, Self);
 }
 
 impl Guard for [u8; 4] {
     #[inline(always)]
-    fn resolution_sender<E: Env>(env: &E, packet: &Packet<Self>) -> (Reason, Self) {
-        match arp_sender(env) {
-            None => (Reason::Malformed, Self::UNSPECIFIED),
-            Some(sender) if sender.mac != packet.from.mac => (Reason::SpoofedArp, Self::UNSPECIFIED),
-            Some(sender) => (Reason::None, sender.addr),
+    fn resolution<E: Env>(env: &E, packet: &Packet<Self>) -> (Reason, Self, Self) {
+        match arp_message(env) {
+            None => (Reason::Malformed, Self::UNSPECIFIED, Self::UNSPECIFIED),
+            Some(message) if message.mac != packet.from.mac => {
+                (Reason::SpoofedArp, Self::UNSPECIFIED, Self::UNSPECIFIED)
+            }
+            Some(message) => (Reason::None, message.sender, message.target),
         }
     }
 }
 
-/// What is wrong with the source of a frame that an endpoint sent, [`Reason::None`] if nothing.
+/// What is wrong with a frame that an endpoint sent, [`Reason::None`] if nothing.
 #[inline(always)]
 pub fn check<E: Env>(
     cx: &Cx<'_, E>,
@@ -45,7 +49,8 @@ where
     let ordinary = head.kind != link_kind::TRUNK
         && cx.packet.kind as u8 == Kind::Ip as u8
         && cx.packet.from.is(head.station)
-        && src == first;
+        && src == first
+        && !cx.packet.key.dst.is_no_destination();
     if ordinary {
         Reason::None
     } else {
@@ -73,26 +78,46 @@ where
     } else if !packet.from.is(head.station) {
         return Reason::SpoofedMac;
     }
-    let (sender, wrong) = match packet.kind {
-        Kind::Ip => (packet.key.src, Reason::SpoofedIp),
+    let owns = |sender| {
+        if trunk {
+            owns_behind_trunk(env, head, network, sender)
+        } else {
+            is_assigned(addrs, sender)
+        }
+    };
+    match packet.kind {
+        Kind::Ip if !owns(packet.key.src) => Reason::SpoofedIp,
+        Kind::Ip if packet.key.dst.is_no_destination() => Reason::Martian,
+        Kind::Ip | Kind::Other => Reason::None,
         Kind::Arp => {
-            let (reason, sender) = Guard::resolution_sender(env, packet);
-            // A probe (RFC 5227) claims nothing.
-            if reason != Reason::None || sender == Addr::UNSPECIFIED {
+            let (reason, sender, target) = Guard::resolution(env, packet);
+            if reason as u8 != Reason::None as u8 {
                 return reason;
             }
-            (sender, Reason::SpoofedArp)
+            // A probe (RFC 5227) claims nothing.
+            if sender != Addr::UNSPECIFIED && !owns(sender) {
+                return Reason::SpoofedArp;
+            }
+            // The host's own addresses too: it may have asked in the name of any.
+            let within = target == Addr::UNSPECIFIED
+                || target == sender
+                || env
+                    .subnet(target)
+                    .is_some_and(|net| net == SUBNET_LOCAL || net == u32::from(head.station.net));
+            if within { Reason::None } else { Reason::ArpTarget }
         }
-        Kind::Malformed => return Reason::Malformed,
-        Kind::Tagged => return Reason::Tagged,
-        Kind::Other => return Reason::None,
-    };
-    let owned = if trunk {
-        owns_behind_trunk(env, head, network, sender)
-    } else {
-        is_assigned(addrs, sender)
-    };
-    if owned { Reason::None } else { wrong }
+        Kind::Faulty if packet.fault as u8 == Reason::Ipv6 as u8 => ipv6::reason(env),
+        Kind::Faulty => packet.fault,
+        Kind::Tagged => Reason::Tagged,
+    }
+}
+
+/// True if an IP packet from the outside bears an address that no wire carries. Who has no address yet says so to all
+/// (RFC 2131, RFC 3376).
+#[inline(always)]
+pub fn is_martian<A: Addr>(packet: &Packet<A>) -> bool {
+    let (src, dst) = (packet.key.src, packet.key.dst);
+    dst.is_own_host() || (src.is_no_source() && !(src == Addr::UNSPECIFIED && dst.is_multicast()))
 }
 
 /// True if the address is one of the endpoint's.
@@ -128,27 +153,4 @@ fn owns_behind_trunk<E: Env>(env: &E, head: &LinkHead, network: &NetworkAddrs<Ad
     addr != gateway
         && env.subnet(addr) == Some(u32::from(head.station.net))
         && env.address(&key).is_none_or(|station| station.ifindex == env.ifindex())
-}
-
-/// Learns a MAC behind a trunk: new ones, moved ones at their first frame, known ones once a second.
-#[inline(never)]
-pub fn learn<E: Env>(cx: &Cx<'_, E>, head: &LinkHead) {
-    let (env, packet, now) = (cx.env, &*cx.packet, cx.arrival.now);
-    let known = env.station(&packet.from);
-    let current = known.is_some_and(|station| {
-        station.flags & station_flags::STATIC != 0
-            || (station.ifindex == env.ifindex() && now.wrapping_sub(station.seen) < cx.config.refresh)
-    });
-    if !current {
-        env.learn(
-            &packet.from,
-            &Station {
-                ifindex: env.ifindex(),
-                slot: head.slot,
-                seen: now,
-                mac: packet.from.mac,
-                flags: 0,
-            },
-        );
-    }
 }

@@ -1,8 +1,8 @@
 //! Packets from the outside: answers, published ports, and what is not ours.
 
 use crate::abi::{
-    Addr, AddrKey, CtState, Family, LINK_ADDRS, LinkAddrs, Nat, PortKey, Reason, Record, SUBNET_LOCAL, Station,
-    flow_action, flow_flags, network_flags, proto,
+    Addr, AddrKey, CtState, Family, LINK_ADDRS, LinkAddrs, LinkHead, Nat, PortKey, Reason, Record, SUBNET_LOCAL,
+    Station, flow_action, flow_flags, network_flags, proto,
 };
 
 use super::binding;
@@ -11,6 +11,7 @@ use super::conntrack::{self, Cx, Work};
 use super::env::{AddrOf, Env, HopKind};
 use super::filter;
 use super::flows;
+use super::guard;
 use super::icmp::{self, Quote};
 use super::verdict::Action;
 
@@ -37,6 +38,34 @@ where
     } else {
         work.verdict.action
     }
+}
+
+/// A frame with a fault: the host's own business unless it would be answered by one that must not, or is about what is
+/// a container's. A function of its own in the object: few frames come here.
+#[inline(never)]
+pub fn faulty<E: Env>(cx: &Cx<'_, E>, head: &LinkHead, addrs: &LinkAddrs<AddrOf<E>>, work: &mut Work<E::F>) -> Action {
+    let fault = cx.packet.fault;
+    if !cx.packet.is_ip() {
+        return Action::Pass;
+    }
+    if guard::is_martian(cx.packet) {
+        return work.verdict.refuse(Reason::Martian);
+    }
+    let refused = match fault {
+        Reason::SourceRouted => true,
+        Reason::BadFlags => cx.packet.to.is(head.station) && is_containers(cx, addrs, work),
+        _ => false,
+    };
+    work.verdict.refuse(if refused { fault } else { Reason::None })
+}
+
+/// True if the packet is of a flow, or for a published port or an address of a container's.
+#[inline(always)]
+fn is_containers<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut Work<E::F>) -> bool {
+    let key = cx.packet.key;
+    cx.env.flow(&key, &mut work.half)
+        || (is_local(addrs, key.dst) && published(cx.env, key.dst, key.dport, key.proto).is_some())
+        || cx.env.subnet(key.dst).is_some_and(|net| net != SUBNET_LOCAL)
 }
 
 /// A packet without a flow: fills in both halves of the one that it opens; false if it opens none. A function of its own in

@@ -2,10 +2,11 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::abi::{Addr, FlowKey, MacKey, V4, proto};
+use crate::abi::{Addr, FlowKey, Hook, MacKey, Reason, V4, proto};
 use crate::wire::{arp, ethernet, icmp, ipv4, tcp, udp};
 
 use super::env::{AddrOf, Env};
+use super::options;
 
 /// What kind of frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +18,8 @@ pub enum Kind {
     Arp = 1,
     /// IP.
     Ip = 2,
-    /// Cut short or contradicting itself.
-    Malformed = 3,
+    /// IP, and wrong: [`Packet::fault`] says what. Not every hook drops it.
+    Faulty = 3,
     /// An 802.1Q or 802.1ad tag before everything else. Only the MACs are valid.
     Tagged = 4,
 }
@@ -80,6 +81,8 @@ pub struct Packet<A: Addr> {
     pub tcp: u8,
     /// TTL.
     pub ttl: u8,
+    /// What is wrong with a frame of kind [`Kind::Faulty`]; [`Reason::None`] for all others.
+    pub fault: Reason,
 }
 
 impl<A: Addr> Packet<A> {
@@ -101,11 +104,17 @@ impl<A: Addr> Packet<A> {
         l4: 0,
         l4_len: 0,
         end: 0,
-        kind: Kind::Malformed,
+        kind: Kind::Faulty,
         fragment: Fragment::Whole,
         tcp: 0,
         ttl: 0,
+        fault: Reason::Malformed,
     };
+
+    /// True if an IP header was read, and with it the addresses.
+    pub const fn is_ip(&self) -> bool {
+        self.l4 != 0
+    }
 
     /// True if the packet is a whole datagram.
     pub fn is_whole(&self) -> bool {
@@ -156,13 +165,13 @@ pub trait Parse: Addr {
     /// The `EtherType`.
     const ETHERTYPE: [u8; 2];
 
-    /// Fills in what lies behind the Ethernet header; false if it is malformed.
-    fn parse_ip<E: Env>(env: &E, head: &Head, packet: &mut Packet<Self>) -> bool;
+    /// Fills in what lies behind the Ethernet header; what is wrong with it, [`Reason::None`] if nothing.
+    fn parse_ip<E: Env>(env: &E, hook: Hook, head: &Head, packet: &mut Packet<Self>) -> Reason;
 }
 
-/// Parses the frame into `packet`.
+/// Parses the frame that `hook` sees into `packet`.
 #[inline(always)]
-pub fn parse<E: Env>(env: &E, room: &mut Head, packet: &mut Packet<AddrOf<E>>)
+pub fn parse<E: Env>(env: &E, hook: Hook, room: &mut Head, packet: &mut Packet<AddrOf<E>>)
 where
     AddrOf<E>: Parse,
 {
@@ -176,33 +185,42 @@ where
     packet.from.mac = header.src;
     packet.ethertype = header.ethertype;
     packet.kind = Kind::Other;
+    packet.fault = Reason::None;
     if header.ethertype == <AddrOf<E> as Parse>::ETHERTYPE && !env.tagged() {
-        let sound = Parse::parse_ip(env, head, packet);
-        packet.kind = if sound { Kind::Ip } else { Kind::Malformed };
+        let fault = Parse::parse_ip(env, hook, head, packet);
+        packet.fault = fault;
+        packet.kind = if fault as u8 == Reason::None as u8 {
+            Kind::Ip
+        } else {
+            Kind::Faulty
+        };
     } else if env.tagged() || header.ethertype == ethernet::VLAN || header.ethertype == ethernet::SERVICE_VLAN {
         packet.kind = Kind::Tagged;
     } else if header.ethertype == ethernet::ARP {
         packet.kind = Kind::Arp;
+    } else if header.ethertype == ethernet::IPV6 {
+        packet.kind = Kind::Faulty;
+        packet.fault = Reason::Ipv6;
     }
 }
 
-/// The ARP sender of a frame of kind [`Kind::Arp`]; `None` if it is not IPv4 over Ethernet.
+/// What a frame of kind [`Kind::Arp`] says; `None` if it is no request or reply of IPv4 over Ethernet.
 #[inline(always)]
-pub fn arp_sender<E: Env>(env: &E) -> Option<arp::Sender> {
-    env.load::<{ arp::LEN }>(ethernet::LEN).and_then(arp::Sender::new)
+pub fn arp_message<E: Env>(env: &E) -> Option<arp::Message> {
+    env.load::<{ arp::LEN }>(ethernet::LEN).and_then(arp::Message::new)
 }
 
 impl Parse for <V4 as crate::abi::Family>::Addr {
     const ETHERTYPE: [u8; 2] = ethernet::IPV4;
 
     #[inline(always)]
-    fn parse_ip<E: Env>(env: &E, head: &Head, packet: &mut Packet<Self>) -> bool {
+    fn parse_ip<E: Env>(env: &E, hook: Hook, head: &Head, packet: &mut Packet<Self>) -> Reason {
         let frame = env.frame_len();
         let Some(header) = ipv4::Header::new(head.ip) else {
-            return false;
+            return Reason::Malformed;
         };
         if frame < u32::from(ipv4::PLAIN_END) {
-            return false;
+            return Reason::Malformed;
         }
         packet.key.src = header.src;
         packet.key.dst = header.dst;
@@ -229,16 +247,20 @@ impl Parse for <V4 as crate::abi::Family>::Addr {
         if header.total_len != 0
             && (header.total_len < header.header_len || u32::from(ethernet::LEN + header.total_len.min(0xfff1)) > frame)
         {
-            return false;
-        }
-        if header.later_fragment {
-            return true;
+            return Reason::Malformed;
         }
         let mut l4 = head.l4;
         if packet.l4 != ipv4::PLAIN_END {
+            let fault = options::fault(env, packet.l4);
+            if fault as u8 != Reason::None as u8 {
+                return fault;
+            }
             behind_options(env, packet.l4, bytemuck::cast_mut(&mut l4));
         }
-        parse_l4(l4, frame, packet, payload)
+        if header.later_fragment {
+            return Reason::None;
+        }
+        parse_l4(hook, l4, frame, packet, payload)
     }
 }
 
@@ -252,31 +274,40 @@ fn behind_options<E: Env>(env: &E, at: u16, into: &mut [u8; 20]) {
     }
 }
 
-/// Reads ports, flags and type; false if the header is cut short, first fragments included
-/// (RFC 1858: a first fragment without the whole header hides it from filters).
+/// Reads ports, flags and type. A header that is cut short is malformed, in first fragments too (RFC 1858: a first
+/// fragment without the whole header hides it from filters).
 #[inline(always)]
 fn parse_l4<A: Addr>(
+    hook: Hook,
     [first, second, _, fourth, _]: [u32; 5],
     frame: u32,
     packet: &mut Packet<A>,
     payload: u16,
-) -> bool {
+) -> Reason {
     let ([sport, dport], [id, _]): ([[u8; 2]; 2], [[u8; 2]; 2]) = (bytemuck::cast(first), bytemuck::cast(second));
     let ([icmp_type, ..], [offset, flags, ..]) = (first.to_ne_bytes(), fourth.to_ne_bytes());
     let there = frame.saturating_sub(u32::from(packet.l4));
-    match packet.key.proto {
+    let whole = match packet.key.proto {
         proto::TCP => {
             packet.key.sport = sport;
             packet.key.dport = dport;
             packet.tcp = flags;
             packet.l4_len = u16::from(offset >> 4) << 2;
-            there >= 14 && packet.l4_len >= tcp::MIN_LEN && payload >= packet.l4_len
+            let whole = there >= 14 && packet.l4_len >= tcp::MIN_LEN && payload >= packet.l4_len;
+            if whole && !tcp::is_valid(flags) {
+                return Reason::BadFlags;
+            }
+            whole
         }
         proto::UDP => {
             packet.key.sport = sport;
             packet.key.dport = dport;
             packet.l4_len = udp::LEN;
-            there >= u32::from(udp::LEN) && payload >= udp::LEN
+            let whole = there >= u32::from(udp::LEN) && payload >= udp::LEN;
+            if whole && hook as u8 == Hook::FromContainer as u8 && first == udp::DHCP_ANSWER {
+                return Reason::DhcpServer;
+            }
+            whole
         }
         proto::ICMP => {
             packet.key.icmp = icmp_type;
@@ -288,5 +319,6 @@ fn parse_l4<A: Addr>(
             there >= u32::from(icmp::LEN) && payload >= icmp::LEN
         }
         _ => true,
-    }
+    };
+    if whole { Reason::None } else { Reason::Malformed }
 }

@@ -12,7 +12,8 @@ use super::conntrack::{Arrival, Cx, Work};
 use super::env::{AddrOf, Env};
 use super::guard::{self, Guard};
 use super::icmp::{Quote, Quoted};
-use super::inbound::inbound;
+use super::inbound::{self, inbound};
+use super::limits;
 use super::parse::{Head, Kind, Packet, Parse, parse};
 use super::route::routed;
 use super::verdict::{Action, Verdict};
@@ -77,7 +78,7 @@ where
     if hook as u8 == Hook::ToUplink as u8 && is_judged(env) {
         return;
     }
-    parse(env, head, packet);
+    parse(env, hook, head, packet);
     let mut cx = Cx {
         env,
         config,
@@ -128,7 +129,10 @@ where
         return work.verdict.refuse(reason);
     }
     if head.kind == link_kind::TRUNK {
-        guard::learn(cx, head);
+        let reason = limits::learn(cx, head);
+        if reason as u8 != Reason::None as u8 {
+            return work.verdict.refuse(reason);
+        }
     }
     if cx.packet.kind as u8 == Kind::Ip as u8 && cx.packet.to.is(network.head().gateway) {
         routed(cx, network.head(), network.tail(), work)
@@ -145,9 +149,8 @@ fn to_container<E: Env>(cx: &mut Cx<'_, E>, work: &mut Work<E::F>) -> Action {
         return work.verdict.refuse(Reason::UnknownLink);
     };
     cx.enter(link.head().station.net);
-    if cx.packet.kind as u8 == Kind::Malformed as u8 {
-        // Whose it is cannot be told.
-        return work.verdict.refuse(Reason::Malformed);
+    if cx.packet.kind as u8 == Kind::Faulty as u8 {
+        return work.verdict.refuse(cx.packet.fault);
     }
     let ingress = cx.env.ingress_ifindex();
     // What the host routes bears the gateway's MAC, and comes from a neighbour by way of the bridge alone.
@@ -180,11 +183,13 @@ where
     let Some(link) = cx.env.link(cx.arrival.ifindex) else {
         return Action::Pass;
     };
-    if cx.packet.kind as u8 != Kind::Ip as u8 || !cx.packet.to.is(link.head().station) {
-        return Action::Pass;
-    }
     cx.arrival.slot = link.head().slot;
-    let action = inbound(cx, link.tail(), work);
+    let action = match cx.packet.kind {
+        Kind::Ip if guard::is_martian(cx.packet) => work.verdict.refuse(Reason::Martian),
+        Kind::Ip if cx.packet.to.is(link.head().station) => inbound(cx, link.tail(), work),
+        Kind::Faulty => inbound::faulty(cx, link.head(), link.tail(), work),
+        _ => Action::Pass,
+    };
     if action as u8 != Action::Pass as u8 {
         cx.env.count_tx(cx.arrival.slot, cx.env.frame_len());
     }
@@ -210,6 +215,9 @@ fn to_uplink<E: Env>(cx: &mut Cx<'_, E>, work: &mut Work<E::F>) -> Action
 where
     AddrOf<E>: Internet,
 {
+    if cx.packet.kind as u8 == Kind::Faulty as u8 {
+        return leaves_faulty(cx, work);
+    }
     if cx.packet.kind as u8 != Kind::Ip as u8 {
         return Action::Pass;
     }
@@ -236,6 +244,15 @@ where
         Some(network) if network.head().bridge != 0 => work.verdict.refuse(Reason::SpoofedIp),
         _ => work.verdict.refuse(Reason::UnknownLink),
     }
+}
+
+/// A frame with a fault on its way out: nothing but a container's source address is netbridge's, and that must not leave
+/// as it is. A function of its own in the object: few frames come here.
+#[inline(never)]
+fn leaves_faulty<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
+    let net = cx.env.subnet(cx.packet.key.src).unwrap_or(SUBNET_LOCAL);
+    let ours = cx.packet.is_ip() && net != SUBNET_LOCAL;
+    work.verdict.refuse(if ours { cx.packet.fault } else { Reason::None })
 }
 
 /// Counts what became of the packet, reports a drop, and makes the answer to it if there is to be one.
@@ -269,7 +286,6 @@ fn count_dropped<E: Env>(cx: &Cx<'_, E>, reason: Reason) {
         return;
     }
     let packet = &*cx.packet;
-    let ip = packet.kind as u8 == Kind::Ip as u8;
     cx.env.report(&DropEvent {
         seen: cx.arrival.now,
         ifindex: cx.env.ifindex(),
@@ -277,7 +293,7 @@ fn count_dropped<E: Env>(cx: &Cx<'_, E>, reason: Reason) {
         reason: reason as u8,
         hook: cx.arrival.hook as u8,
         proto: packet.key.proto,
-        family: if ip { <E::F as Family>::VERSION } else { 0 },
+        family: if packet.is_ip() { <E::F as Family>::VERSION } else { 0 },
         src: packet.key.src.widen(),
         dst: packet.key.dst.widen(),
         sport: packet.key.sport,

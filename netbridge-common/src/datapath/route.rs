@@ -44,7 +44,7 @@ where
     match class {
         Class::Settled => work.verdict.action,
         Class::Neighbour => {
-            let action = bridge::flooded(cx, work);
+            let action = bridge::stateless(cx, work);
             if action as u8 == Action::Pass as u8 && ends(cx) {
                 work.verdict.answer(Reason::TtlExpired, 0)
             } else {

@@ -149,6 +149,30 @@ pub fn arp(smac: Mac, sender: (Mac, Ip), target: Ip) -> Vec<u8> {
     frame
 }
 
+/// An IPv6 frame from one link-local address to another, `next` being what its payload is.
+pub fn ipv6(smac: Mac, dmac: Mac, next: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len()).unwrap_or(u16::MAX).to_be_bytes();
+    let address = |last| [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
+    let mut frame = [
+        &dmac[..],
+        &smac,
+        &ethernet::IPV6,
+        &[0x60, 0, 0, 0],
+        &length,
+        &[next, 255],
+    ]
+    .concat();
+    frame.extend_from_slice(&address(1));
+    frame.extend_from_slice(&address(2));
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// The options of a source route over one router: 131 for a loose one, 137 for a strict one.
+pub fn source_route(kind: u8, [a, b, c, d]: Ip) -> Vec<u8> {
+    vec![kind, 7, 4, a, b, c, d, 0]
+}
+
 /// The IP packet of a frame.
 pub fn packet_of(frame: &[u8]) -> Vec<u8> {
     frame.get(usize::from(ethernet::LEN)..).unwrap_or_default().to_vec()

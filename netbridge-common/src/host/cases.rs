@@ -1,13 +1,15 @@
 //! One packet for every way to be dropped: run by the core's tests and, through the kernel, by the
 //! programs'.
 
-use crate::abi::{FlowKey, Hook, Mac, Reason, network_flags, proto, verdict};
+mod guard;
+
+use crate::abi::{FlowKey, Hook, Reason, network_flags, proto, verdict};
 use crate::wire::{icmp, tcp};
 
-use super::build::{Datagram, arp, packet_of};
+use super::build::{Datagram, packet_of};
 use super::lab::{
-    A, B, BEHIND_TRUNK, D, ELSEWHERE, GATEWAY, GATEWAYS, HOST, REMOTE, ROUTER, SECOND, UNREACHABLE, at, ifindex,
-    inward, lab, out, publish, slot,
+    A, B, D, ELSEWHERE, GATEWAY, GATEWAYS, HOST, REMOTE, ROUTER, SECOND, UNREACHABLE, at, ifindex, inward, lab, out,
+    publish, slot,
 };
 use super::rewrite::apply;
 use super::{Frame, HostEnv};
@@ -28,10 +30,20 @@ pub struct Case {
 
 /// Every case; each [`Reason`] occurs.
 pub fn cases() -> Vec<Case> {
-    [guard(), sent(), told(), flows(), arriving(), slow_path()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        guard::claimed(),
+        guard::said(),
+        guard::limits(),
+        guard::arriving(),
+        sent(),
+        told(),
+        flows(),
+        arriving(),
+        slow_path(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn case(name: &'static str, reason: Reason, hook: Hook, env: HostEnv, frame: Frame) -> Case {
@@ -111,83 +123,6 @@ fn with(happens: impl FnOnce(&mut HostEnv)) -> HostEnv {
 /// Gives A's network these flags besides masquerading.
 fn set_flags(env: &mut HostEnv, flags: u32) {
     env.networks[1].head.flags = network_flags::MASQUERADE | flags;
-}
-
-/// What a container may not claim to be.
-fn guard() -> Vec<Case> {
-    use Hook::FromContainer as Hook;
-    let to_neighbour = || Datagram::new(A, B);
-    let short_udp = to_neighbour().frame(proto::UDP, &[0, 1, 0, 2, 0, 8, 0]);
-    let multicast: Mac = [3, 0, 0, 0, 0, 1];
-    let claimed = ((B.0, BEHIND_TRUNK.1), ([0xff; 6], [10, 1, 0, 255]));
-    vec![
-        case(
-            "a UDP header cut short is malformed",
-            Reason::Malformed,
-            Hook,
-            lab(),
-            at(ifindex::A, short_udp),
-        ),
-        case(
-            "another MAC than the endpoint's is spoofed",
-            Reason::SpoofedMac,
-            Hook,
-            lab(),
-            at(ifindex::A, Datagram::new((B.0, A.1), B).udp(1, 2, b"")),
-        ),
-        case(
-            "an endpoint's MAC behind the trunk is spoofed",
-            Reason::SpoofedMac,
-            Hook,
-            lab(),
-            at(ifindex::TRUNK, Datagram::new(claimed.0, claimed.1).udp(1, 2, b"")),
-        ),
-        case(
-            "a group MAC behind the trunk is spoofed",
-            Reason::SpoofedMac,
-            Hook,
-            lab(),
-            at(
-                ifindex::TRUNK,
-                Datagram::new((multicast, BEHIND_TRUNK.1), B).udp(1, 2, b""),
-            ),
-        ),
-        case(
-            "a neighbour's address is spoofed",
-            Reason::SpoofedIp,
-            Hook,
-            lab(),
-            at(ifindex::A, Datagram::new((A.0, B.1), B).udp(1, 2, b"")),
-        ),
-        case(
-            "an endpoint's address behind the trunk is spoofed",
-            Reason::SpoofedIp,
-            Hook,
-            lab(),
-            at(ifindex::TRUNK, Datagram::new((BEHIND_TRUNK.0, A.1), B).udp(1, 2, b"")),
-        ),
-        case(
-            "an ARP sender with a neighbour's address is spoofed",
-            Reason::SpoofedArp,
-            Hook,
-            lab(),
-            at(ifindex::A, arp(A.0, (A.0, B.1), GATEWAY.1)),
-        ),
-        case(
-            "an interface without an entry is unknown",
-            Reason::UnknownLink,
-            Hook,
-            lab(),
-            at(ifindex::OTHER, to_neighbour().udp(1, 2, b"")),
-        ),
-        case(
-            "a tag would hide the addresses",
-            Reason::Tagged,
-            Hook,
-            lab(),
-            at(ifindex::A, tagged(to_neighbour().udp(1, 2, b"twelve bytes"))),
-        ),
-    ]
 }
 
 /// What a container may not send.
@@ -463,12 +398,6 @@ fn slow_path() -> Vec<Case> {
             },
         ),
     ]
-}
-
-/// The frame behind a tag of VLAN 0, as it stands in the bytes where the kernel has not moved it out.
-fn tagged(mut frame: Vec<u8>) -> Vec<u8> {
-    frame.splice(12..12, [0x81, 0, 0, 0]);
-    frame
 }
 
 /// The bytes with one of them changed.

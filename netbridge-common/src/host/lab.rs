@@ -282,6 +282,8 @@ fn config() -> Config {
         secret: 0x5eed_5eed,
         events_per_tick: 16,
         answers_per_tick: 16,
+        learned_per_port: 256,
+        floods_per_second: 1000,
         version: VERSION,
     }
 }

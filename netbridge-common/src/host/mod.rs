@@ -15,13 +15,14 @@ use std::collections::{HashMap, HashSet};
 use bytemuck::Zeroable;
 
 use crate::abi::{
-    AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, FlowKey, FlowV4, Hook, LinkV4, Load, MAX_NETWORKS,
-    MAX_RULES, MacKey, NetworkV4, Policy, PortBlock, PortKey, PublishedV4, REASON_SLOTS, Reason, RuleV4, SLOTS,
-    Station, Traffic, V4,
+    AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, FlowKey, FlowV4, Hook, Learned, LinkV4, Load,
+    MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4, Policy, PortBlock, PortKey, PublishedV4, REASON_SLOTS, Reason, RuleV4,
+    SLOTS, Station, Traffic, V4, station_flags,
 };
-use crate::datapath::env::{Env, EventBudget, Hop, HopKind, Inserted, Renewal};
+use crate::datapath::env::{Budget, Env, Hop, HopKind, Inserted, Renewal};
 use crate::datapath::parse::{Head, Packet, parse};
 use crate::datapath::pipeline::{Scratch, run};
+use crate::datapath::state::outlived;
 use crate::datapath::verdict::Verdict;
 
 /// An IPv4 address in network order.
@@ -94,9 +95,13 @@ pub struct HostEnv {
     /// Drop events sent.
     pub events: RefCell<Vec<DropEvent>>,
     /// Drop events of the current tick.
-    pub budget: RefCell<EventBudget>,
+    pub budget: RefCell<Budget>,
     /// ICMP errors made in the current tick.
-    pub answers: RefCell<EventBudget>,
+    pub answers: RefCell<Budget>,
+    /// MACs learned, by slot.
+    pub learned: RefCell<HashMap<u32, Learned>>,
+    /// Frames sent to everybody, by slot.
+    pub floods: RefCell<HashMap<u32, Budget>>,
     /// Tick of the last walk over a full flow table.
     pub reclaimed: RefCell<u32>,
     /// Writes to `flows` and `fdb`, refused ones included.
@@ -133,6 +138,8 @@ impl Default for HostEnv {
             events: RefCell::default(),
             budget: RefCell::default(),
             answers: RefCell::default(),
+            learned: RefCell::default(),
+            floods: RefCell::default(),
             reclaimed: RefCell::default(),
             writes: RefCell::default(),
             renewals: RefCell::default(),
@@ -158,11 +165,12 @@ impl HostEnv {
         scratch.work.verdict
     }
 
-    /// What the core reads of a frame, whatever lay where it is read to.
+    /// What the core reads of a container's frame, whatever lay where it is read to.
     pub fn parsed(&self, frame: &Frame) -> Packet<Ip> {
         let (mut room, mut packet) = (Head::zeroed(), Packet::EMPTY);
         bytemuck::bytes_of_mut(&mut room).fill(LEFT_OVER);
-        parse(&View { tables: self, frame }, &mut room, &mut packet);
+        let view = View { tables: self, frame };
+        parse(&view, Hook::FromContainer, &mut room, &mut packet);
         packet
     }
 
@@ -291,12 +299,46 @@ impl Env for View<'_> {
         self.tables.fdb.borrow().get(key).copied()
     }
 
-    fn learn(&self, key: &MacKey, station: &Station) {
+    fn learn(&self, key: &MacKey, station: &Station) -> bool {
         *self.tables.writes.borrow_mut() += 1;
         let mut fdb = self.tables.fdb.borrow_mut();
-        if fdb.len() < self.tables.fdb_capacity || fdb.contains_key(key) {
+        let room = fdb.len() < self.tables.fdb_capacity || fdb.contains_key(key);
+        if room {
             fdb.insert(*key, *station);
         }
+        room
+    }
+
+    fn learned(&self, slot: u32) -> i32 {
+        self.tables
+            .learned
+            .borrow()
+            .get(&slot)
+            .map_or(0, |learned| learned.count)
+    }
+
+    fn count_learned(&self, slot: u32, more: i32) {
+        if slot < SLOTS {
+            self.tables.learned.borrow_mut().entry(slot).or_default().count += more;
+        }
+    }
+
+    fn forget_aged(&self, config: &Config, slot: u32, now: u32) {
+        let mut table = self.tables.learned.borrow_mut();
+        let learned = table.entry(slot).or_default();
+        if now.wrapping_sub(learned.walked) < config.refresh {
+            return;
+        }
+        *learned = Learned {
+            walked: now,
+            ..Learned::default()
+        };
+        self.tables.fdb.borrow_mut().retain(|_, station| {
+            let other = station.slot != slot || station.flags & station_flags::STATIC != 0;
+            let live = other || !outlived(now, station.seen, config.fdb_ageing);
+            learned.count += i32::from(live && !other);
+            live
+        });
     }
 
     fn flow(&self, key: &FlowKey<Ip>, into: &mut FlowV4) -> bool {
@@ -495,11 +537,20 @@ impl Env for View<'_> {
     }
 
     fn may_report(&self, tick: u32, limit: u32) -> bool {
-        self.tables.budget.borrow_mut().take(tick, limit)
+        self.tables.budget.borrow_mut().take(tick, 1, limit)
+    }
+
+    fn may_flood(&self, slot: u32, now: u32, span: u32, limit: u32) -> bool {
+        self.tables
+            .floods
+            .borrow_mut()
+            .entry(slot)
+            .or_default()
+            .take(now, span, limit)
     }
 
     fn may_answer(&self, tick: u32, limit: u32) -> bool {
-        self.tables.answers.borrow_mut().take(tick, limit)
+        self.tables.answers.borrow_mut().take(tick, 1, limit)
     }
 
     fn report(&self, event: &DropEvent) {

@@ -5,24 +5,28 @@ use crate::abi::Mac;
 /// Packet length, bytes.
 pub const LEN: usize = 28;
 
-/// The sender of a request or reply.
+/// A request or reply.
 #[derive(Clone, Copy, Debug)]
-pub struct Sender {
-    /// Hardware address.
+pub struct Message {
+    /// The sender's hardware address.
     pub mac: Mac,
-    /// Protocol address; zero in an address probe (RFC 5227).
-    pub addr: [u8; 4],
+    /// The sender's protocol address; zero in an address probe (RFC 5227).
+    pub sender: [u8; 4],
+    /// The protocol address that is asked for, or answered to.
+    pub target: [u8; 4],
 }
 
-impl Sender {
-    /// Reads the sender; `None` if this is not IPv4 over Ethernet.
+impl Message {
+    /// Reads the message; `None` if this is not a request or reply of IPv4 over Ethernet.
     pub const fn new(bytes: [u8; LEN]) -> Option<Self> {
-        let [0, 1, 8, 0, 6, 4, _, _, a, b, c, d, e, f, i, j, k, l, ..] = bytes else {
+        #[rustfmt::skip]
+        let [0, 1, 8, 0, 6, 4, 0, 1 | 2, a, b, c, d, e, f, i, j, k, l, _, _, _, _, _, _, t, u, v, w] = bytes else {
             return None;
         };
         Some(Self {
             mac: [a, b, c, d, e, f],
-            addr: [i, j, k, l],
+            sender: [i, j, k, l],
+            target: [t, u, v, w],
         })
     }
 }

@@ -14,6 +14,9 @@ pub const SERVICE_VLAN: [u8; 2] = [0x88, 0xa8];
 /// `EtherType` of ARP.
 pub const ARP: [u8; 2] = [0x08, 0x06];
 
+/// `EtherType` of IPv6.
+pub const IPV6: [u8; 2] = [0x86, 0xdd];
+
 /// The header.
 #[derive(Clone, Copy, Debug)]
 pub struct Header {

@@ -20,6 +20,20 @@ pub const SRC: u16 = 12;
 /// Offset of the header checksum.
 pub const CHECKSUM: u16 = 10;
 
+/// Options.
+pub mod option {
+    /// The last one.
+    pub const END: u8 = 0;
+    /// One byte that says nothing.
+    pub const NOTHING: u8 = 1;
+    /// Loose source route.
+    pub const LOOSE_ROUTE: u8 = 131;
+    /// Strict source route.
+    pub const STRICT_ROUTE: u8 = 137;
+    /// Length of the shortest option but [`END`] and [`NOTHING`]: its kind and its length.
+    pub const MIN_LEN: u16 = 2;
+}
+
 /// The header without options.
 #[derive(Clone, Copy, Debug)]
 pub struct Header {

@@ -14,3 +14,22 @@ pub const SYN: u8 = 2;
 pub const RST: u8 = 4;
 /// ACK.
 pub const ACK: u8 = 16;
+/// URG.
+pub const URG: u8 = 32;
+
+/// Combinations of [`FIN`], [`SYN`], [`RST`], [`ACK`] and [`URG`] that a segment can have, one bit each.
+const VALID: u64 = 1 << SYN
+    | 1 << (SYN | URG)
+    | 1 << (SYN | ACK)
+    | 1 << RST
+    | 1 << (RST | ACK)
+    | 1 << (FIN | ACK)
+    | 1 << (FIN | ACK | URG)
+    | 1 << ACK
+    | 1 << (ACK | URG);
+
+/// True if RFC 9293 knows a segment with these flags; PSH, ECE and CWR go with all. As `tcp_valid_flags` of Linux's
+/// connection tracking has it.
+pub const fn is_valid(flags: u8) -> bool {
+    VALID >> (flags & (FIN | SYN | RST | ACK | URG)) & 1 != 0
+}

@@ -10,6 +10,7 @@ use crate::names;
 use crate::netlink::{BridgeSpec, Route, VethSpec, in_namespace};
 use crate::netns::{Netns, NetnsSpec};
 use crate::state::{Endpoint, Network};
+use crate::sysctl;
 
 impl Run<'_> {
     pub(super) async fn create_bridge(&mut self, network: &Network) -> Result<()> {
@@ -26,6 +27,7 @@ impl Run<'_> {
         if let Some(record) = self.new.networks.iter_mut().find(|record| record.name == network.name) {
             record.ifindex = bridge.index;
         }
+        sysctl::harden(&network.bridge)?;
         let address = Ipv4Net::new(network.gateway, network.subnet.prefix_len())?;
         Ok(netlink.add_address(bridge.index, address.into()).await?)
     }
@@ -48,6 +50,11 @@ impl Run<'_> {
             peer_netns: &open(endpoint)?,
         };
         let made = self.with.netlink.create_veth(&veth).await?;
+        if let Err(error) = sysctl::harden(&endpoint.host_if) {
+            // The step leaves all or nothing; the first failure is the one to report.
+            let _ = self.with.netlink.delete_link(made.index).await;
+            return Err(error.into());
+        }
         self.indices.insert(made.name, made.index);
         if let Some(record) = self
             .new
@@ -93,6 +100,7 @@ pub(super) fn configure(endpoint: &Endpoint) -> Result<()> {
         };
         netlink.set_up(find("lo").await?).await?;
         let index = find(&endpoint.ifname).await?;
+        sysctl::disable_ipv6(&endpoint.ifname)?;
         for address in &endpoint.addresses {
             netlink.add_address(index, (*address).into()).await?;
         }

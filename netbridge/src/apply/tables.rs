@@ -60,7 +60,7 @@ impl Run<'_> {
 
     pub(super) fn add_uplink(&self, uplink: &Uplink) -> Result<()> {
         let tables = self.loaded()?.tables();
-        tables.reset_traffic(uplink.slot)?;
+        tables.reset_slot(uplink.slot)?;
         Ok(tables.put_link(uplink.ifindex, &encode::uplink(uplink))?)
     }
 
@@ -75,7 +75,7 @@ impl Run<'_> {
         let tables = self.loaded()?.tables();
         let (net, ifindex) = (self.network_id(endpoint)?, self.index(&endpoint.host_if)?);
         let station = encode::station(endpoint, ifindex);
-        tables.reset_traffic(endpoint.slot)?;
+        tables.reset_slot(endpoint.slot)?;
         tables.put_link(ifindex, &encode::endpoint(endpoint, net))?;
         for address in &endpoint.addresses {
             tables.put_address(&encode::address_key(address.addr(), net), &station)?;

@@ -20,6 +20,11 @@ pub struct LoadOptions {
     pub log_level: Option<Level>,
     /// Drop events that one CPU may send per tick, which is 64 jiffies.
     pub events_per_tick: u32,
+    /// MACs that may be learned behind one trunk; 0 for as many as there is room.
+    pub learned_per_port: u32,
+    /// Broadcast, multicast and unknown unicast frames that one port may send in a second, on each CPU and with as many
+    /// at once; 0 for no limit.
+    pub floods_per_second: u32,
 }
 
 impl Default for LoadOptions {
@@ -28,6 +33,8 @@ impl Default for LoadOptions {
             flow_entries: None,
             log_level: None,
             events_per_tick: 16,
+            learned_per_port: 256,
+            floods_per_second: 1000,
         }
     }
 }
@@ -75,7 +82,7 @@ fn load_and_pin(pins: &Pins, options: &LoadOptions, range: &SnatRange) -> Result
             .map_err(|source| DatapathError::Pin { path, source })?;
     }
     let clock = Clock::calibrate(program(&mut object, TICKS)?)?;
-    write_config(&mut object, &settings::initial(&clock, range, options.events_per_tick)?)?;
+    write_config(&mut object, &settings::initial(&clock, range, options)?)?;
 
     // Maps of the compiler's own have a dot in their names, which a pin must not have; the programs hold them.
     let pinned = object

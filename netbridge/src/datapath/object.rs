@@ -34,12 +34,13 @@ pub(super) mod maps {
     pub(crate) const RULES: &str = "RULES";
     pub(crate) const DROPS: &str = "DROPS";
     pub(crate) const TRAFFIC: &str = "TRAFFIC";
+    pub(crate) const LEARNED: &str = "LEARNED";
     pub(crate) const EVENTS: &str = "EVENTS";
 
     /// All of them.
-    pub(crate) const ALL: [&str; 16] = [
+    pub(crate) const ALL: [&str; 17] = [
         CONFIG, LINKS, NETWORKS, SUBNETS, ADDRESSES, FDB, FLOWS, LOADS, HALF_OPEN, BINDINGS, PUBLISHED, POLICY, RULES,
-        DROPS, TRAFFIC, EVENTS,
+        DROPS, TRAFFIC, LEARNED, EVENTS,
     ];
 }
 

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use netbridge_common::abi::{Config, Timeouts, VERSION};
 
-use super::{Clock, DatapathError};
+use super::{Clock, DatapathError, LoadOptions};
 
 /// Fewest ports that SNAT is started with.
 pub const MIN_SNAT_PORTS: u16 = 1024;
@@ -67,7 +67,7 @@ impl SnatRange {
 }
 
 /// The configuration of a new instance on this host.
-pub(super) fn initial(clock: &Clock, range: &SnatRange, events_per_tick: u32) -> Result<Config, DatapathError> {
+pub(super) fn initial(clock: &Clock, range: &SnatRange, options: &LoadOptions) -> Result<Config, DatapathError> {
     let second = |seconds| clock.seconds_to_ticks(seconds);
     let (snat_min, snat_max) = range.snat.clone().into_inner();
     let (local_min, local_max) = range.local.clone().into_inner();
@@ -96,7 +96,9 @@ pub(super) fn initial(clock: &Clock, range: &SnatRange, events_per_tick: u32) ->
         local_min,
         local_max,
         secret: secret().map_err(DatapathError::file("read", RANDOM))?,
-        events_per_tick,
+        events_per_tick: options.events_per_tick,
+        learned_per_port: options.learned_per_port,
+        floods_per_second: options.floods_per_second,
         answers_per_tick: ANSWERS_PER_SECOND.div_ceil(second(1).max(1)),
         version: VERSION,
     })

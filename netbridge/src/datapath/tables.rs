@@ -7,8 +7,8 @@ use aya::maps::MapError;
 use bytemuck::Zeroable;
 use ipnet::Ipv4Net;
 use netbridge_common::abi::{
-    AddrKey, BANKS, BindingKey, BindingV4, Config, FlowKey, FlowV4, LinkV4, Load, MAX_NETWORKS, MAX_RULES, MacKey,
-    NetworkV4, Policy, PortBlock, PortKey, PublishedV4, Reason, RuleV4, Station, Traffic,
+    AddrKey, BANKS, BindingKey, BindingV4, Config, FlowKey, FlowV4, Learned, LinkV4, Load, MAX_NETWORKS, MAX_RULES,
+    MacKey, NetworkV4, Policy, PortBlock, PortKey, PublishedV4, Reason, RuleV4, Station, Traffic,
 };
 
 use super::map::{Array, Hash, PerCpu, Prefix, Trie};
@@ -35,6 +35,7 @@ pub struct Tables {
     rules: Array<RuleV4>,
     drops: PerCpu<u64>,
     traffic: PerCpu<Traffic>,
+    learned: Array<Learned>,
 }
 
 impl Tables {
@@ -55,6 +56,7 @@ impl Tables {
             rules: Array::open(pins, maps::RULES)?,
             drops: PerCpu::open(pins, maps::DROPS)?,
             traffic: PerCpu::open(pins, maps::TRAFFIC)?,
+            learned: Array::open(pins, maps::LEARNED)?,
         })
     }
 
@@ -260,8 +262,9 @@ impl Tables {
         })
     }
 
-    /// Zeroes a slot, for its next owner.
-    pub fn reset_traffic(&self, slot: u32) -> Result<(), DatapathError> {
+    /// Zeroes what is counted of a slot, for its next owner.
+    pub fn reset_slot(&self, slot: u32) -> Result<(), DatapathError> {
+        self.learned.set(slot, &Learned::zeroed())?;
         self.traffic.zero(slot)
     }
 

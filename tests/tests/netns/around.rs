@@ -18,14 +18,14 @@ const LIMIT: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_millis(200);
 
 /// A station on a second interface of the host, `side0`, which netbridge knows nothing of.
-struct Side {
-    netns: Netns,
-    station: Station,
-    host: Station,
+pub(crate) struct Side {
+    pub(crate) netns: Netns,
+    pub(crate) station: Station,
+    pub(crate) host: Station,
 }
 
 /// Adds the interface to the lab's host, which forwards and does not check reverse paths.
-fn side() -> Result<Side> {
+pub(crate) fn side() -> Result<Side> {
     tool("ip netns add side")?;
     tool("ip -n lab-host link add side0 type veth peer name eth0 netns side")?;
     for (netns, interface, address) in [("lab-host", "side0", "203.0.113.1"), ("side", "eth0", "203.0.113.2")] {

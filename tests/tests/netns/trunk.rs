@@ -1,5 +1,6 @@
 //! MACs behind a port that is marked as a trunk.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -8,7 +9,7 @@ use netbridge_tests::frame::{self, Station};
 use netbridge_tests::lab::{Text, with_lab};
 use netbridge_tests::wait::wait_until;
 
-use super::command::says;
+use super::command::{says, tool};
 
 const TOPOLOGY: &str = r#"
 [[networks]]
@@ -115,6 +116,49 @@ fn the_flows_of_stations_behind_a_trunk_end_with_it() -> Result<()> {
             left == 0,
             "{left} halves are left, whose slot the next endpoint will have"
         );
+        Ok(())
+    })
+}
+
+#[test]
+fn two_thousand_macs_behind_a_trunk_are_too_many() -> Result<()> {
+    const STATIONS: u16 = 2000;
+    const LEARNED: u64 = 256;
+
+    with_lab(Text::plain(TOPOLOGY), |lab| {
+        let (many, few) = (lab.wire("one", "one")?, lab.wire("two", "two")?);
+        let (receiver, plain) = (lab.wire("plain", "plain")?, lab.station("plain")?);
+        let station = |group: u8, number: u16| {
+            let [high, low] = number.to_be_bytes();
+            let ip = Ipv4Addr::new(10, 77, 1, 77);
+            let mac = [2, 0xee, group, 0, high, low];
+            Station { mac, ip }
+        };
+        let hello = |from| frame::udp(from, plain, (7, 7), b"hello");
+        let dropped = u64::from(STATIONS) - LEARNED;
+        for number in 0..STATIONS {
+            many.send(&hello(station(1, number))?)?;
+        }
+        wait_until("the refusals", LIMIT, || Ok(lab.drops(Reason::MacLimit)? == dropped))?;
+        let ifindex = lab.endpoint("one")?.ifindex;
+        let stations = lab.datapath()?.tables().stations()?;
+        let learned = stations
+            .iter()
+            .filter(|(key, station)| station.ifindex == ifindex && key.mac[1] == 0xee)
+            .count();
+        ensure!(learned as u64 == LEARNED, "{learned} are learned");
+        let kernels = tool("bridge -n lab-host fdb show")?.matches("02:ee:").count();
+        ensure!(kernels as u64 <= LEARNED, "the kernel bridge learned {kernels}");
+        // Who is known goes on, and so do the neighbours, one with a new station of its own.
+        for (name, wire, from) in [("one", &many, station(1, 0)), ("two", &few, station(2, 0))] {
+            let hello = hello(from)?;
+            wire.send(&hello)?;
+            ensure!(
+                receiver.receive(LIMIT, |frame| frame.starts_with(&hello))?.is_some(),
+                "nothing from {name}"
+            );
+        }
+        ensure!(lab.drops(Reason::MacLimit)? == dropped);
         Ok(())
     })
 }

@@ -245,6 +245,7 @@ fn world() -> HostEnv {
     }
     env.config.quarantine += SECOND / 2;
     env.config.answers_per_tick = u32::MAX;
+    (env.config.learned_per_port, env.config.floods_per_second) = (6, 20);
     if let Some(mut trunk) = env.links.get(&ifindex::TRUNK).copied() {
         trunk.head.slot = 7;
         env.links.insert(ifindex::OTHER, trunk);
@@ -337,7 +338,14 @@ fn tables_agree(kernel: &Kernel, env: &HostEnv) -> Result<()> {
             settle(&mut station.seen, expected.seen);
         }
     }
-    same("stations", &stations, &env.fdb.borrow())
+    same("stations", &stations, &env.fdb.borrow())?;
+    let counts = env.learned.borrow();
+    let counts = counts.iter().map(|(slot, learned)| (*slot, learned.count));
+    same(
+        "MACs learned",
+        &kernel.learned()?,
+        &counts.filter(|(_, count)| *count != 0).collect(),
+    )
 }
 
 /// Takes a time for the expected one if the real clock's progress explains the difference.

@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::mem::offset_of;
 
 use anyhow::{Context as _, Result};
-use aya::maps::{Array, MapData, PerCpuArray};
+use aya::maps::{Array, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::SchedClassifier;
+use aya::util::nr_cpus;
 use aya::{TestRun as _, TestRunOptions};
 use ipnet::Ipv4Net;
 use netbridge::datapath::{Datapath, LoadOptions, Pins, Tables};
 use netbridge_common::abi::{
-    BindingKey, BindingV4, Config, FlowKey, FlowV4, Hook, LinkV4, Load, MacKey, NetworkV4, Policy, Reason, RuleV4,
-    SAMPLES, SLOTS, Station, Traffic, V4,
+    BindingKey, BindingV4, Config, FlowKey, FlowV4, Hook, Learned, LinkV4, Load, MacKey, NetworkV4, Policy, Reason,
+    RuleV4, SAMPLES, Station, Traffic, V4,
 };
+use netbridge_common::datapath::env::Budget;
 use netbridge_common::datapath::pipeline::Scratch;
 use netbridge_common::datapath::verdict::{Action, Verdict};
 use netbridge_common::host::{Frame, HostEnv, Ip};
@@ -27,6 +29,9 @@ const REDIRECT: i32 = 7;
 
 /// Longest frame that comes out of a run, bytes.
 const ROOM: usize = 4096;
+
+/// Slots that tests use.
+const SLOTS: u32 = 16;
 
 const SCRATCH: usize = size_of::<Scratch<V4>>();
 
@@ -86,6 +91,8 @@ pub(crate) struct Kernel {
     fdb: Fdb,
     scratch: PerCpuArray<MapData, [u8; SCRATCH]>,
     reclaimed: Array<MapData, u32>,
+    learned: Array<MapData, [u8; size_of::<Learned>()]>,
+    floods: PerCpuArray<MapData, [u8; size_of::<Budget>()]>,
     /// Ticks of the kernel less those of the host environment.
     lead: u32,
 }
@@ -117,6 +124,8 @@ impl Kernel {
             fdb: Table::open(&pins, "FDB")?,
             scratch: open(&pins, "SCRATCH")?,
             reclaimed: open(&pins, "RECLAIMED")?,
+            learned: open(&pins, "LEARNED")?,
+            floods: open(&pins, "FLOODS")?,
             lead: 0,
             datapath,
         })
@@ -133,6 +142,13 @@ impl Kernel {
         self.install_filter(env)?;
         let reclaimed = env.reclaimed.borrow().wrapping_add(self.lead);
         self.reclaimed.set(0, reclaimed, 0)?;
+        for slot in 0..SLOTS {
+            let mut learned = env.learned.borrow().get(&slot).copied().unwrap_or_default();
+            learned.walked = learned.walked.wrapping_add(self.lead);
+            let mut floods = env.floods.borrow().get(&slot).copied().unwrap_or_default();
+            floods.since = floods.since.wrapping_add(self.lead);
+            self.put_limits(slot, learned, floods)?;
+        }
         fill(&mut self.networks, &env.networks)?;
         self.links.replace(env.links.iter().map(|(key, link)| (*key, *link)))?;
         self.flows.replace(
@@ -189,6 +205,12 @@ impl Kernel {
         self.lead = self.lead.wrapping_add(back);
         let reclaimed = self.reclaimed.get(&0, 0)?.wrapping_add(back);
         self.reclaimed.set(0, reclaimed, 0)?;
+        for slot in 0..SLOTS {
+            let (mut learned, mut floods) = self.limits(slot)?;
+            learned.walked = learned.walked.wrapping_add(back);
+            floods.since = floods.since.wrapping_add(back);
+            self.put_limits(slot, learned, floods)?;
+        }
         let flows = self.flows.entries()?;
         self.flows
             .replace(flows.into_iter().map(|(key, flow)| (key, moved(&flow, back))))?;
@@ -269,6 +291,27 @@ impl Kernel {
             .into_iter()
             .map(|(key, station)| (key, heard(&station, back)))
             .collect())
+    }
+
+    /// MACs learned, by slot.
+    pub(crate) fn learned(&self) -> Result<HashMap<u32, i32>> {
+        let counts = (0..SLOTS).map(|slot| Ok((slot, self.limits(slot)?.0.count)));
+        counts.filter(|count| !matches!(count, Ok((_, 0)))).collect()
+    }
+
+    /// What is counted of a port towards its limits; the floods are those of the one CPU that runs the programs.
+    fn limits(&self, slot: u32) -> Result<(Learned, Budget)> {
+        let floods = self.floods.get(&slot, 0)?;
+        let floods = floods.first().context("no CPU")?;
+        let learned = bytemuck::pod_read_unaligned(&self.learned.get(&slot, 0)?);
+        Ok((learned, bytemuck::pod_read_unaligned(floods)))
+    }
+
+    fn put_limits(&mut self, slot: u32, learned: Learned, floods: Budget) -> Result<()> {
+        self.learned.set(slot, bytemuck::cast::<_, [u8; 8]>(learned), 0)?;
+        let cpus = nr_cpus().map_err(|(_, error)| error)?;
+        let floods = PerCpuValues::try_from(vec![bytemuck::cast::<_, [u8; 8]>(floods); cpus])?;
+        Ok(self.floods.set(slot, floods, 0)?)
     }
 
     /// Drops for a reason since the load.

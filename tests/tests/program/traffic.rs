@@ -2,7 +2,7 @@
 //! through before, and all of it damaged now and then.
 
 use netbridge_common::abi::{Hook, proto};
-use netbridge_common::host::build::{Datagram, arp, packet_of};
+use netbridge_common::host::build::{Datagram, arp, ipv6, packet_of, source_route};
 use netbridge_common::host::lab::{
     A, B, BEHIND_TRUNK, D, E, ELSEWHERE, GATEWAYS, HOST, Node, REMOTE, ROUTER, UNREACHABLE, UNRESOLVED, ifindex,
 };
@@ -23,9 +23,9 @@ const NODES: [(Node, Node, u32, u32); 6] = [
 
 /// Ports that meet: published ones, the ends of ranges and what is beside them, ephemeral ones, well-known ones, the
 /// extremes.
-const PORTS: [u16; 20] = [
-    0, 22, 53, 80, 1023, 1024, 5351, 5352, 5353, 6999, 7000, 8080, 8081, 8999, 9000, 32_768, 39_999, 40_000, 60_999,
-    65_535,
+const PORTS: [u16; 22] = [
+    0, 22, 53, 67, 68, 80, 1023, 1024, 5351, 5352, 5353, 6999, 7000, 8080, 8081, 8999, 9000, 32_768, 39_999, 40_000,
+    60_999, 65_535,
 ];
 
 /// xorshift64*, good enough to pick packets and the same on every machine.
@@ -93,7 +93,8 @@ impl Traffic {
             30..45 => self.incoming(),
             45..75 => self.answer(),
             75..85 => self.error(),
-            85..90 => self.resolution(),
+            85..89 => self.resolution(),
+            89 => self.other_version(),
             90..96 => self.slow_path(),
             96..99 => self.handed_over(),
             _ => {
@@ -114,15 +115,25 @@ impl Traffic {
         if self.random.once_in(20) {
             frame.gso_size = self.random.pick(&[1, 1000, 1448, 1460, 1461, 4000]);
         }
-        // The kernel refuses to test-run an IPv4 frame without a whole header.
-        if frame.bytes.len() < 34 {
-            frame.bytes.resize(34, 0);
+        // The kernel refuses to test-run an IP frame without a whole header.
+        let least = if frame.bytes.get(12..14) == Some(&[0x86, 0xdd]) {
+            54
+        } else {
+            34
+        };
+        if frame.bytes.len() < least {
+            frame.bytes.resize(least, 0);
         }
         (hook, frame)
     }
 
     fn outgoing(&mut self) -> (Hook, Frame) {
-        let (node, gateway, index, net) = self.random.pick(&NODES);
+        let (mut node, gateway, index, net) = self.random.pick(&NODES);
+        if node.0 == BEHIND_TRUNK.0 && self.random.once_in(2) {
+            // More stations than a trunk may have.
+            let last = self.random.byte() & 7;
+            node = ([2, 0, 0, 0, 1, last], [10, 1, 0, 80 + last]);
+        }
         let neighbour = self.random.pick(&[A, B, BEHIND_TRUNK]);
         let (dmac, dst) = match self.random.below(10) {
             0..3 if net == 1 => neighbour,
@@ -141,8 +152,24 @@ impl Traffic {
 
     fn incoming(&mut self) -> (Hook, Frame) {
         let dst = self.random.pick(&[HOST.1, HOST.1, HOST.1, A.1, E.1, [192, 0, 2, 255]]);
-        let src = self.remote();
-        let datagram = Datagram::new((ROUTER.0, src), (HOST.0, dst));
+        let mut src = self.remote();
+        if self.random.once_in(30) {
+            src = self.random.pick(&[
+                [127, 0, 0, 1],
+                [0; 4],
+                [0, 0, 0, 7],
+                [224, 0, 0, 1],
+                [240, 0, 0, 1],
+                [255; 4],
+            ]);
+        }
+        let dst = if self.random.once_in(30) {
+            self.destination()
+        } else {
+            dst
+        };
+        let dmac = if self.random.once_in(20) { [0xff; 6] } else { HOST.0 };
+        let datagram = Datagram::new((ROUTER.0, src), (dmac, dst));
         (
             Hook::FromUplink,
             at(ifindex::UPLINK, ifindex::UPLINK, self.packet(datagram)),
@@ -215,7 +242,41 @@ impl Traffic {
         let claimed = self
             .random
             .pick(&[node, node, node, A, gateway, (node.0, [0; 4]), (node.0, B.1)]);
-        (Hook::FromContainer, at(index, index, arp(node.0, claimed, gateway.1)))
+        let target = self
+            .random
+            .pick(&[gateway.1, gateway.1, node.1, B.1, [0; 4], D.1, REMOTE, [10, 1, 0, 255]]);
+        let mut bytes = arp(node.0, claimed, target);
+        bytes[21] = self.random.pick(&[1, 1, 2, 3]);
+        (Hook::FromContainer, at(index, index, bytes))
+    }
+
+    /// IPv6, which is not carried: chains of extension headers, an `ICMPv6` message at the end of some.
+    fn other_version(&mut self) -> (Hook, Frame) {
+        let (node, gateway, index, _) = self.random.pick(&NODES);
+        let random = &mut self.random;
+        let mut chain: Vec<u8> = (0..random.below(11))
+            .map(|_| random.pick(&[0, 43, 51, 60, 60, 135, 139, 140, 44]))
+            .collect();
+        chain.push(random.pick(&[58, 58, 58, 17]));
+        let mut payload = Vec::new();
+        for next in &chain[1..] {
+            payload.extend_from_slice(&[*next, 0, 0, 0, 0, 0, 0, 0]);
+        }
+        payload.extend_from_slice(&[random.pick(&[134, 137, 135, 128]), 0, 0, 0]);
+        let dmac = random.pick(&[gateway.0, B.0, [0x33, 0x33, 0, 0, 0, 1]]);
+        let bytes = ipv6(node.0, dmac, chain[0], &payload);
+        let hook = random.pick(&[
+            Hook::FromContainer,
+            Hook::FromContainer,
+            Hook::ToContainer,
+            Hook::FromUplink,
+        ]);
+        let index = if hook == Hook::FromUplink {
+            ifindex::UPLINK
+        } else {
+            index
+        };
+        (hook, at(index, index, bytes))
     }
 
     /// What the host's stack sends out for a container.
@@ -279,10 +340,17 @@ impl Traffic {
     }
 
     fn options(&mut self) -> Vec<u8> {
-        if self.random.once_in(10) {
-            vec![1; self.random.pick(&[4, 8, 40])]
-        } else {
-            Vec::new()
+        if !self.random.once_in(10) {
+            return Vec::new();
+        }
+        match self.random.below(4) {
+            0 => {
+                let kind = self.random.pick(&[131, 137, 7]);
+                source_route(kind, REMOTE)
+            }
+            // Kinds and lengths of any kind.
+            1 => (0..8).map(|_| self.random.byte() & self.random.byte() & 0x8f).collect(),
+            _ => vec![1; self.random.pick(&[4, 8, 40])],
         }
     }
 

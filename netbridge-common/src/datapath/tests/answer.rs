@@ -239,7 +239,7 @@ fn nobody_is_told_who_is_not_one_host() {
         let result = arrives(&env, dying(inward(src, HOST.1)).syn(5000, 8080));
         assert_eq!(
             (result.action(), result.reason()),
-            (Action::Drop, Reason::TtlExpired),
+            (Action::Drop, Reason::Martian),
             "{src:?}"
         );
     }
@@ -247,7 +247,7 @@ fn nobody_is_told_who_is_not_one_host() {
         let result = sends(&env, ifindex::A, dying(out(A, GATEWAY, dst)).udp(5000, 53, b""));
         assert_eq!(
             (result.action(), result.reason()),
-            (Action::Drop, Reason::TtlExpired),
+            (Action::Drop, Reason::Martian),
             "{dst:?}"
         );
     }

@@ -3,7 +3,7 @@
 use crate::abi::{Hook, Reason};
 use crate::datapath::verdict::Action;
 use crate::host::build::{Datagram, arp};
-use crate::host::lab::{A, B, BEHIND_TRUNK, GATEWAY, REMOTE, at, ifindex, lab, out};
+use crate::host::lab::{A, B, BEHIND_TRUNK, D, GATEWAY, HOST, REMOTE, at, ifindex, lab, out};
 use crate::host::{Frame, HostEnv};
 
 use super::{run, sends};
@@ -58,6 +58,52 @@ fn resolution_for_other_hardware_is_malformed() {
     let mut bytes = arp(A.0, A, GATEWAY.1);
     bytes[15] = 6;
     assert_eq!(reason(&lab(), ifindex::A, bytes), Reason::Malformed);
+}
+
+#[test]
+fn resolution_is_question_or_answer() {
+    for (operation, expected) in [
+        (0, Reason::Malformed),
+        (1, Reason::None),
+        (2, Reason::None),
+        (3, Reason::Malformed),
+        (9, Reason::Malformed),
+    ] {
+        let mut bytes = arp(A.0, A, GATEWAY.1);
+        bytes[21] = operation;
+        assert_eq!(reason(&lab(), ifindex::A, bytes), expected, "{operation}");
+    }
+}
+
+#[test]
+fn resolution_stays_within_the_network() {
+    let nobody = (A.0, [0; 4]);
+    let table = [
+        ("the gateway", A, GATEWAY.1, Reason::None),
+        ("a neighbour", A, B.1, Reason::None),
+        ("nobody yet in the subnet", A, [10, 1, 0, 99], Reason::None),
+        ("itself", A, A.1, Reason::None),
+        ("no address", A, [0; 4], Reason::None),
+        ("a probe of the subnet", nobody, A.1, Reason::None),
+        ("the host by another address", A, HOST.1, Reason::None),
+        ("the outside", A, REMOTE, Reason::ArpTarget),
+        ("another network", A, D.1, Reason::ArpTarget),
+        ("cloud metadata", A, [169, 254, 169, 254], Reason::ArpTarget),
+        ("a probe of the outside", nobody, REMOTE, Reason::ArpTarget),
+        (
+            "the outside in a neighbour's name",
+            (A.0, B.1),
+            REMOTE,
+            Reason::SpoofedArp,
+        ),
+    ];
+    for (name, sender, target, expected) in table {
+        assert_eq!(reason(&lab(), ifindex::A, arp(A.0, sender, target)), expected, "{name}");
+        if name == "the outside" {
+            let question = arp(BEHIND_TRUNK.0, BEHIND_TRUNK, target);
+            assert_eq!(reason(&lab(), ifindex::TRUNK, question), expected, "trunk: {name}");
+        }
+    }
 }
 
 #[test]

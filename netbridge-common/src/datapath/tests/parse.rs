@@ -1,10 +1,11 @@
 //! From bytes to a packet: frames of every length, with and without IP options, against a reading byte by byte.
 
-use crate::abi::proto;
+use crate::abi::{Reason, proto};
 use crate::datapath::parse::Kind;
 use crate::host::build::Datagram;
 use crate::host::lab::{A, B, at, ifindex, lab};
 use crate::wire::icmp;
+use crate::wire::tcp::{ACK, FIN, RST, SYN, URG};
 
 /// Where what the core must read of a whole frame ends: the ports, or TCP's flags.
 fn needed(protocol: u8, options: usize) -> usize {
@@ -54,7 +55,7 @@ fn a_frame_that_is_cut_short_is_malformed() {
             for length in 0..needed(protocol, options) {
                 let packet = env.parsed(&at(ifindex::A, whole[..length].to_vec()));
                 let told = format!("protocol {protocol}, {options} bytes of options, {length} bytes");
-                assert_eq!(packet.kind, Kind::Malformed, "{told}");
+                assert_eq!(packet.kind, Kind::Faulty, "{told}");
             }
         }
     }
@@ -71,8 +72,87 @@ fn the_total_length_counts_and_not_the_padding() {
         padded[17] = low;
         assert_eq!(
             env.parsed(&at(ifindex::A, padded)).kind,
-            Kind::Malformed,
+            Kind::Faulty,
             "one byte less, {protocol}"
         );
+    }
+}
+
+#[test]
+fn flags_of_a_segment_are_those_that_netfilter_knows() {
+    let valid = [
+        SYN,
+        SYN | URG,
+        SYN | ACK,
+        RST,
+        RST | ACK,
+        FIN | ACK,
+        FIN | ACK | URG,
+        ACK,
+        ACK | URG,
+    ];
+    let env = lab();
+    for fragment in [0, 0x2000] {
+        for flags in 0..=u8::MAX {
+            let datagram = Datagram {
+                fragment,
+                ..Datagram::new(A, B)
+            };
+            let packet = env.parsed(&at(ifindex::A, datagram.tcp(1, 2, flags, b"eight by")));
+            let pushed_and_congested = 8 | 64 | 128;
+            let expected = if valid.contains(&(flags & !pushed_and_congested)) {
+                (Kind::Ip, Reason::None)
+            } else {
+                (Kind::Faulty, Reason::BadFlags)
+            };
+            assert_eq!((packet.kind, packet.fault), expected, "flags {flags:#x}");
+        }
+    }
+}
+
+#[test]
+fn options_are_walked_to_their_end() {
+    let env = lab();
+    let table: [(&str, &[u8], Reason); 17] = [
+        ("padding", &[1, 1, 1, 0], Reason::None),
+        ("a record route", &[7, 7, 4, 0, 0, 0, 0, 0], Reason::None),
+        ("a router alert", &[148, 4, 0, 0], Reason::None),
+        (
+            "a loose source route",
+            &[131, 7, 4, 9, 9, 9, 9, 0],
+            Reason::SourceRouted,
+        ),
+        ("a strict one", &[137, 7, 4, 9, 9, 9, 9, 0], Reason::SourceRouted),
+        ("one without a router", &[131, 3, 4, 0], Reason::SourceRouted),
+        ("one behind padding", &[1, 1, 1, 1, 1, 137, 3, 4], Reason::SourceRouted),
+        (
+            "one behind a router alert",
+            &[148, 4, 0, 0, 131, 3, 4, 0],
+            Reason::SourceRouted,
+        ),
+        (
+            "one that fills the header",
+            &[[131, 39, 4].as_slice(), &[9; 37]].concat(),
+            Reason::SourceRouted,
+        ),
+        ("one behind the end", &[0, 131, 3, 4], Reason::None),
+        ("one within another option", &[7, 7, 4, 131, 3, 4, 0, 0], Reason::None),
+        ("a length of 0", &[7, 0, 0, 0], Reason::Malformed),
+        ("a length of 1", &[7, 1, 0, 0], Reason::Malformed),
+        ("a length past the end", &[7, 5, 0, 0], Reason::Malformed),
+        ("a source route past the end", &[131, 5, 4, 0], Reason::Malformed),
+        ("no room for the length", &[1, 1, 1, 131], Reason::Malformed),
+        ("a bad length before a source route", &[7, 1, 131, 3], Reason::Malformed),
+    ];
+    for (name, options, expected) in table {
+        for fragment in [0, 0x2000, 0x0003] {
+            let datagram = Datagram {
+                options: options.to_vec(),
+                fragment,
+                ..Datagram::new(A, B)
+            };
+            let packet = env.parsed(&at(ifindex::A, datagram.udp(1, 2, &[2; 40])));
+            assert_eq!(packet.fault, expected, "{name}, fragment {fragment:#x}");
+        }
     }
 }

@@ -1,0 +1,160 @@
+//! Settings of netbridge's own interfaces, however the host makes new ones; the host's own stay as they are.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use netbridge_tests::sandbox::within;
+
+use super::command::{complains, json, says, tool};
+use super::hand::{named, world};
+
+/// What a host could hand on to every new interface.
+const DANGEROUS: [(&str, &str); 11] = [
+    ("ipv4/conf/default/accept_redirects", "1"),
+    ("ipv4/conf/default/secure_redirects", "1"),
+    ("ipv4/conf/default/send_redirects", "1"),
+    ("ipv4/conf/default/accept_source_route", "1"),
+    ("ipv4/conf/default/proxy_arp", "1"),
+    ("ipv4/conf/default/route_localnet", "1"),
+    ("ipv6/conf/default/disable_ipv6", "0"),
+    ("ipv6/conf/default/accept_ra", "2"),
+    ("ipv6/conf/default/accept_redirects", "1"),
+    ("ipv6/conf/default/accept_source_route", "1"),
+    ("ipv6/conf/all/accept_ra", "2"),
+];
+
+/// What an interface that containers send to has.
+const HARDENED: [(&str, &str, &str); 12] = [
+    ("ipv4", "accept_redirects", "0"),
+    ("ipv4", "secure_redirects", "0"),
+    ("ipv4", "send_redirects", "0"),
+    ("ipv4", "accept_source_route", "0"),
+    ("ipv4", "proxy_arp", "0"),
+    ("ipv4", "route_localnet", "0"),
+    ("ipv4", "arp_ignore", "1"),
+    ("ipv4", "arp_announce", "2"),
+    ("ipv6", "disable_ipv6", "1"),
+    ("ipv6", "accept_ra", "0"),
+    ("ipv6", "accept_redirects", "0"),
+    ("ipv6", "accept_source_route", "0"),
+];
+
+/// Every setting of an interface that can be read, by path.
+fn settings(namespace: &str, interface: &str) -> Result<BTreeMap<String, String>> {
+    named(namespace)?.run(|| {
+        let mut settings = BTreeMap::new();
+        for family in ["ipv4", "ipv6"] {
+            for entry in fs::read_dir(format!("/proc/sys/net/{family}/conf/{interface}"))? {
+                let path = entry?.path();
+                if let Ok(value) = fs::read_to_string(&path) {
+                    let name = path.file_name().context("no name")?.to_string_lossy().into_owned();
+                    settings.insert(format!("{family}/{name}"), value.trim().to_owned());
+                }
+            }
+        }
+        Ok(settings)
+    })?
+}
+
+#[test]
+fn what_containers_send_to_is_hardened_and_the_host_untouched() -> Result<()> {
+    within(|_| {
+        world()?;
+        named("H")?.run(|| {
+            DANGEROUS
+                .iter()
+                .try_for_each(|(name, value)| fs::write(format!("/proc/sys/net/{name}"), value))
+        })??;
+        let own = ["all", "default", "lo", "up0"];
+        let read = || -> Result<Vec<_>> { own.iter().map(|name| settings("H", name)).collect() };
+        let before = read()?;
+        says("-n H net create web --subnet 10.9.0.0/24 --uplink up0")?;
+        says("-n H attach red --net web --name red --ip 10.9.0.10")?;
+        says("-n H attach blue --net web --name blue --ip 10.9.0.20 --trunk")?;
+        ensure!(read()? == before, "the host's own settings changed");
+        let links = tool("ip -n H -o link")?;
+        let made: Vec<&str> = links
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(1))
+            .map(|name| name.trim_end_matches(':').split('@').next().unwrap_or_default())
+            .filter(|name| *name != "lo" && *name != "up0")
+            .collect();
+        ensure!(made.len() == 3, "a bridge and two ports in {made:?}");
+        for name in made {
+            let settings = settings("H", name)?;
+            for (family, setting, expected) in HARDENED {
+                let value = settings.get(&format!("{family}/{setting}"));
+                ensure!(
+                    value.is_some_and(|value| value == expected),
+                    "{name}: {family} {setting} is {value:?}"
+                );
+            }
+            let six = tool(&format!("ip -n H -6 -o address show dev {name}"))?;
+            ensure!(six.is_empty(), "{name} has {six}");
+        }
+        for (namespace, name) in [("red", "eth0"), ("blue", "eth0")] {
+            let inside = settings(namespace, name)?;
+            ensure!(
+                inside.get("ipv6/disable_ipv6").is_some_and(|value| value == "1"),
+                "IPv6 is on in {namespace}"
+            );
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn settings_that_cannot_be_written_are_named_and_nothing_is_left() -> Result<()> {
+    within(|_| {
+        world()?;
+        // In this test's own mount namespace.
+        for line in ["--bind /proc/sys /proc/sys", "-o remount,bind,ro /proc/sys"] {
+            let mounted = Command::new("mount").args(line.split_whitespace()).status()?;
+            ensure!(mounted.success(), "mount {line}");
+        }
+        let links = tool("ip -n H -o link")?;
+        let complaint = complains(1, "-n H net create web --subnet 10.9.0.0/24 --uplink up0")?;
+        ensure!(complaint.contains("/proc/sys/net/ipv4/conf/"), "{complaint}");
+        ensure!(complaint.contains("remount"), "{complaint}");
+        ensure!(tool("ip -n H -o link")? == links, "something is left");
+        let output = Command::new(super::command::NETBRIDGE)
+            .args(["-j", "-n", "H", "doctor"])
+            .output()?;
+        let checks: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        ensure!(
+            checks.to_string().contains("interface-settings") && !output.status.success(),
+            "{checks}"
+        );
+        tool("umount /proc/sys")?;
+        says("-n H net create web --subnet 10.9.0.0/24 --uplink up0")?;
+        let networks = json("-n H net ls")?;
+        ensure!(
+            networks.as_array().is_some_and(|networks| networks.len() == 1),
+            "{networks}"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_switch_for_all_interfaces_is_told() -> Result<()> {
+    within(|_| {
+        world()?;
+        let settings = || -> Result<serde_json::Value> {
+            let checks = json("-n H doctor")?;
+            let found = checks.as_array().into_iter().flatten();
+            let mut found = found.filter(|check| check["name"] == "interface-settings");
+            found.next().cloned().context("it is not looked at")
+        };
+        ensure!(settings()?["status"] == "ok", "{}", settings()?);
+        named("H")?.run(|| fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "1"))??;
+        let told = settings()?;
+        ensure!(
+            told["status"] == "warn" && told.to_string().contains("route_localnet"),
+            "{told}"
+        );
+        Ok(())
+    })
+}
