@@ -7,7 +7,7 @@ use netbridge_common::abi::{
     PortKey, PortTarget, PublishedHead, PublishedV4, Record, Station, link_kind, network_flags, station_flags,
 };
 
-use crate::state::{Endpoint, Network, Published, Uplink};
+use crate::state::{Dependence, Endpoint, Network, Published, Uplink};
 
 /// The entry of an uplink.
 pub fn uplink(uplink: &Uplink) -> LinkV4 {
@@ -58,11 +58,7 @@ fn link_addresses(addresses: impl Iterator<Item = Ipv4Addr>) -> LinkAddrs<[u8; 4
 /// The entry of a network on the bridge `bridge`.
 pub fn network(network: &Network, bridge: u32, uplink: Option<&Uplink>) -> NetworkV4 {
     let head = NetworkHead {
-        flags: if network.masquerade {
-            network_flags::MASQUERADE
-        } else {
-            0
-        },
+        flags: flags(network),
         bridge,
         uplink: uplink.map_or(0, |uplink| uplink.ifindex),
         mtu: uplink.map_or(network.mtu, |uplink| uplink.mtu),
@@ -73,9 +69,8 @@ pub fn network(network: &Network, bridge: u32, uplink: Option<&Uplink>) -> Netwo
         uplink_slot: uplink.map_or(NO_SLOT, |uplink| uplink.slot),
         pad: 0,
     };
-    let snat = uplink
-        .and_then(|uplink| uplink.addresses.first())
-        .map_or([0; 4], Ipv4Addr::octets);
+    let first = uplink.and_then(|uplink| uplink.addresses.first());
+    let snat = network.snat.as_ref().or(first).map_or([0; 4], Ipv4Addr::octets);
     NetworkV4::new(
         head,
         NetworkAddrs {
@@ -83,6 +78,26 @@ pub fn network(network: &Network, bridge: u32, uplink: Option<&Uplink>) -> Netwo
             snat,
         },
     )
+}
+
+/// The bits of [`network_flags`] for a network.
+fn flags(network: &Network) -> u32 {
+    [
+        (network.masquerade, network_flags::MASQUERADE),
+        (network.snat.is_some(), network_flags::FIXED_SNAT),
+        (
+            network.mapping == Dependence::Independent,
+            network_flags::INDEPENDENT_MAPPING,
+        ),
+        (
+            network.filtering == Dependence::Independent,
+            network_flags::INDEPENDENT_FILTERING,
+        ),
+        (network.routed, network_flags::ROUTED),
+    ]
+    .into_iter()
+    .filter(|(set, _)| *set)
+    .fold(0, |flags, (_, flag)| flags | flag)
 }
 
 /// The key of an address in network `net`.

@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 use netbridge_common::abi;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Claims, MacAddr, Name, PortSpec, Transport};
+use crate::model::{Claims, MacAddr, Name, PortSpec, Settings, Transport};
 
 /// A network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +35,35 @@ pub struct Network {
     pub uplink: Option<String>,
     /// No way out, and no default route for its endpoints.
     pub internal: bool,
-    /// Packets to the outside take the uplink's address.
+    /// Packets to the outside take an address of the host's.
     pub masquerade: bool,
+    /// That address; `None` for the one that the host would use itself.
+    #[serde(default)]
+    pub snat: Option<Ipv4Addr>,
+    /// What the port outside depends on.
+    #[serde(default = "independent")]
+    pub mapping: Dependence,
+    /// Who may send to it.
+    #[serde(default)]
+    pub filtering: Dependence,
+    /// The endpoints' own addresses can be reached from outside.
+    #[serde(default)]
+    pub routed: bool,
+}
+
+/// What a translation depends on (RFC 4787, sections 4.1 and 5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dependence {
+    /// Not on the remote endpoint.
+    Independent,
+    /// On the remote address and port.
+    #[default]
+    Dependent,
+}
+
+const fn independent() -> Dependence {
+    Dependence::Independent
 }
 
 /// An interface to the outside that networks share.
@@ -183,6 +210,9 @@ pub struct State {
     pub filter: Option<FilterSource>,
     /// Addresses the datapath knows as the host's own.
     pub local: BTreeSet<Ipv4Addr>,
+    /// What is set for the instance; it stays when the last network goes.
+    #[serde(default)]
+    pub settings: Settings,
 }
 
 impl State {
@@ -235,9 +265,22 @@ impl State {
         (0..abi::SLOTS).find(|slot| !taken.contains(slot))
     }
 
-    /// Nothing is left of the instance.
+    /// There is no network, and so nothing is loaded.
     pub fn is_empty(&self) -> bool {
         self.networks.is_empty()
+    }
+
+    /// What stays when the last network goes.
+    pub fn emptied(&self) -> Self {
+        Self {
+            settings: self.settings.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// There is nothing to remember.
+    pub fn is_forgettable(&self) -> bool {
+        self.is_empty() && self.settings == Settings::default()
     }
 }
 

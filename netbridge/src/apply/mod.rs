@@ -148,7 +148,11 @@ impl<'a> Run<'a> {
     async fn step(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::LoadDatapath => {
-                self.with.datapath = Some(Datapath::load(self.with.pins, &LoadOptions::default())?);
+                let options = LoadOptions {
+                    settings: self.new.settings.clone(),
+                    ..LoadOptions::default()
+                };
+                self.with.datapath = Some(Datapath::load(self.with.pins, &options)?);
                 Ok(())
             }
             Step::UnloadDatapath => {
@@ -185,6 +189,8 @@ impl<'a> Run<'a> {
             Step::EndFlows(endpoint) => self.end_flows(endpoint),
             Step::SwapFilter => self.swap_filter(true).await,
             Step::RestoreFilter => self.swap_filter(false).await,
+            Step::Tune => Ok(self.loaded()?.tune(&self.new.settings)?),
+            Step::Untune => Ok(self.loaded()?.tune(&self.old.settings)?),
         }
     }
 

@@ -139,6 +139,11 @@ impl Run<'_> {
         if !other_halves.is_empty() {
             tables.flush_flows(|key, _| other_halves.contains(key))?;
         }
+        let net = self.network_id(endpoint)?.to_ne_bytes();
+        tables.remove_bindings(|key, binding| {
+            let inner = if key.zone == net { key.addr } else { binding.tail.addr };
+            (key.zone == net || binding.tail.zone == net) && endpoint.has_address(inner.into())
+        })?;
         Ok(())
     }
 
@@ -149,11 +154,19 @@ impl Run<'_> {
         };
         let state = if new { &self.new } else { self.old };
         let filter = compile_filter(state, &self.with.netlink.links().await?)?;
+        let (before, _) = datapath.tables().filter()?;
+        if before.active == 0 && filter.bank.0.active != 0 {
+            // Connections between neighbours were not tracked: they are to be known, not opened again.
+            datapath.pick_up(PICKUP)?;
+        }
         filter.put_in_force(datapath)?;
         self.warnings.extend(filter.warnings);
         Ok(())
     }
 }
+
+/// Seconds for which connections that were not tracked are taken up in the middle when the first filter is loaded.
+const PICKUP: u32 = 120;
 
 /// A compiled filter.
 pub(super) struct Compiled {

@@ -45,6 +45,25 @@ pub(super) async fn dispatch(global: Global, command: Command) -> Result<Reply, 
             let text = format!("flows ended: {}", done.value);
             Reply::done(&done.map(|flows| json!({ "flows": flows })), dry_run, |_| text)
         }
+        Command::Ct(Ct::Reap) => {
+            let halves = ops::flows_reap(&open()?)?;
+            Reply::new(
+                &json!({ "halves": halves }),
+                format!("halves of flows removed: {halves}"),
+            )
+        }
+        Command::Ct(Ct::Pickup { seconds }) => {
+            ops::flows_pick_up(&open()?, seconds).await?;
+            Reply::new(
+                &json!({ "seconds": seconds }),
+                format!("TCP connections are taken up in the middle for {seconds} s"),
+            )
+        }
+        Command::Ct(Ct::Config(args)) => {
+            let (host, request) = (open()?, args.into());
+            let done = ops::tune(&host, &request).await?;
+            Reply::done(&done, dry_run, views::settings)
+        }
         Command::Fdb(Fdb::Ls) => {
             let stations = ops::stations(&open()?)?;
             Reply::new(&stations, views::stations(&stations))

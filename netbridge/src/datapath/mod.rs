@@ -15,6 +15,7 @@ mod housekeeping;
 mod loader;
 mod log;
 mod map;
+mod memory;
 mod object;
 mod pins;
 mod settings;
@@ -34,6 +35,8 @@ pub use log::LogReader;
 pub use pins::{DEFAULT_BPFFS, MOUNT_ADVICE, Pins, is_bpffs};
 pub use settings::{MIN_SNAT_PORTS, SnatRange};
 pub use tables::{Ipv4, Tables};
+
+use crate::model::Settings;
 
 /// The hooks, in the order in which a packet that leaves a container and is answered meets them.
 pub const HOOKS: [Hook; 4] = [Hook::FromContainer, Hook::ToUplink, Hook::FromUplink, Hook::ToContainer];
@@ -82,6 +85,28 @@ impl Datapath {
             tables,
             clock,
         })
+    }
+
+    /// Puts settings in force; the size of the flow table is that of the load.
+    pub fn tune(&self, settings: &Settings) -> Result<(), DatapathError> {
+        self.tables
+            .change_config(|config| settings::tune(config, &self.clock, settings))
+    }
+
+    /// Lets TCP segments in the middle of a connection open flows for so many seconds from now: the flow table was lost, or
+    /// was not kept before.
+    pub fn pick_up(&self, seconds: u32) -> Result<(), DatapathError> {
+        let until = self
+            .clock
+            .now_ticks()?
+            .wrapping_add(self.clock.seconds_to_ticks(seconds));
+        // 0 stands for never.
+        self.tables.change_config(|config| config.pickup_until = until.max(1))
+    }
+
+    /// What the instance's maps take of the kernel's memory, by name, bytes.
+    pub fn memory(&self) -> Result<Vec<(&'static str, u64)>, DatapathError> {
+        memory::of_maps(&self.pins)
     }
 
     /// Removes the flows that have expired, and returns how many halves that were. The programs do so when the table is

@@ -74,6 +74,13 @@ impl Tables {
         self.config.get(0)
     }
 
+    /// Changes the configuration in force, but for its generation.
+    pub(super) fn change_config(&self, change: impl FnOnce(&mut Config)) -> Result<(), DatapathError> {
+        let mut config = self.config()?;
+        change(&mut config);
+        self.config.set(0, &config)
+    }
+
     /// Writes the state of an interface.
     pub fn put_link(&self, ifindex: u32, link: &LinkV4) -> Result<(), DatapathError> {
         self.links.put(&ifindex, link)

@@ -163,6 +163,10 @@ impl<'a> Check<'a> {
                 mtu: network.mtu.as_ref().map(|mtu| *mtu.get_ref()),
                 internal: network.internal,
                 masquerade: network.masquerade,
+                snat: None,
+                mapping: network.mapping,
+                filtering: network.filtering,
+                routed: network.routed,
             };
             networks.push((request, subnet));
         }

@@ -7,6 +7,7 @@ mod mac;
 mod name;
 mod port;
 mod request;
+mod settings;
 
 pub use address::{AddressSpec, parse_ipv4, parse_subnet};
 pub use claims::Claims;
@@ -15,3 +16,4 @@ pub use mac::MacAddr;
 pub use name::Name;
 pub use port::{PortSpec, Transport};
 pub use request::{Attach, NetCreate, Ports};
+pub use settings::{Profile, Settings, Timer, Tune};

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use super::settings::{SettingsView, settings_view};
 use super::{Done, Failure, Host};
 use crate::facts::{HostFacts, TargetFacts};
 use crate::filter::{self, Ruleset};
 use crate::listener::listeners;
-use crate::model::{Attach, Faults, Name, NetCreate, Ports};
+use crate::model::{Attach, Faults, Name, NetCreate, Ports, Tune};
 use crate::plan;
 use crate::state::{Endpoint, FilterSource, Network, Published, State};
 
@@ -91,6 +92,24 @@ pub async fn filter_load(host: &Host, file: &str, text: &str) -> Result<Done<Fil
 pub async fn filter_flush(host: &Host) -> Result<Done<()>, Failure> {
     host.change(|state, facts| Ok(plan::filter_flush(state, facts)?), |_, _| Some(()))
         .await
+}
+
+/// Sets what is to be set, if anything; the settings in force afterwards.
+pub async fn tune(host: &Host, request: &Tune) -> Result<Done<SettingsView>, Failure> {
+    if request.is_nothing() {
+        let state = host.state()?;
+        return Ok(Done {
+            value: settings_view(host, &state)?,
+            steps: Vec::new(),
+            warnings: Vec::new(),
+        });
+    }
+    let settings = |_: &State, new: &State| Some(new.clone());
+    let done = host
+        .change(|state, facts| Ok(plan::tune(state, facts, request)?), settings)
+        .await?;
+    let view = settings_view(host, &done.value)?;
+    Ok(done.map(|_| view))
 }
 
 /// What is in `a` and not in `b`.

@@ -13,7 +13,7 @@ use crate::netlink::Netlink;
 use crate::netns::Netns;
 use crate::plan::{self, Plan};
 use crate::state::State;
-use crate::store::Store;
+use crate::store::{Lock, Store};
 
 /// Choices that hold for every operation of a [`Host`].
 #[derive(Clone, Debug)]
@@ -104,6 +104,11 @@ impl Host {
     /// Whether nothing is to be changed.
     pub(super) fn dry_run(&self) -> bool {
         self.options.dry_run
+    }
+
+    /// Takes the instance's lock, for a change that no plan is needed for.
+    pub(super) async fn lock(&self) -> Result<Lock, Failure> {
+        Ok(self.store.lock().await.map_err(anyhow::Error::from)?)
     }
 
     /// What the instance consists of.

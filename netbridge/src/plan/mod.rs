@@ -10,6 +10,7 @@ pub(crate) mod fixtures;
 mod net;
 mod port;
 mod refresh;
+mod settings;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ pub use filter::{filter_faults, filter_flush, filter_load, interface_names};
 pub use net::{MTUS, net_create, net_remove};
 pub use port::{port_add, port_remove};
 pub use refresh::refresh;
+pub use settings::tune;
 pub use step::Step;
 
 use std::collections::BTreeSet;

@@ -160,9 +160,9 @@ impl Store {
         }
     }
 
-    /// Replaces the state; an empty one is removed, and its directory with it.
+    /// Replaces the state; one of nothing is removed, and its directory with it.
     pub fn save(&self, state: &State) -> Result<(), StoreError> {
-        if state.is_empty() {
+        if state.is_forgettable() {
             return self.remove();
         }
         make_dir(&self.dir, 0o700)?;
@@ -223,7 +223,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::state::Network;
+    use crate::state::{Dependence, Network};
 
     fn sample() -> State {
         State {
@@ -239,6 +239,10 @@ mod tests {
                 uplink: None,
                 internal: false,
                 masquerade: true,
+                snat: None,
+                mapping: Dependence::Independent,
+                filtering: Dependence::Dependent,
+                routed: false,
             }],
             ..State::default()
         }
