@@ -12,7 +12,7 @@ use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::TcContext;
 use netbridge_common::abi::{
     AddrKey, Config, DropEvent, FlowKey, FlowV4, LinkV4, MacKey, NetworkV4, Policy, PortKey, PublishedV4, Reason,
-    RuleV4, Station, V4,
+    RuleV4, SourceKey, Station, V4,
 };
 use netbridge_common::datapath::conntrack::is_expired;
 use netbridge_common::datapath::env::{Env, Hop, HopKind, Inserted};
@@ -20,7 +20,7 @@ use netbridge_common::datapath::parse::Head;
 
 use crate::maps::{
     ADDRESSES, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FLOWS, Ip, LINKS, NETWORKS, POLICY, PUBLISHED, RECLAIMED, RULES,
-    SUBNETS, TRAFFIC,
+    SOURCES, SUBNETS, TRAFFIC,
 };
 
 /// `errno` of an insertion that must not replace.
@@ -258,6 +258,11 @@ impl Env for Skb<'_> {
     #[inline(always)]
     fn published(&self, key: &PortKey<Ip>) -> Option<&PublishedV4> {
         PUBLISHED.get(&Key::new(PortKey::<Ip>::BITS, *key))
+    }
+
+    #[inline(always)]
+    fn is_source(&self, key: &SourceKey<Ip>) -> bool {
+        SOURCES.get(&Key::new(SourceKey::<Ip>::BITS, *key)).is_some()
     }
 
     #[inline(always)]

@@ -3,11 +3,12 @@
 //! `#[btf_map]` and not `#[map]`: the kernel then knows key and value types, `bpftool map dump`
 //! prints them by field, and libbpf 1.x tools accept the object.
 
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use netbridge_common::abi::{
     AddrKey, BANKS, Config, DropEvent, EVENT_BYTES, FlowKey, FlowV4, LinkV4, MAX_NETWORKS, MAX_RULES, MacKey,
-    NetworkV4, Policy, PortKey, PublishedV4, REASON_SLOTS, RuleV4, SLOTS, Station, Traffic, V4,
+    NetworkV4, Peer, PeerKey, Policy, PortKey, PublishedV4, REASON_SLOTS, RuleV4, SLOTS, SourceKey, Station, Traffic,
+    V4,
 };
 use netbridge_common::datapath::env::EventBudget;
 use netbridge_common::datapath::pipeline::Scratch;
@@ -47,6 +48,16 @@ pub(crate) static FLOWS: HashMap<FlowKey<Ip>, FlowV4, 262_144> = HashMap::new();
 /// Published ports, by blocks; room for every port of a transport one by one. Written by the controller.
 #[btf_map]
 pub(crate) static PUBLISHED: LpmTrie<PortKey<Ip>, PublishedV4, 65536> = LpmTrie::new();
+
+/// Lists of sources that published ports are open to; the value says nothing. Written by the controller.
+#[btf_map]
+pub(crate) static SOURCES: LpmTrie<SourceKey<Ip>, u32, 16384> = LpmTrie::new();
+
+/// What sockets of the host asked for when they were led to a container. Written by the socket hooks; the controller
+/// deletes. Nobody tells that a socket is gone, so the oldest entry makes room: a program whose entry is lost sees the
+/// container's address, and its packets go on.
+#[btf_map]
+pub(crate) static PEERS: LruHashMap<PeerKey<Ip>, Peer<Ip>, 32768> = LruHashMap::new();
 
 /// Filter banks. The controller writes the one not in force.
 #[btf_map]

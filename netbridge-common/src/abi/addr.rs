@@ -26,6 +26,9 @@ pub trait Addr: Pod + Eq + Hash + Debug {
     /// True for 224.0.0.0/4 and the limited broadcast address, or `ff00::/8`.
     fn is_multicast(self) -> bool;
 
+    /// True for 127.0.0.0/8, or `::1`.
+    fn is_loopback(self) -> bool;
+
     /// `diff`, and what it adds to a checksum that `old` becomes this address.
     fn replacing(self, old: Self, diff: Diff) -> Diff;
 
@@ -46,6 +49,11 @@ impl Addr for [u8; 4] {
     fn is_multicast(self) -> bool {
         let [first, ..] = self;
         first & 0xf0 == 0xe0 || self == [255; 4]
+    }
+
+    fn is_loopback(self) -> bool {
+        let [first, ..] = self;
+        first == 127
     }
 
     fn replacing(self, old: Self, diff: Diff) -> Diff {
@@ -73,6 +81,10 @@ impl Addr for [u8; 16] {
     fn is_multicast(self) -> bool {
         let [first, ..] = self;
         first == 0xff
+    }
+
+    fn is_loopback(self) -> bool {
+        u128::from_be_bytes(self) == 1
     }
 
     fn replacing(self, old: Self, diff: Diff) -> Diff {

@@ -39,4 +39,6 @@ pub struct Config {
     pub events_per_tick: u32,
     /// [`super::VERSION`] of the controller that wrote this.
     pub version: u32,
+    /// Cookie of the network namespace that plays the host: sockets of others are none of the socket hooks' business.
+    pub host: u64,
 }

@@ -20,6 +20,7 @@ mod link;
 mod network;
 mod port;
 mod reason;
+mod socket;
 mod station;
 
 pub use addr::{Addr, Family, Mac, Record, V4, V6};
@@ -33,12 +34,13 @@ pub use flow::{
 };
 pub use link::{LINK_ADDRS, LinkAddrs, LinkHead, LinkV4, LinkV6, link_kind};
 pub use network::{MAX_NETWORKS, NetworkAddrs, NetworkHead, NetworkV4, NetworkV6, SUBNET_LOCAL, network_flags};
-pub use port::{PortBlock, PortKey, PortTarget, PublishedHead, PublishedV4, PublishedV6};
+pub use port::{PortBlock, PortKey, PortTarget, PublishedHead, PublishedV4, PublishedV6, SourceKey, port_scope};
 pub use reason::Reason;
+pub use socket::{Peer, PeerKey};
 pub use station::{AddrKey, MacKey, Station, station_flags};
 
 /// Version of every layout in this module and of the set of maps.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Defines the IPv4 and the IPv6 layout of one map value, see [`Record`].
 macro_rules! record {

@@ -70,6 +70,8 @@ reasons! {
     /// An 802.1Q or 802.1ad tag: hides the addresses from the source guard and the filter, and a tag of
     /// VLAN 0 is taken off by the receiver's stack.
     Tagged = 17, "tagged";
+    /// To a published port whose list of sources does not have the packet's.
+    SourceNotAllowed = 18, "source-not-allowed";
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! What the core needs from the world: the packet, the tables, a tick counter.
 
-use crate::abi::{AddrKey, Config, DropEvent, Family, FlowKey, Mac, MacKey, Policy, PortKey, Reason, Station};
+use crate::abi::{
+    AddrKey, Config, DropEvent, Family, FlowKey, Mac, MacKey, Policy, PortKey, Reason, SourceKey, Station,
+};
 
 use super::parse::Head;
 
@@ -125,6 +127,8 @@ pub trait Env {
     fn reclaim(&self, config: &Config, now: u32) -> bool;
     /// Where a published port leads, by the longest prefix that holds the key.
     fn published(&self, key: &PortKey<AddrOf<Self>>) -> Option<&<Self::F as Family>::Published>;
+    /// Whether a list of sources has an address.
+    fn is_source(&self, key: &SourceKey<AddrOf<Self>>) -> bool;
     /// The head of a filter bank.
     fn policy(&self, bank: u32) -> Option<&Policy>;
     /// A rule: bank · `MAX_RULES` + position.

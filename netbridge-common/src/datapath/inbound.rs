@@ -2,7 +2,7 @@
 
 use crate::abi::{
     Addr, CtState, Family, LINK_ADDRS, LinkAddrs, Nat, PortKey, PortTarget, PublishedHead, Reason, Record,
-    SUBNET_LOCAL, flow_action, flow_flags, proto,
+    SUBNET_LOCAL, SourceKey, flow_action, flow_flags, port_scope, proto,
 };
 
 use super::conntrack::{self, Cx, Work};
@@ -72,13 +72,16 @@ pub(super) fn published<E: Env>(
         addr,
         port,
         proto,
-        pad: 0,
+        scope: port_scope::HERE,
     };
-    let any = PortKey {
-        addr: Addr::UNSPECIFIED,
-        ..exact
-    };
-    env.published(&exact).or_else(|| env.published(&any))
+    env.published(&exact).or_else(|| env.published(&exact.anywhere()))
+}
+
+/// Whether a source elsewhere than on the host may open a flow through a published port.
+#[inline(always)]
+pub(super) fn admits<E: Env>(env: &E, published: &PublishedHead, src: AddrOf<E>) -> bool {
+    let list = published.sources;
+    list == 0 || env.is_source(&SourceKey { list, addr: src })
 }
 
 /// Opens a flow to a published port.
@@ -95,6 +98,9 @@ fn open<E: Env>(
     // Nobody outside holds an address of the host's or of a container's: the answers would go to its owner.
     if cx.env.subnet(cx.packet.key.src).is_some() {
         return work.verdict.refuse(Reason::SpoofedIp);
+    }
+    if !admits(cx.env, target_head, cx.packet.key.src) {
+        return work.verdict.refuse(Reason::SourceNotAllowed);
     }
     if cx.packet.ttl <= 1 {
         return work.verdict.refuse(Reason::TtlExpired);

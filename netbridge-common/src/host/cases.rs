@@ -7,9 +7,9 @@ use crate::wire::icmp;
 use super::build::{Datagram, arp, packet_of};
 use super::lab::{
     A, B, BEHIND_TRUNK, D, ELSEWHERE, GATEWAY, GATEWAYS, HOST, REMOTE, ROUTER, UNREACHABLE, at, ifindex, inward, lab,
-    out,
+    out, restrict,
 };
-use super::{Frame, HostEnv};
+use super::{Frame, HostEnv, Prefix};
 
 /// A packet that must be dropped.
 pub struct Case {
@@ -233,6 +233,13 @@ fn arriving() -> Vec<Case> {
             at(ifindex::UPLINK, fragment),
         ),
         case(
+            "a source that is on no list of a published port stays outside",
+            Reason::SourceNotAllowed,
+            Hook,
+            with_sources(&[(ROUTER.1, 32)]),
+            at(ifindex::UPLINK, inward(REMOTE, HOST.1).syn(5000, 8080)),
+        ),
+        case(
             "the TTL ends at a published port",
             Reason::TtlExpired,
             Hook,
@@ -360,6 +367,13 @@ fn with_one_port_taken() -> HostEnv {
     env.config.snat_ports = 1;
     let frame = at(ifindex::B, out(B, GATEWAY, REMOTE).udp(40_001, 53, b""));
     env.run(Hook::FromContainer, &frame);
+    env
+}
+
+/// Published ports for these sources alone.
+fn with_sources(sources: &[Prefix]) -> HostEnv {
+    let mut env = lab();
+    restrict(&mut env, sources);
     env
 }
 
