@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
-use netbridge_common::abi::{FlowKey, FlowV4, Policy, RuleV4, SUBNET_LOCAL, flow_flags};
+use bytemuck::Zeroable;
+use netbridge_common::abi::{FlowKey, FlowV4, Peer, PeerKey, Policy, PublishedV4, RuleV4, SUBNET_LOCAL, flow_flags};
 use netbridge_common::datapath::conntrack::other_half;
 
 use super::Run;
@@ -94,6 +95,11 @@ impl Run<'_> {
         let tables = self.loaded()?.tables();
         let owners: HashMap<_, _> = self.new.endpoints.iter().map(|owner| (&owner.name, owner)).collect();
         for port in ports {
+            port.from
+                .iter()
+                .try_for_each(|source| tables.put_source(port.list, *source))?;
+            encode::somewhere_blocks(port)
+                .try_for_each(|block| tables.put_published(&block, &PublishedV4::zeroed()))?;
             let owner = owners.get(&port.endpoint);
             let owner = owner.with_context(|| format!("endpoint {} is not known", port.endpoint))?;
             let target = encode::port_target(port, owner, self.network_id(owner)?);
@@ -107,8 +113,24 @@ impl Run<'_> {
             return Ok(());
         };
         let tables = datapath.tables();
+        let gone: HashSet<&Published> = ports.iter().collect();
+        // An undone publication is in the new state, a withdrawn one in the old.
+        let known = self.old.ports.iter().chain(&self.new.ports);
+        let (mut lists, mut somewhere) = (HashSet::new(), HashSet::new());
+        for port in known.filter(|port| !gone.contains(port)) {
+            lists.insert(port.list);
+            somewhere.extend(encode::somewhere_blocks(port));
+        }
         for port in ports {
-            encode::port_blocks(port).try_for_each(|block| tables.remove_published(&block))?;
+            let unshared = encode::somewhere_blocks(port).filter(|block| !somewhere.contains(block));
+            encode::port_blocks(port)
+                .chain(unshared)
+                .try_for_each(|block| tables.remove_published(&block))?;
+            if !lists.contains(&port.list) {
+                port.from
+                    .iter()
+                    .try_for_each(|source| tables.remove_source(port.list, *source))?;
+            }
         }
         let owners = self.new.endpoints.iter().chain(&self.old.endpoints);
         let addresses: HashMap<_, _> = owners
@@ -119,7 +141,7 @@ impl Run<'_> {
             .filter_map(|port| Some((port.ports(), *addresses.get(&port.endpoint)?)))
             .collect();
         tables.flush_flows(|key, flow| came_through(key, flow, &gone))?;
-        Ok(())
+        Ok(tables.flush_peers(|key, asked| was_led(key, asked, &gone))?)
     }
 
     pub(super) fn end_flows(&self, endpoint: &Endpoint) -> Result<()> {
@@ -225,6 +247,20 @@ fn came_through(key: &FlowKey<Ipv4>, flow: &FlowV4, ports: &Claims<Ipv4Addr>) ->
     let has = |flag| flow.head.flags & flag != 0;
     (has(flow_flags::DST) && through((key.dst, key.dport), (nat.dst, nat.dport)))
         || (has(flow_flags::SRC) && through((nat.src, nat.sport), (key.src, key.sport)))
+}
+
+/// Whether a socket of the host was led through one of these published ports. Of which transport it is, nobody knows: what
+/// it asked for may be forgotten for the other, and its program then sees where it is led.
+fn was_led(key: &PeerKey<Ipv4>, asked: &Peer<Ipv4>, ports: &Claims<Ipv4Addr>) -> bool {
+    let (container, host_port) = (key.container, u16::from_be_bytes(asked.port));
+    let leads = |transport| {
+        let found = ports.at(transport, asked.addr.into(), host_port);
+        found.is_some_and(|(ports, address)| {
+            address.octets() == { container.addr }
+                && ports.behind(host_port) == Some(u16::from_be_bytes(container.port))
+        })
+    };
+    leads(Transport::Tcp) || leads(Transport::Udp)
 }
 
 /// Whether either half of a flow has the endpoint at an end.

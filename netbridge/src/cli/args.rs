@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::datapath::{AttachMode, DEFAULT_BPFFS};
 use crate::model::{Attach, NetCreate, Ports};
-use crate::ops::Options;
+use crate::ops::{CGROUP_VARIABLE, Options};
 
 /// A container host's bridge network whose packet path is eBPF.
 ///
@@ -39,6 +39,9 @@ pub(super) struct Global {
     /// Where the BPF file system is mounted
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_BPFFS)]
     pub(super) bpffs: PathBuf,
+    /// Lead the sockets of this cgroup's processes to published ports [default: the root of cgroup v2]
+    #[arg(long, global = true, value_name = "PATH", env = CGROUP_VARIABLE)]
+    cgroup: Option<PathBuf>,
     /// How programs are attached
     #[arg(long, global = true, hide = true, value_enum, default_value_t = Mode::Auto)]
     attach_mode: Mode,
@@ -55,6 +58,7 @@ impl Global {
                 Mode::Tcx => AttachMode::Tcx,
                 Mode::Clsact => AttachMode::Clsact,
             },
+            cgroup: self.cgroup.clone(),
             dry_run: self.dry_run,
         }
     }
@@ -233,9 +237,12 @@ pub(super) enum Port {
         /// The endpoint
         #[arg(value_name = "EP")]
         endpoint: String,
-        /// [HOSTIP:]HOST[-END]:CONTAINER[-END][/tcp|udp]
+        /// [[HOSTIP:]HOST[-END]:]CONTAINER[-END][/tcp|udp]
         #[arg(required = true, value_name = "SPEC")]
         specs: Vec<String>,
+        /// Only these sources may connect from elsewhere than the host; repeatable [default: anybody]
+        #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+        from: Vec<String>,
     },
     /// Stop publishing ports of an endpoint
     Rm {
@@ -258,8 +265,8 @@ pub(super) enum Port {
 }
 
 /// A request about ports of `endpoint`.
-pub(super) fn ports(endpoint: String, specs: Vec<String>) -> Ports {
-    Ports { endpoint, specs }
+pub(super) fn ports(endpoint: String, specs: Vec<String>, from: Vec<String>) -> Ports {
+    Ports { endpoint, specs, from }
 }
 
 #[derive(Debug, Subcommand)]

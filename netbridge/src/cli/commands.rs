@@ -55,7 +55,7 @@ pub(super) async fn dispatch(global: Global, command: Command) -> Result<Reply, 
         }
         Command::Monitor { count } => monitor::run(&open()?, count, global.json).await,
         Command::Lab(command) => lab::run(&global, command).await,
-        Command::Doctor => examine(&global.bpffs),
+        Command::Doctor => examine(&global.options()),
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             Reply::new(
@@ -95,8 +95,8 @@ async fn port(host: &Host, command: Port, dry_run: bool) -> Result<Reply, Failur
         }
     };
     match command {
-        Port::Add { endpoint, specs } => {
-            let done = ops::port_add(host, &args::ports(endpoint, specs)).await?;
+        Port::Add { endpoint, specs, from } => {
+            let done = ops::port_add(host, &args::ports(endpoint, specs, from)).await?;
             Reply::done(&done, dry_run, lines("published"))
         }
         Port::Rm {
@@ -104,7 +104,7 @@ async fn port(host: &Host, command: Port, dry_run: bool) -> Result<Reply, Failur
             specs,
             all: _,
         } => {
-            let done = ops::port_remove(host, &args::ports(endpoint, specs)).await?;
+            let done = ops::port_remove(host, &args::ports(endpoint, specs, Vec::new())).await?;
             Reply::done(&done, dry_run, lines("removed"))
         }
         Port::Ls { endpoint } => {
@@ -157,8 +157,8 @@ fn inspection(details: &impl serde::Serialize) -> Result<Reply, Failure> {
     Ok(reply)
 }
 
-fn examine(bpffs: &Path) -> Result<Reply, Failure> {
-    let checks = doctor::checks(bpffs);
+fn examine(options: &ops::Options) -> Result<Reply, Failure> {
+    let checks = doctor::checks(&options.bpffs, options.cgroup.as_deref());
     let mut reply = Reply::new(&checks, views::checks(&checks))?;
     reply.code = u8::from(checks.iter().any(|check| check.status == Status::Fail));
     Ok(reply)

@@ -20,6 +20,8 @@ pub(super) mod maps {
     pub(crate) const FDB: &str = "FDB";
     pub(crate) const FLOWS: &str = "FLOWS";
     pub(crate) const PUBLISHED: &str = "PUBLISHED";
+    pub(crate) const SOURCES: &str = "SOURCES";
+    pub(crate) const PEERS: &str = "PEERS";
     pub(crate) const POLICY: &str = "POLICY";
     pub(crate) const RULES: &str = "RULES";
     pub(crate) const DROPS: &str = "DROPS";
@@ -27,8 +29,9 @@ pub(super) mod maps {
     pub(crate) const EVENTS: &str = "EVENTS";
 
     /// All of them.
-    pub(crate) const ALL: [&str; 13] = [
-        CONFIG, LINKS, NETWORKS, SUBNETS, ADDRESSES, FDB, FLOWS, PUBLISHED, POLICY, RULES, DROPS, TRAFFIC, EVENTS,
+    pub(crate) const ALL: [&str; 15] = [
+        CONFIG, LINKS, NETWORKS, SUBNETS, ADDRESSES, FDB, FLOWS, PUBLISHED, SOURCES, PEERS, POLICY, RULES, DROPS,
+        TRAFFIC, EVENTS,
     ];
 }
 

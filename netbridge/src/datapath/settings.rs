@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use netbridge_common::abi::{Config, VERSION};
 
 use super::{Clock, DatapathError};
+use crate::netns::Netns;
 
 /// Fewest ports that SNAT is started with.
 pub const MIN_SNAT_PORTS: u16 = 1024;
@@ -83,6 +84,7 @@ pub(super) fn initial(clock: &Clock, range: &SnatRange, events_per_tick: u32) ->
         secret: secret().map_err(DatapathError::file("read", RANDOM))?,
         events_per_tick,
         version: VERSION,
+        host: Netns::current().and_then(|netns| netns.cookie())?,
     })
 }
 

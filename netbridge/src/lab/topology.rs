@@ -109,7 +109,7 @@ impl Topology {
             .iter()
             .filter_map(|link| check.link(link, &nodes))
             .collect();
-        let (attachments, ports) = check.connections(name.as_ref(), &parsed.nodes, &networks, outside.is_some());
+        let (attachments, ports) = check.connections(name.as_ref(), &parsed.nodes, &networks);
         let filter = parsed
             .filter
             .as_ref()
@@ -212,7 +212,7 @@ attach = [{ net = "nowhere" }]
 [[nodes]]
 name = "a"
 attach = [{ net = "front", ips = ["10.88.1.1", "10.88.1.255", "10.9.0.1", "x"], mac = "01:00:00:00:00:00" }]
-publish = ["0:80", "80:80", "80:81"]
+publish = ["x:80", "80:80", "80:81"]
 
 [[links]]
 a = { node = "a", ifname = "much-too-long-a-name", address = "10.0.0.1" }

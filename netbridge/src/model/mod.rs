@@ -8,7 +8,7 @@ mod name;
 mod port;
 mod request;
 
-pub use address::{AddressSpec, parse_ipv4, parse_subnet};
+pub use address::{AddressSpec, parse_ipv4, parse_sources, parse_subnet};
 pub use claims::Claims;
 pub use fault::{Fault, FaultKind, Faults};
 pub use mac::MacAddr;

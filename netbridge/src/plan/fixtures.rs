@@ -1,6 +1,7 @@
 //! States and facts that tests start from.
 
 use super::super::facts::{HostFacts, TargetFacts};
+use crate::datapath::SnatRange;
 use crate::model::{MacAddr, Transport};
 use crate::names;
 use crate::netlink::LinkInfo;
@@ -52,6 +53,8 @@ pub(crate) fn state() -> State {
             host_port: 80,
             port: 8080,
             count: 1,
+            from: Vec::new(),
+            list: 0,
         }],
         filter: None,
         local: ["192.0.2.1", "10.88.0.1"]
@@ -83,6 +86,12 @@ pub(crate) fn host() -> HostFacts {
         ]
         .map(|(index, net)| (index, net.parse().unwrap()))
         .into(),
+        ports: Some(SnatRange {
+            snat: 1024..=32767,
+            local: 32768..=60999,
+        }),
+        reserved: Vec::new(),
+        unhooked: None,
     }
 }
 

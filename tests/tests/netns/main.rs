@@ -21,6 +21,7 @@ mod dry_run;
 mod errors;
 mod examples;
 mod hand;
+mod host_ports;
 mod killed;
 mod lifecycle;
 mod namespaces;

@@ -1,0 +1,118 @@
+//! A cgroup of its own for a sandbox: netbridge's programs on sockets run there and nowhere else on the machine.
+//!
+//! It is a threaded cgroup (cgroup v2), so that one thread of a test program can be in it with all that it starts, and the
+//! others not. The kernel removes no cgroup by itself: what a killed process left is removed by the next sandbox.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use netbridge::datapath::check_cgroup;
+
+use crate::wait::wait_until;
+
+/// What names of these cgroups begin with; the process and a number follow.
+const PREFIX: &str = "netbridge-sandbox-";
+
+/// Numbers of this process's cgroups.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// The cgroup of a thread, until it is dropped.
+#[derive(Debug)]
+pub struct Cgroup {
+    parent: PathBuf,
+    path: PathBuf,
+}
+
+impl Cgroup {
+    /// Moves the calling thread into a fresh child of its cgroup. Threads and processes that it starts begin there.
+    pub fn enter() -> Result<Self> {
+        let parent = own()?;
+        remove_stale(&parent);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = parent.join(format!("{PREFIX}{}-{number}", process::id()));
+        fs::create_dir(&path).with_context(|| format!("cannot make cgroup {}", path.display()))?;
+        let cgroup = Self { parent, path };
+        let write = |file, text| {
+            let path = cgroup.path.join(file);
+            fs::write(&path, text).with_context(|| format!("cannot write {text} to {}", path.display()))
+        };
+        write("cgroup.type", "threaded")?;
+        // The thread that writes.
+        write("cgroup.threads", "0")?;
+        Ok(cgroup)
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Moves what is left in it to the parent, and removes it with its children.
+    fn leave(&self) -> Result<bool> {
+        for path in subtree(&self.path) {
+            let threads = fs::read_to_string(path.join("cgroup.threads")).unwrap_or_default();
+            for thread in threads.lines() {
+                // It may end meanwhile.
+                let _gone = fs::write(self.parent.join("cgroup.threads"), thread);
+            }
+            let _busy = fs::remove_dir(path);
+        }
+        Ok(!self.path.exists())
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let left = wait_until("a cgroup to be empty", Duration::from_secs(5), || self.leave());
+        if let Err(error) = left {
+            eprintln!("{} stays: {error:#}", self.path.display());
+        }
+    }
+}
+
+/// Cgroups of sandboxes in the calling thread's cgroup.
+pub fn sandboxes() -> Result<Vec<PathBuf>> {
+    let children = fs::read_dir(own()?)?.flatten();
+    let ours = children.filter(|child| child.file_name().to_string_lossy().starts_with(PREFIX));
+    Ok(ours.map(|child| child.path()).collect())
+}
+
+/// The calling thread's cgroup.
+fn own() -> Result<PathBuf> {
+    let text = fs::read_to_string("/proc/thread-self/cgroup")?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"));
+    Ok(Path::new(&check_cgroup(None)?).join(path.context("this thread is in no cgroup of version 2")?))
+}
+
+/// Removes what processes that are gone left.
+fn remove_stale(parent: &Path) {
+    for child in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = child.file_name();
+        let Some(name) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else {
+            continue;
+        };
+        let holder = name.split('-').next().unwrap_or_default();
+        if !Path::new("/proc").join(holder).exists() {
+            for path in subtree(&child.path()) {
+                // Somebody else may be faster.
+                let _gone = fs::remove_dir(path);
+            }
+        }
+    }
+}
+
+/// A cgroup and all below it, children first.
+fn subtree(path: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for child in fs::read_dir(path).into_iter().flatten().flatten() {
+        if child.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(subtree(&child.path()));
+        }
+    }
+    found.push(path.to_owned());
+    found
+}
