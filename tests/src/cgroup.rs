@@ -3,7 +3,8 @@
 //! It is a threaded cgroup (cgroup v2), so that one thread of a test program can be in it with all that it starts, and the
 //! others not. The kernel removes no cgroup by itself: what a killed process left is removed by the next sandbox.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,8 +24,9 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 /// The cgroup of a thread, until it is dropped.
 #[derive(Debug)]
 pub struct Cgroup {
-    parent: PathBuf,
-    path: PathBuf,
+    /// The parent, held open: a test may mount something over the hierarchy.
+    parent: File,
+    name: String,
 }
 
 impl Cgroup {
@@ -33,11 +35,13 @@ impl Cgroup {
         let parent = own()?;
         remove_stale(&parent);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = parent.join(format!("{PREFIX}{}-{number}", process::id()));
+        let name = format!("{PREFIX}{}-{number}", process::id());
+        let path = parent.join(&name);
+        let parent = File::open(&parent).with_context(|| format!("cannot open cgroup {}", parent.display()))?;
         fs::create_dir(&path).with_context(|| format!("cannot make cgroup {}", path.display()))?;
-        let cgroup = Self { parent, path };
+        let cgroup = Self { parent, name };
         let write = |file, text| {
-            let path = cgroup.path.join(file);
+            let path = cgroup.path().join(file);
             fs::write(&path, text).with_context(|| format!("cannot write {text} to {}", path.display()))
         };
         write("cgroup.type", "threaded")?;
@@ -47,21 +51,25 @@ impl Cgroup {
     }
 
     /// Its directory.
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn path(&self) -> PathBuf {
+        self.parent().join(&self.name)
+    }
+
+    fn parent(&self) -> PathBuf {
+        format!("/proc/{}/fd/{}", process::id(), self.parent.as_raw_fd()).into()
     }
 
     /// Moves what is left in it to the parent, and removes it with its children.
     fn leave(&self) -> Result<bool> {
-        for path in subtree(&self.path) {
+        for path in subtree(&self.path()) {
             let threads = fs::read_to_string(path.join("cgroup.threads")).unwrap_or_default();
             for thread in threads.lines() {
                 // It may end meanwhile.
-                let _gone = fs::write(self.parent.join("cgroup.threads"), thread);
+                let _gone = fs::write(self.parent().join("cgroup.threads"), thread);
             }
             let _busy = fs::remove_dir(path);
         }
-        Ok(!self.path.exists())
+        Ok(!self.path().exists())
     }
 }
 
@@ -69,7 +77,7 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         let left = wait_until("a cgroup to be empty", Duration::from_secs(5), || self.leave());
         if let Err(error) = left {
-            eprintln!("{} stays: {error:#}", self.path.display());
+            eprintln!("cgroup {} stays: {error:#}", self.name);
         }
     }
 }
