@@ -60,7 +60,7 @@ impl Cgroup {
     }
 
     /// Moves what is left in it to the parent, and removes it with its children.
-    fn leave(&self) -> Result<bool> {
+    fn leave(&self) -> bool {
         for path in subtree(&self.path()) {
             let threads = fs::read_to_string(path.join("cgroup.threads")).unwrap_or_default();
             for thread in threads.lines() {
@@ -69,13 +69,13 @@ impl Cgroup {
             }
             let _busy = fs::remove_dir(path);
         }
-        Ok(!self.path().exists())
+        !self.path().exists()
     }
 }
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        let left = wait_until("a cgroup to be empty", Duration::from_secs(5), || self.leave());
+        let left = wait_until("a cgroup to be empty", Duration::from_secs(5), || Ok(self.leave()));
         if let Err(error) = left {
             eprintln!("cgroup {} stays: {error:#}", self.name);
         }

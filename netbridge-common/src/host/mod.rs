@@ -185,10 +185,10 @@ impl HostEnv {
     }
 
     /// The block that holds a port by the longest prefix: where it leads.
-    fn published(&self, key: &PortKey<Ip>) -> Option<&PublishedV4> {
+    fn leads(&self, key: PortKey<Ip>) -> Option<&PublishedV4> {
         let holds = |block: &PortBlock<Ip>| {
             let bits = |key: &PortKey<Ip>| u64::from_be_bytes(bytemuck::cast(*key));
-            let differ = bits(&block.first) ^ bits(key);
+            let differ = bits(&block.first) ^ bits(&key);
             differ.checked_shr(PortKey::<Ip>::BITS - block.prefix).unwrap_or(0) == 0
         };
         let blocks = self.published.iter().filter(|(block, _)| holds(block));
@@ -196,7 +196,7 @@ impl HostEnv {
     }
 
     /// Whether a list of sources has an address.
-    fn lists(&self, key: &SourceKey<Ip>) -> bool {
+    fn lists(&self, key: SourceKey<Ip>) -> bool {
         let on = |(list, prefix): &(u32, Prefix)| *list == { key.list } && holds(*prefix, key.addr);
         self.sources.iter().any(on)
     }
@@ -353,11 +353,11 @@ impl Env for View<'_> {
     }
 
     fn published(&self, key: &PortKey<Ip>) -> Option<&PublishedV4> {
-        self.tables.published(key)
+        self.tables.leads(*key)
     }
 
     fn is_source(&self, key: &SourceKey<Ip>) -> bool {
-        self.tables.lists(key)
+        self.tables.lists(*key)
     }
 
     fn policy(&self, bank: u32) -> Option<&Policy> {

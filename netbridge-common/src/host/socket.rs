@@ -63,7 +63,7 @@ impl SocketEnv for Socket<'_> {
     }
 
     fn published(&self, key: &PortKey<Ip>) -> Option<&PublishedV4> {
-        self.tables.published(key)
+        self.tables.leads(*key)
     }
 
     fn asked(&self, key: &PeerKey<Ip>) -> Option<Peer<Ip>> {

@@ -251,7 +251,7 @@ fn came_through(key: &FlowKey<Ipv4>, flow: &FlowV4, ports: &Claims<Ipv4Addr>) ->
 
 /// Whether a socket of the host was led through one of these published ports. Of which transport it is, nobody knows: what
 /// it asked for may be forgotten for the other, and its program then sees where it is led.
-fn was_led(key: &PeerKey<Ipv4>, asked: &Peer<Ipv4>, ports: &Claims<Ipv4Addr>) -> bool {
+fn was_led(key: &PeerKey<Ipv4>, asked: Peer<Ipv4>, ports: &Claims<Ipv4Addr>) -> bool {
     let (container, host_port) = (key.container, u16::from_be_bytes(asked.port));
     let leads = |transport| {
         let found = ports.at(transport, asked.addr.into(), host_port);

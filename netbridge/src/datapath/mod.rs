@@ -36,7 +36,7 @@ pub use log::LogReader;
 pub use pins::{DEFAULT_BPFFS, MOUNT_ADVICE, Pins, is_bpffs};
 pub use settings::{MIN_SNAT_PORTS, SnatRange};
 pub use sockets::{check_cgroup, socket_programs};
-pub use tables::{Ipv4, Tables};
+pub use tables::{Ipv4, Led, Tables};
 
 /// The hooks, in the order in which a packet that leaves a container and is answered meets them.
 pub const HOOKS: [Hook; 4] = [Hook::FromContainer, Hook::ToUplink, Hook::FromUplink, Hook::ToContainer];

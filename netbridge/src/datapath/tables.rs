@@ -18,6 +18,9 @@ use super::{DatapathError, Pins};
 /// An IPv4 address as the maps hold it, in network order.
 pub type Ipv4 = [u8; 4];
 
+/// A socket of the host and the container that it was led to, and what it asked for.
+pub type Led = (PeerKey<Ipv4>, Peer<Ipv4>);
+
 /// The maps of one instance, opened.
 pub struct Tables {
     config: Array<Config>,
@@ -203,13 +206,13 @@ impl Tables {
 
     /// Every socket of the host that asked for a published port: the container that it was led to, and what it asked for.
     /// Those that are closed are among them until the room is needed.
-    pub fn peers(&self) -> Result<Vec<(PeerKey<Ipv4>, Peer<Ipv4>)>, DatapathError> {
+    pub fn peers(&self) -> Result<Vec<Led>, DatapathError> {
         self.peers.entries()
     }
 
     /// Forgets what sockets of the host asked for, where `pred` says so.
-    pub fn flush_peers(&self, pred: impl Fn(&PeerKey<Ipv4>, &Peer<Ipv4>) -> bool) -> Result<(), DatapathError> {
-        for (key, _) in self.peers()?.into_iter().filter(|(key, asked)| pred(key, asked)) {
+    pub fn flush_peers(&self, pred: impl Fn(&PeerKey<Ipv4>, Peer<Ipv4>) -> bool) -> Result<(), DatapathError> {
+        for (key, _) in self.peers()?.into_iter().filter(|(key, asked)| pred(key, *asked)) {
             self.peers.remove(&key)?;
         }
         Ok(())

@@ -51,8 +51,10 @@ pub fn parse_sources(what: &str, texts: &[String]) -> Result<Vec<Ipv4Net>, Fault
     let mut faults = Faults::default();
     let parse = |text: &String| {
         let fault = |why: &str, remedy: String| Fault::usage(format!("{what} {text:?}"), why, remedy);
-        let net = text.parse().or_else(|_| text.parse::<Ipv4Addr>().map(Ipv4Net::from));
-        let net = net.map_err(|_| {
+        let net = text
+            .parse()
+            .or_else(|_subnet| text.parse::<Ipv4Addr>().map(Ipv4Net::from));
+        let net = net.map_err(|_malformed| {
             let remedy = "give addresses or subnets such as 192.0.2.7,10.0.0.0/8".to_owned();
             fault("is neither an IPv4 address nor a subnet", remedy)
         })?;

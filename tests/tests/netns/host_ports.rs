@@ -134,7 +134,7 @@ fn an_endpoint_without_an_uplink_publishes_for_the_host() -> Result<()> {
             "{told}"
         );
         let _server = TcpServer::start(&named("red")?, 80)?;
-        for own in OWN.into_iter() {
+        for own in OWN {
             transfer(&named("H")?, SocketAddrV4::new(own, 8080), 1000)?;
         }
         says("-n H net rm inner --force")?;

@@ -10,7 +10,7 @@ use anyhow::{Result, bail, ensure};
 use netbridge_common::abi::{CtState, Reason, RuleV4, SLOTS, proto, rule_flags, verdict};
 use netbridge_common::datapath::verdict::Action;
 use netbridge_common::host::HostEnv;
-use netbridge_common::host::lab::{A, B, HOST, SECOND, ifindex, lab, publish_range, rule, slot};
+use netbridge_common::host::lab::{A, B, HOST, SECOND, ifindex, lab, publish_range, restrict, rule, slot};
 use netbridge_common::host::rewrite::apply;
 
 use crate::kernel::{Kernel, Outcome};
@@ -68,7 +68,7 @@ type Fault = fn(&mut HostEnv);
 /// Proof that the comparison can fail: the host is told something slightly wrong.
 #[test]
 fn a_planted_fault_is_caught() -> Result<()> {
-    let faults: [(&str, Fault); 6] = [
+    let faults: [(&str, Fault); 7] = [
         ("another secret", |env| env.config.secret ^= 1),
         ("an MTU one byte off", |env| {
             for network in &mut env.networks {
@@ -87,6 +87,13 @@ fn a_planted_fault_is_caught() -> Result<()> {
             for target in env.published.values_mut() {
                 target.tail.shift[1] ^= 1;
             }
+        }),
+        ("a list of sources one bit longer", |env| {
+            env.sources = env
+                .sources
+                .iter()
+                .map(|&(list, (net, bits))| (list, (net, bits + 1)))
+                .collect();
         }),
         ("a flow table one smaller", |env| env.flow_capacity -= 1),
     ];
@@ -198,6 +205,8 @@ fn world() -> HostEnv {
     let (a, b) = ((A, ifindex::A, slot::A), (B, ifindex::B, slot::B));
     publish_range(&mut env, (proto::UDP, [0; 4], 1024..=5351), b, 50_000);
     publish_range(&mut env, (proto::TCP, [0; 4], 7000..=8999), b, 1);
+    // One of the four remotes is on no list.
+    restrict(&mut env, &[([203, 0, 113, 8], 30)]);
     publish_range(&mut env, (proto::TCP, HOST.1, 40_000..=65_534), a, 53);
     let stack = env.hops[&([192, 88, 99, 0], 24)];
     env.hops.insert(([127, 0, 0, 0], 8), stack);
