@@ -32,14 +32,7 @@ pub struct Cgroup {
 impl Cgroup {
     /// Moves the calling thread into a fresh child of its cgroup. Threads and processes that it starts begin there.
     pub fn enter() -> Result<Self> {
-        let parent = own()?;
-        remove_stale(&parent);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{PREFIX}{}-{number}", process::id());
-        let path = parent.join(&name);
-        let parent = File::open(&parent).with_context(|| format!("cannot open cgroup {}", parent.display()))?;
-        fs::create_dir(&path).with_context(|| format!("cannot make cgroup {}", path.display()))?;
-        let cgroup = Self { parent, name };
+        let cgroup = Self::make(&own()?)?;
         let write = |file, text| {
             let path = cgroup.path().join(file);
             fs::write(&path, text).with_context(|| format!("cannot write {text} to {}", path.display()))
@@ -48,6 +41,22 @@ impl Cgroup {
         // The thread that writes.
         write("cgroup.threads", "0")?;
         Ok(cgroup)
+    }
+
+    /// Makes a cgroup beside the calling thread's, for whole processes and with nobody in it.
+    pub fn beside() -> Result<Self> {
+        let own = own()?;
+        Self::make(own.parent().context("beside the root there is no cgroup")?)
+    }
+
+    fn make(parent: &Path) -> Result<Self> {
+        remove_stale(parent);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{PREFIX}{}-{number}", process::id());
+        let path = parent.join(&name);
+        let parent = File::open(parent).with_context(|| format!("cannot open cgroup {}", parent.display()))?;
+        fs::create_dir(&path).with_context(|| format!("cannot make cgroup {}", path.display()))?;
+        Ok(Self { parent, name })
     }
 
     /// Its directory.

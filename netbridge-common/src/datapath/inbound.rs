@@ -112,6 +112,10 @@ fn open<E: Env>(
     else {
         return work.verdict.refuse(Reason::UnknownLink);
     };
+    // Published for the host alone: to the outside it is not, and the stack says so.
+    if network.head().uplink == 0 {
+        return Action::Pass;
+    }
     let key = cx.packet.key;
     *work.half.tail_mut() = Nat {
         src: cx.packet.key.src,

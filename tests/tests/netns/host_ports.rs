@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use netbridge::datapath::{Datapath, check_cgroup};
 use netbridge::netns::Netns;
 use netbridge::ops::CGROUP_VARIABLE;
+use netbridge_tests::cgroup::Cgroup;
 use netbridge_tests::frame::{self, Station};
 use netbridge_tests::sandbox::{Sandbox, within};
 use netbridge_tests::tcp::{self, TcpServer, transfer};
@@ -123,6 +125,8 @@ fn sockets_of_ipv6_reach_them_by_mapped_addresses() -> Result<()> {
 fn an_endpoint_without_an_uplink_publishes_for_the_host() -> Result<()> {
     within(|_| {
         world()?;
+        // A network that leads outside watches the uplink.
+        says("-n H net create open --uplink up0")?;
         says("-n H net create inner --subnet 10.9.0.0/24 --internal")?;
         says("-n H attach red --net inner --ip 10.9.0.10")?;
         let output = Command::new(NETBRIDGE)
@@ -137,7 +141,11 @@ fn an_endpoint_without_an_uplink_publishes_for_the_host() -> Result<()> {
         for own in OWN {
             transfer(&named("H")?, SocketAddrV4::new(own, 8080), 1000)?;
         }
-        says("-n H net rm inner --force")?;
+        ensure!(
+            !connects(&named("out")?, UPLINK, 8080),
+            "the outside reaches an internal network"
+        );
+        says("-n H net rm open inner --force")?;
         ensure!(
             !connects(&named("H")?, Ipv4Addr::LOCALHOST, 8080),
             "gone with the instance"
@@ -457,6 +465,42 @@ fn another_cgroup_takes_over_when_it_is_named_and_not_else() -> Result<()> {
         let links = fs::read_dir(pins(sandbox)?.root().join("links"))?.flatten();
         let ours = links.filter(|link| link.file_name().to_string_lossy().starts_with("cgroup-"));
         ensure!(ours.count() == 9);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_lab_has_a_cgroup_of_its_own() -> Result<()> {
+    within(|_| {
+        fs::write("/run/pair.toml", super::PAIR)?;
+        // A cgroup plays the root, so that the lab's is made below it and the machine's own is out of reach.
+        let root = Cgroup::beside()?;
+        let mount = check_cgroup(None)?;
+        tool(&format!("mount --bind {} {mount}", root.path().display()))?;
+        let netbridge = |line: &str| {
+            let mut command = Command::new(NETBRIDGE);
+            command.args(line.split(' ')).env_remove(CGROUP_VARIABLE).output()
+        };
+        let up = netbridge("lab up /run/pair.toml")?;
+        let told = String::from_utf8_lossy(&up.stderr);
+        ensure!(up.status.success() && told.is_empty(), "{told}");
+        let _server = TcpServer::start(&named("pair-web")?, 80)?;
+        let knock = |node: &str| -> Result<bool> {
+            let line = format!("lab exec {node} -- bash /run/knock");
+            Ok(netbridge(&line)?.status.success())
+        };
+        fs::write("/run/knock", "exec 3<>/dev/tcp/127.0.0.1/8080\n")?;
+        ensure!(knock("host")?, "the host does not reach the port");
+        ensure!(!knock("app")?, "a node that is not the host reaches it");
+        let elsewhere = connects(&named("pair-host")?, Ipv4Addr::LOCALHOST, 8080);
+        ensure!(!elsewhere, "a process outside of the lab's cgroup reaches it");
+        let inside = netbridge("lab exec host -- cat /proc/self/cgroup")?;
+        let told = String::from_utf8_lossy(&inside.stdout);
+        ensure!(told.contains("/netbridge-lab-pair"), "{told}");
+        let down = netbridge("lab down")?;
+        ensure!(down.status.success(), "{}", String::from_utf8_lossy(&down.stderr));
+        ensure!(!Path::new(&mount).join("netbridge-lab-pair").exists());
+        tool(&format!("umount {mount}"))?;
         Ok(())
     })
 }

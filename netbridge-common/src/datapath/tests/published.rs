@@ -249,6 +249,18 @@ fn a_list_of_sources_lets_in_whom_it_has() {
 }
 
 #[test]
+fn a_port_of_a_network_without_an_uplink_is_for_the_host_alone() {
+    let mut env = lab();
+    publish(&mut env, (proto::TCP, [0; 4], 8082), (D, ifindex::D, slot::D), 80);
+    for target in env.published.values_mut().filter(|target| { target.tail.addr } == D.1) {
+        target.head.net = 2;
+    }
+    let knock = arrives(&env, inward(REMOTE, HOST.1).syn(5000, 8082));
+    assert_eq!(knock.action(), Action::Pass, "for the stack to refuse");
+    assert!(env.flows.borrow().is_empty());
+}
+
+#[test]
 fn nobody_outside_has_an_address_of_the_inside() {
     let env = lab();
     for src in [A.1, B.1, D.1, [10, 1, 0, 99], GATEWAY.1, HOST.1] {
