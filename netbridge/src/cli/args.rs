@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::port::{ABOUT, EXAMPLES, Port};
 use crate::datapath::{AttachMode, DEFAULT_BPFFS};
-use crate::model::{Attach, NetCreate, Ports};
+use crate::model::{Attach, NetCreate};
 use crate::ops::{CGROUP_VARIABLE, Options};
 
 /// A container host's bridge network whose packet path is eBPF.
@@ -89,7 +90,7 @@ pub(super) enum Command {
     #[command(subcommand, visible_alias = "endpoint")]
     Ep(Ep),
     /// Published ports
-    #[command(subcommand)]
+    #[command(subcommand, long_about = ABOUT, after_long_help = EXAMPLES)]
     Port(Port),
     /// The FORWARD filter, in iptables-save syntax
     #[command(subcommand)]
@@ -228,45 +229,6 @@ pub(super) enum Ep {
         /// The endpoint
         name: String,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Port {
-    /// Publish ports of an endpoint
-    Add {
-        /// The endpoint
-        #[arg(value_name = "EP")]
-        endpoint: String,
-        /// [[HOSTIP:]HOST[-END]:]CONTAINER[-END][/tcp|udp]
-        #[arg(required = true, value_name = "SPEC")]
-        specs: Vec<String>,
-        /// Only these sources may connect from elsewhere than the host; repeatable [default: anybody]
-        #[arg(long, value_name = "CIDR", value_delimiter = ',')]
-        from: Vec<String>,
-    },
-    /// Stop publishing ports of an endpoint
-    Rm {
-        /// The endpoint
-        #[arg(value_name = "EP")]
-        endpoint: String,
-        /// As given to `port add`
-        #[arg(required_unless_present = "all", value_name = "SPEC")]
-        specs: Vec<String>,
-        /// All of its ports
-        #[arg(long, conflicts_with = "specs")]
-        all: bool,
-    },
-    /// List published ports
-    Ls {
-        /// Only this endpoint's
-        #[arg(value_name = "EP")]
-        endpoint: Option<String>,
-    },
-}
-
-/// A request about ports of `endpoint`.
-pub(super) fn ports(endpoint: String, specs: Vec<String>, from: Vec<String>) -> Ports {
-    Ports { endpoint, specs, from }
 }
 
 #[derive(Debug, Subcommand)]

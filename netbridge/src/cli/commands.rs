@@ -6,7 +6,8 @@ use std::path::Path;
 use netbridge_common::abi::VERSION;
 use serde_json::json;
 
-use super::args::{self, Command, Ct, Ep, Fdb, Filter, Global, Net, Port};
+use super::args::{Command, Ct, Ep, Fdb, Filter, Global, Net};
+use super::port::{self, Port};
 use super::reply::{Reply, list};
 use super::{lab, monitor, views};
 use crate::doctor::{self, Status};
@@ -96,7 +97,7 @@ async fn port(host: &Host, command: Port, dry_run: bool) -> Result<Reply, Failur
     };
     match command {
         Port::Add { endpoint, specs, from } => {
-            let done = ops::port_add(host, &args::ports(endpoint, specs, from)).await?;
+            let done = ops::port_add(host, &port::ports(endpoint, specs, from)).await?;
             Reply::done(&done, dry_run, lines("published"))
         }
         Port::Rm {
@@ -104,7 +105,7 @@ async fn port(host: &Host, command: Port, dry_run: bool) -> Result<Reply, Failur
             specs,
             all: _,
         } => {
-            let done = ops::port_remove(host, &args::ports(endpoint, specs, Vec::new())).await?;
+            let done = ops::port_remove(host, &port::ports(endpoint, specs, Vec::new())).await?;
             Reply::done(&done, dry_run, lines("removed"))
         }
         Port::Ls { endpoint } => {
