@@ -6,28 +6,29 @@ use crate::model::Ports;
 
 /// What published ports are.
 pub(super) const ABOUT: &str = "\
-Published ports lead from an address and a port of the host to an endpoint's first address and a port there. They are \
-matched on protocol, address and port together, and only at addresses that the host has; clients keep their address. \
-Ports come and go while everything runs, several at once or none of them, and a range is one object however long it is.
+Published ports lead from an address and a port of the host to an endpoint's first address and a
+port there. They are matched on protocol, address and port together, and only at addresses that the
+host has; clients keep their address. Ports come and go while everything runs, several at once or
+none of them, and a range is one object however long it is.
 
-Who reaches a published port:
-  the outside     by the uplink's addresses, if the network has an uplink and the port is published at all addresses or \
-at that one
-  the host        by all of its addresses and 127.0.0.0/8, or by the one that the port is published at. Its sockets are \
-led to the container when they connect or send, which costs their packets nothing; the server sees the gateway's address, \
-the program sees the address that it asked for. A socket that is bound to an address of 127.0.0.0/8 is not led, for the \
-kernel lets nothing from there out
-A port published at an address of 127.0.0.0/8 is for the host alone. A container's own address is not reachable from the \
-outside.
+The outside reaches a published port by the uplink's addresses, if the network has an uplink and the
+port is published at all addresses or at that one. A port published at an address of 127.0.0.0/8 is
+for the host alone. A container's own address is not reachable from the outside.
 
-A published port is the host's no more: a program that binds it, or all addresses with it, is told that it is in use \
-(EADDRINUSE), by IPv6 too unless it names an address of IPv6. A port that a program holds already is refused, with the \
-program's name.
+The host itself reaches it by all of its addresses and 127.0.0.0/8, or by the one that it is
+published at. Its sockets are led to the container when they connect or send, which costs their
+packets nothing: the server sees the gateway's address, and the program the one that it asked for. A
+socket that is bound to an address of 127.0.0.0/8 is not led: the kernel lets nothing out from
+there.
 
-Both work by programs on the sockets of a cgroup's processes, in the network namespace of the host only: the root of \
-cgroup v2, or what --cgroup names. Where there is none, `port add` says so: ports are then reachable from outside and from \
-containers, not from the host itself, which uses the container's address, and nothing keeps its programs from binding \
-them.";
+A published port is the host's no more: a program that binds it, or binds all addresses, is told
+that it is in use (EADDRINUSE); so is one that binds [::], whether or not it means IPv6 alone. A
+port that a program holds already is refused, with the program's name.
+
+Both work by programs on the sockets of a cgroup's processes, in the network namespace of the host
+only: the root of cgroup v2, or what --cgroup names. Where there is none, `port add` says so: ports
+are then reachable from outside and from containers, not from the host itself, which uses the
+container's address, and nothing keeps its programs from binding them.";
 
 /// What it looks like.
 pub(super) const EXAMPLES: &str = "\
@@ -57,25 +58,28 @@ Publish ports of an endpoint, all that are named or none.
 
 A specification is [[HOSTIP:]HOST[-END]:]CONTAINER[-END][/tcp|udp]; without a protocol it means tcp.
 
-HOSTIP is an address of the host; without it, or with 0.0.0.0, the ports are published at all of them. An address that the \
-host does not have is refused.
+HOSTIP is an address of the host; without it, or with 0.0.0.0, the ports are published at all of
+them. An address that the host does not have is refused.
 
-HOST is the port on the host. If it is 0, empty or left out, a free one is chosen, or as many in a row as the range in the \
-container has: where possible one that is neither in net.ipv4.ip_local_port_range nor used for masquerading. The answer \
-tells which, and `netbridge port ls` too.
+HOST is the port on the host. If it is 0, empty or left out, a free one is chosen, or as many in a
+row as the range in the container has: where possible one that is neither in
+net.ipv4.ip_local_port_range nor used for masquerading. The answer tells which, and `netbridge port
+ls` too.
 
 Two ranges are of one length, and lead each port to its own.
 
-Ports in net.ipv4.ip_local_port_range are published with a warning: the kernel gives them to connections of the host, and \
-answers to its datagrams would go to the container. net.ipv4.ip_local_reserved_ports keeps them free.";
+Ports in net.ipv4.ip_local_port_range are published with a warning: the kernel gives them to
+connections of the host, and answers to its datagrams would go to the container.
+net.ipv4.ip_local_reserved_ports keeps them free.";
 
 /// What `port rm` promises.
 const REMOVE: &str = "\
 Stop publishing ports of an endpoint.
 
-A range goes as a whole. Connections from the outside and from containers that came through the ports end at once, and the \
-host's programs may bind them. What the host itself has connected goes straight to the container, and lives until it is \
-closed or the endpoint is detached; datagrams that it sends to the port from now on are its own again.";
+A range goes as a whole. Connections from the outside and from containers that came through the
+ports end at once, and the host's programs may bind them. What the host itself has connected goes
+straight to the container, and lives until it is closed or the endpoint is detached; datagrams that
+it sends to the port from now on are its own again.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Port {
@@ -139,17 +143,24 @@ mod tests {
     /// The pages of a command and its subcommands.
     fn pages(command: &Command, into: &mut BTreeMap<PathBuf, String>) {
         let mut page = Vec::new();
-        Man::new(command.clone()).section("8").render(&mut page).unwrap();
+        let man = Man::new(command.clone())
+            .section("8")
+            .source("netbridge")
+            .manual("netbridge");
+        man.render(&mut page).unwrap();
+        let page = String::from_utf8(page)
+            .unwrap()
+            .replace(".SH EXTRA\nEXAMPLES\n\n", ".SH EXAMPLES\n");
         let name = command.get_display_name().unwrap_or(command.get_name());
-        into.insert(format!("{name}.8").into(), String::from_utf8(page).unwrap());
-        for subcommand in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        into.insert(format!("{name}.8").into(), page);
+        for subcommand in command.get_subcommands() {
             pages(subcommand, into);
         }
     }
 
     #[test]
     fn the_manual_pages_are_those_of_the_help() {
-        let mut cli = Cli::command();
+        let mut cli = Cli::command().mut_subcommand("port", |port| port.disable_help_subcommand(true));
         cli.build();
         let mut wanted = BTreeMap::new();
         pages(cli.find_subcommand("port").unwrap(), &mut wanted);
