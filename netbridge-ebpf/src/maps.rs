@@ -45,9 +45,10 @@ pub(crate) static FDB: HashMap<MacKey, Station, 16384> = HashMap::new();
 #[btf_map]
 pub(crate) static FLOWS: HashMap<FlowKey<Ip>, FlowV4, 262_144> = HashMap::new();
 
-/// Published ports, by blocks; room for every port of a transport one by one. Written by the controller.
+/// Published ports, by blocks; room for every port of a transport one by one at one address, which takes two entries each.
+/// Written by the controller.
 #[btf_map]
-pub(crate) static PUBLISHED: LpmTrie<PortKey<Ip>, PublishedV4, 65536> = LpmTrie::new();
+pub(crate) static PUBLISHED: LpmTrie<PortKey<Ip>, PublishedV4, 131_072> = LpmTrie::new();
 
 /// Lists of sources that published ports are open to; the value says nothing. Written by the controller.
 #[btf_map]

@@ -92,14 +92,18 @@ impl Hooked<SockAddrContext> {
     #[inline(always)]
     fn rewrite(&self, decide: impl FnOnce(&Self, Peer<Ip>) -> Peer<Ip>) -> i32 {
         let address = self.at(|ctx| &raw mut ctx.user_ip4);
-        self.replace(address, self.read(address).to_ne_bytes(), decide)
+        // SAFETY: a field of the context.
+        self.replace(address, unsafe { read(address) }.to_ne_bytes(), decide)
     }
 
     /// Puts what the core says in place of an IPv6 address that means IPv4.
     #[inline(always)]
     fn rewrite_mapped(&self, decide: impl FnOnce(&Self, Peer<Ip>) -> Peer<Ip>) -> i32 {
         let word = |at: usize| self.at(|ctx| (&raw mut ctx.user_ip6).cast::<u32>().wrapping_add(at));
-        let words = [word(0), word(1), word(2), word(3)].map(|word| self.read(word));
+        let words = [word(0), word(1), word(2), word(3)].map(|word| {
+            // SAFETY: a word of a field of the context.
+            unsafe { read(word) }
+        });
         match mapped(words) {
             Some(addr) => self.replace(word(3), addr, decide),
             None => PROCEED,
@@ -109,12 +113,15 @@ impl Hooked<SockAddrContext> {
     #[inline(always)]
     fn replace(&self, address: *mut u32, addr: Ip, decide: impl FnOnce(&Self, Peer<Ip>) -> Peer<Ip>) -> i32 {
         let port = self.at(|ctx| &raw mut ctx.user_port);
-        // The port, in network order, is the word's low half.
-        let seen = Peer::new(addr, (self.read(port) as u16).to_ne_bytes());
+        // SAFETY: a field of the context. The port, in network order, is the word's low half.
+        let seen = Peer::new(addr, (unsafe { read(port) } as u16).to_ne_bytes());
         let peer = decide(self, seen);
         if peer != seen {
-            self.write(address, u32::from_ne_bytes(peer.addr));
-            self.write(port, u16::from_ne_bytes(peer.port).into());
+            // SAFETY: fields of the context that every hook of an address may write, each at once.
+            unsafe {
+                address.write_volatile(u32::from_ne_bytes(peer.addr));
+                port.write_volatile(u16::from_ne_bytes(peer.port).into());
+            }
         }
         PROCEED
     }
@@ -125,19 +132,17 @@ impl Hooked<SockAddrContext> {
         // SAFETY: the kernel passes a valid context that outlives the program's run, to it alone.
         place(unsafe { &mut *self.0.sock_addr })
     }
+}
 
-    /// Reads a word at once: the kernel rewrites accesses to whole fields, and refuses two fields in one access.
-    #[inline(always)]
-    fn read(&self, place: *mut u32) -> u32 {
-        // SAFETY: an aligned field of the context, from `at`.
-        unsafe { place.read_volatile() }
-    }
-
-    #[inline(always)]
-    fn write(&self, place: *mut u32, value: u32) {
-        // SAFETY: as for `read`, and a field that this hook may write.
-        unsafe { place.write_volatile(value) }
-    }
+/// Reads a word of the context at once: the kernel rewrites accesses to whole fields, and refuses two fields in one access.
+///
+/// # Safety
+///
+/// `place` is an aligned field of the running program's context.
+#[inline(always)]
+unsafe fn read(place: *const u32) -> u32 {
+    // SAFETY: as the caller promises.
+    unsafe { place.read_volatile() }
 }
 
 /// It was just given a port.
@@ -155,11 +160,11 @@ impl Hooked<SockContext> {
         REFUSE
     }
 
-    /// Reads a field of the context at once, as for an address.
+    /// Reads a field of the context.
     #[inline(always)]
     fn field(&self, place: impl FnOnce(&bpf_sock) -> *const u32) -> u32 {
-        // SAFETY: the kernel passes a valid context that outlives the program's run; the field is aligned.
-        unsafe { place(&*self.0.sock).read_volatile() }
+        // SAFETY: the kernel passes a valid context that outlives the program's run.
+        unsafe { read(place(&*self.0.sock)) }
     }
 }
 
@@ -173,7 +178,7 @@ impl Context for SockAddrContext {
     #[inline(always)]
     fn protocol(&self) -> u32 {
         // SAFETY: as for `Hooked::<SockAddrContext>::at`.
-        unsafe { (&raw const (*self.sock_addr).protocol).read_volatile() }
+        unsafe { read(&raw const (*self.sock_addr).protocol) }
     }
 }
 
@@ -181,7 +186,7 @@ impl Context for SockContext {
     #[inline(always)]
     fn protocol(&self) -> u32 {
         // SAFETY: as for `Hooked::<SockContext>::field`.
-        unsafe { (&raw const (*self.sock).protocol).read_volatile() }
+        unsafe { read(&raw const (*self.sock).protocol) }
     }
 }
 
@@ -202,6 +207,7 @@ impl<C: Context> SocketEnv for Hooked<C> {
 
     #[inline(always)]
     fn proto(&self) -> u8 {
+        // MPTCP, which is TCP on the wire and 262 here, is TCP in its low byte.
         self.0.protocol() as u8
     }
 

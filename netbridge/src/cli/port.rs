@@ -52,6 +52,9 @@ netbridge -j port add web 80
 netbridge port rm web --all
   No port of web is published any more.";
 
+/// The form of a specification.
+const SPEC: &str = "[[HOSTIP:]HOST[-END]:]CONTAINER[-END][/tcp|udp]";
+
 /// What `port add` promises.
 const ADD: &str = "\
 Publish ports of an endpoint, all that are named or none.
@@ -89,8 +92,7 @@ pub(super) enum Port {
         /// The endpoint
         #[arg(value_name = "EP")]
         endpoint: String,
-        /// [[HOSTIP:]HOST[-END]:]CONTAINER[-END][/tcp|udp]
-        #[arg(required = true, value_name = "SPEC")]
+        #[arg(required = true, value_name = "SPEC", help = SPEC)]
         specs: Vec<String>,
         /// Only these sources may connect [default: anybody]
         ///

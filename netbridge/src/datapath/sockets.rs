@@ -104,7 +104,7 @@ pub(super) fn attach(pins: &Pins, cgroup: Option<&Path>) -> Result<(), DatapathE
     Ok(())
 }
 
-/// Why [`attach`] would fail; what it needs is looked at, and nothing is attached.
+/// The cgroup that the programs would run on, or why they cannot; nothing is attached.
 pub fn check_cgroup(cgroup: Option<&Path>) -> Result<String, DatapathError> {
     if !supported() {
         return Err(DatapathError::NoSocketPrograms);

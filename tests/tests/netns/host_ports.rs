@@ -56,7 +56,7 @@ fn datapath(sandbox: &Sandbox) -> Result<Datapath> {
 
 /// Whether a TCP connection comes about.
 fn connects(from: &Netns, to: Ipv4Addr, port: u16) -> bool {
-    tcp::connect(from, SocketAddrV4::new(to, port), SILENCE).is_ok()
+    tcp::connect(from, SocketAddrV4::new(to, port), LIMIT).is_ok()
 }
 
 /// Asks from a socket that is connected to nobody; the sender that it is told of.

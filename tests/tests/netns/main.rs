@@ -27,6 +27,7 @@ mod lifecycle;
 mod namespaces;
 mod netlink;
 mod policy;
+mod port_safety;
 mod proof;
 mod ranges;
 mod refused;
