@@ -273,10 +273,37 @@ pub fn concerns(key: &FlowKey<[u8; 4]>, flow: &FlowV4, endpoint: &Endpoint) -> b
 #[cfg(test)]
 mod tests {
     use bytemuck::Zeroable;
-    use netbridge_common::abi::{FlowKey, FlowV4, flow_flags};
+    use netbridge_common::abi::{FlowKey, FlowV4, Peer, PeerKey, flow_flags};
 
-    use super::came_through;
+    use super::{Published, came_through, was_led};
     use crate::plan::fixtures;
+
+    #[test]
+    fn sockets_that_were_led_by_a_port_are_known_by_both_its_ends() {
+        let mut port = fixtures::state().ports[0].clone();
+        (port.host_port, port.port, port.count) = (8000, 80, 10);
+        let led = |port: &Published, container: ([u8; 4], u16), asked: ([u8; 4], u16)| {
+            let ports = [(port.ports(), [10, 88, 0, 2].into())].into_iter().collect();
+            let key = PeerKey {
+                socket: 1,
+                container: Peer::new(container.0, container.1.to_be_bytes()),
+            };
+            was_led(&key, Peer::new(asked.0, asked.1.to_be_bytes()), &ports)
+        };
+        let (inside, loopback) = ([10, 88, 0, 2], [127, 0, 0, 1]);
+        for (container, asked, expected) in [
+            ((inside, 80), (loopback, 8000), true),
+            ((inside, 89), ([192, 0, 2, 1], 8009), true),
+            ((inside, 81), (loopback, 8000), false),
+            ((inside, 90), (loopback, 8010), false),
+            (([10, 88, 0, 3], 80), (loopback, 8000), false),
+        ] {
+            assert_eq!(led(&port, container, asked), expected, "{container:?} {asked:?}");
+        }
+        port.host_ip = Some(loopback.into());
+        assert!(led(&port, (inside, 80), (loopback, 8000)));
+        assert!(!led(&port, (inside, 80), ([192, 0, 2, 1], 8000)));
+    }
 
     #[test]
     fn a_port_at_one_address_leaves_the_flows_of_the_port_at_another() {

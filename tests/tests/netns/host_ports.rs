@@ -504,3 +504,27 @@ fn a_lab_has_a_cgroup_of_its_own() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn a_list_that_does_not_fit_leaves_nothing() -> Result<()> {
+    within(|sandbox| {
+        let _services = published("8080:80 --from 192.0.2.2")?;
+        // Every other address, so that none can be told with another as one subnet.
+        let sources: Vec<String> = (0..17_000_u32)
+            .map(|number| Ipv4Addr::from_bits(0x0a00_0000 + 2 * number).to_string())
+            .collect();
+        let options = sources.chunks(4000).map(|chunk| format!("--from {}", chunk.join(",")));
+        let options: Vec<String> = options.collect();
+        let line = |options: &[String]| format!("-n H port add red 8081:80 {}", options.join(" "));
+        let said = complains(1, &line(&options))?;
+        ensure!(said.contains("map SOURCES is full: it holds 16384 entries"), "{said}");
+        let datapath = datapath(sandbox)?;
+        let tables = datapath.tables();
+        ensure!(tables.sources()?.len() == 1 && tables.published()?.len() == 1);
+        ensure!(json("-n H port ls")?.as_array().is_some_and(|ports| ports.len() == 1));
+        says(&line(&options[..4]))?;
+        ensure!(tables.sources()?.len() == 16_001);
+        ensure!(!connects(&named("out")?, UPLINK, 8081) && connects(&named("out")?, UPLINK, 8080));
+        Ok(())
+    })
+}
