@@ -43,10 +43,10 @@ impl Cgroup {
         Ok(cgroup)
     }
 
-    /// Makes a cgroup beside the calling thread's, for whole processes and with nobody in it.
-    pub fn beside() -> Result<Self> {
-        let own = own()?;
-        Self::make(own.parent().context("beside the root there is no cgroup")?)
+    /// Makes a cgroup for whole processes, with nobody in it. It is a child of the root: where there are threaded cgroups,
+    /// no other takes processes beside them.
+    pub fn apart() -> Result<Self> {
+        Self::make(Path::new(&check_cgroup(None)?))
     }
 
     fn make(parent: &Path) -> Result<Self> {

@@ -17,9 +17,9 @@ for the host alone. A container's own address is not reachable from the outside.
 
 The host itself reaches it by all of its addresses and 127.0.0.0/8, or by the one that it is
 published at. Its sockets are led to the container when they connect or send, which costs their
-packets nothing: the server sees the gateway's address, and the program the one that it asked for. A
-socket that is bound to an address of 127.0.0.0/8 is not led: the kernel lets nothing out from
-there.
+packets nothing: the server sees the gateway's address, and the program the one that it asked for.
+Sockets of IPv6 are led where they name an address of IPv4 (::ffff:127.0.0.1). A socket that is
+bound to an address of 127.0.0.0/8 is not led: the kernel lets nothing out from there.
 
 A published port is the host's no more: a program that binds it, or binds all addresses, is told
 that it is in use (EADDRINUSE); so is one that binds [::], whether or not it means IPv6 alone. A

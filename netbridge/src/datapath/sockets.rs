@@ -71,15 +71,12 @@ pub(super) fn load(object: &mut Ebpf, pins: &Pins) -> Result<(), DatapathError> 
 ///
 /// Where none is named they stay on the one they are on.
 pub(super) fn attach(pins: &Pins, cgroup: Option<&Path>) -> Result<(), DatapathError> {
+    let named = cgroup.map(|path| Cgroup::open(Some(path))).transpose()?;
     let mut missing = Vec::new();
     for (name, kind) in HOOKS {
         let path = pins.socket_link(name);
-        let found = of_link(&path)?;
-        let stays = match (found, cgroup) {
-            (None | Some(0), _) => false,
-            (Some(_), None) => true,
-            (Some(id), Some(_)) => Cgroup::open(cgroup)?.id == id,
-        };
+        // A cgroup that is gone has number 0.
+        let stays = of_link(&path)?.is_some_and(|id| id != 0 && named.as_ref().is_none_or(|named| named.id == id));
         if !stays {
             missing.push((name, kind, path));
         }
@@ -90,7 +87,7 @@ pub(super) fn attach(pins: &Pins, cgroup: Option<&Path>) -> Result<(), DatapathE
     if !supported() {
         return Err(DatapathError::NoSocketPrograms);
     }
-    let cgroup = Cgroup::open(cgroup)?;
+    let cgroup = named.map_or_else(|| Cgroup::open(None), Ok)?;
     for (name, kind, path) in missing {
         let link = create(pins, name, kind, &cgroup).map_err(|source| DatapathError::Attach {
             action: "attach",

@@ -249,7 +249,10 @@ b = { node = "gone", address = "10.0.0.2/32" }
         let network = "[[networks]]\nname = \"n\"\nsubnet = \"10.1.0.0/24\"\ninternal = true\n";
         let node = "[[nodes]]\nname = \"a\"\npublish = [\"80:80\", \"81\", \":82/udp\"]\n";
         let faults = parse(&format!("{network}{node}")).unwrap_err().to_string();
-        assert!(faults.contains("lab.toml:7: publish 80:80: needs a connection"), "{faults}");
+        assert!(
+            faults.contains("lab.toml:7: publish 80:80: needs a connection"),
+            "{faults}"
+        );
         // Without an outside, and on an internal network: for the host.
         parse(&format!("{network}{node}attach = [{{ net = \"n\" }}]\n")).unwrap();
     }

@@ -474,7 +474,7 @@ fn a_lab_has_a_cgroup_of_its_own() -> Result<()> {
     within(|_| {
         fs::write("/run/pair.toml", super::PAIR)?;
         // A cgroup plays the root, so that the lab's is made below it and the machine's own is out of reach.
-        let root = Cgroup::beside()?;
+        let root = Cgroup::apart()?;
         let mount = check_cgroup(None)?;
         tool(&format!("mount --bind {} {mount}", root.path().display()))?;
         let netbridge = |line: &str| {
@@ -527,4 +527,25 @@ fn a_list_that_does_not_fit_leaves_nothing() -> Result<()> {
         ensure!(!connects(&named("out")?, UPLINK, 8081) && connects(&named("out")?, UPLINK, 8080));
         Ok(())
     })
+}
+
+#[test]
+fn a_sandbox_takes_its_cgroup_with_it() -> Result<()> {
+    let mut path = None;
+    within(|_| {
+        let own = fs::read_to_string("/proc/thread-self/cgroup")?;
+        let own = own
+            .lines()
+            .find_map(|line| line.strip_prefix("0::/"))
+            .context("no cgroup")?;
+        ensure!(own.contains("netbridge-sandbox-"), "{own}");
+        let own = Path::new(&check_cgroup(None)?).join(own);
+        ensure!(own.exists());
+        // Left by a program that was killed, as a sandbox within.
+        fs::create_dir(own.join("within"))?;
+        path = Some(own);
+        Ok(())
+    })?;
+    ensure!(path.is_some_and(|path| !path.exists()));
+    Ok(())
 }
