@@ -4,15 +4,12 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use netbridge::datapath::{Datapath, check_cgroup};
+use netbridge::datapath::Datapath;
 use netbridge::netns::Netns;
-use netbridge::ops::CGROUP_VARIABLE;
-use netbridge_tests::cgroup::Cgroup;
 use netbridge_tests::frame::{self, Station};
 use netbridge_tests::sandbox::{Sandbox, within};
 use netbridge_tests::tcp::{self, TcpServer, transfer};
@@ -41,7 +38,7 @@ const OWN: [Ipv4Addr; 5] = [
 ];
 
 /// [`world`] with `red` behind the uplink, publishing these ports, and services of it at TCP 80 and UDP 53.
-fn published(ports: &str) -> Result<(TcpServer, UdpServer)> {
+pub(crate) fn published(ports: &str) -> Result<(TcpServer, UdpServer)> {
     world()?;
     says("-n H net create web --subnet 10.9.0.0/24 --uplink up0")?;
     says("-n H attach red --net web --ip 10.9.0.10")?;
@@ -50,12 +47,12 @@ fn published(ports: &str) -> Result<(TcpServer, UdpServer)> {
     Ok((TcpServer::start(&red, 80)?, UdpServer::start(&red, 53)?))
 }
 
-fn datapath(sandbox: &Sandbox) -> Result<Datapath> {
+pub(crate) fn datapath(sandbox: &Sandbox) -> Result<Datapath> {
     Ok(Datapath::open(&pins(sandbox)?)?)
 }
 
 /// Whether a TCP connection comes about.
-fn connects(from: &Netns, to: Ipv4Addr, port: u16) -> bool {
+pub(crate) fn connects(from: &Netns, to: Ipv4Addr, port: u16) -> bool {
     tcp::connect(from, SocketAddrV4::new(to, port), LIMIT).is_ok()
 }
 
@@ -304,43 +301,6 @@ fn a_port_in_use_is_refused_with_the_name_of_the_program() -> Result<()> {
 }
 
 #[test]
-fn only_listed_sources_come_in_and_the_host_always() -> Result<()> {
-    within(|sandbox| {
-        let _services = published("8080:80 5353:53/udp --from 198.51.100.0/24,192.0.2.2")?;
-        let (host, out) = (named("H")?, named("out")?);
-        says("-n H port add red 8081:80 --from 203.0.113.0/24")?;
-        says("-n H port add red 8082:80")?;
-        let seen = transfer(&out, SocketAddrV4::new(UPLINK, 8080), 1000)?.seen_as;
-        ensure!(*seen.ip() == OUTSIDE, "the server sees {seen}");
-        ask(&out, SocketAddrV4::new(UPLINK, 5353), b"x", LIMIT)?;
-        ensure!(!connects(&out, UPLINK, 8081), "its list has another subnet");
-        ensure!(connects(&out, UPLINK, 8082), "anybody may");
-        for port in [8080, 8081, 8082] {
-            ensure!(connects(&host, Ipv4Addr::LOCALHOST, port), "{port} from the host");
-        }
-        let drops = json("-n H stats")?["drops"].to_string();
-        ensure!(drops.contains("source-not-allowed"), "{drops}");
-        let listed = says("-n H port ls")?;
-        ensure!(listed.contains("192.0.2.2/32,198.51.100.0/24"), "{listed}");
-        let ports = json("-n H port ls")?;
-        ensure!(ports[1]["from"] == serde_json::json!(["203.0.113.0/24"]), "{ports}");
-        // One list for both ports, which stays while one of them does.
-        let lists = || -> Result<usize> { Ok(datapath(sandbox)?.tables().sources()?.len()) };
-        ensure!(lists()? == 3);
-        says("-n H port rm red 8080:80")?;
-        ensure!(lists()? == 3);
-        ask(&out, SocketAddrV4::new(UPLINK, 5353), b"x", LIMIT)?;
-        says("-n H port rm red 5353:53/udp")?;
-        ensure!(lists()? == 1);
-        let said = complains(2, "-n H port add red 8083:80 --from 10.0.0.1/8,nobody")?;
-        ensure!(said.contains("write 10.0.0.0/8") && said.contains("nobody"), "{said}");
-        says("-n H detach red")?;
-        ensure!(lists()? == 0);
-        Ok(())
-    })
-}
-
-#[test]
 fn a_free_port_is_chosen_and_told() -> Result<()> {
     within(|_| {
         let _services = published("80 :53/udp 127.0.0.1::80")?;
@@ -393,159 +353,4 @@ fn what_a_socket_asked_for_is_forgotten_with_the_port() -> Result<()> {
         ensure!(peers()? == 0);
         Ok(())
     })
-}
-
-#[test]
-fn without_a_cgroup_the_rest_works_and_the_caller_is_told() -> Result<()> {
-    within(|_| {
-        world()?;
-        let netbridge = |line: &str| -> Result<String> {
-            let mut command = Command::new(NETBRIDGE);
-            let output = command
-                .args(line.split(' '))
-                .env(CGROUP_VARIABLE, "/run/no-such-cgroup")
-                .output()?;
-            let told = String::from_utf8(output.stderr)?;
-            ensure!(output.status.success(), "{line}: {told}");
-            Ok(told + &String::from_utf8(output.stdout)?)
-        };
-        netbridge("-n H net create web --subnet 10.9.0.0/24 --uplink up0")?;
-        netbridge("-n H attach red --net web --ip 10.9.0.10")?;
-        let told = netbridge("-n H port add red 8080:80")?;
-        for part in [
-            "reachable from outside and from containers, not from the host itself",
-            "/run/no-such-cgroup",
-            "use the container's address",
-        ] {
-            ensure!(told.contains(part), "{told}");
-        }
-        let told = netbridge("-n H doctor")?;
-        ensure!(
-            told.contains("sockets: cannot open the cgroup /run/no-such-cgroup"),
-            "{told}"
-        );
-        let _server = TcpServer::start(&named("red")?, 80)?;
-        transfer(&named("out")?, SocketAddrV4::new(UPLINK, 8080), 1000)?;
-        transfer(&named("H")?, SocketAddrV4::new(RED, 80), 1000)?;
-        ensure!(!connects(&named("H")?, Ipv4Addr::LOCALHOST, 8080));
-        // The next change by somebody who knows of one mends it.
-        says("-n H port add red 8081:80")?;
-        transfer(&named("H")?, SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8080), 1000)?;
-        Ok(())
-    })
-}
-
-#[test]
-fn another_cgroup_takes_over_when_it_is_named_and_not_else() -> Result<()> {
-    within(|sandbox| {
-        let _services = published("8080:80")?;
-        let host = named("H")?;
-        let reaches = || connects(&host, Ipv4Addr::LOCALHOST, 8080);
-        ensure!(reaches());
-        let own = std::env::var(CGROUP_VARIABLE)?;
-        // A cgroup in which this thread is not.
-        let another = format!("{own}/another");
-        fs::create_dir(&another)?;
-        // What is taken where none is named: were the machine's own taken, it would be this one.
-        tool(&format!("mount --bind {own} {}", check_cgroup(None)?))?;
-        let elsewhere = |line: &str| -> Result<()> {
-            let status = Command::new(NETBRIDGE)
-                .args(line.split(' '))
-                .env_remove(CGROUP_VARIABLE)
-                .status()?;
-            ensure!(status.success(), "{line}");
-            Ok(())
-        };
-        elsewhere(&format!("-n H --cgroup {another} port add red 8081:80"))?;
-        ensure!(!reaches(), "the programs run in the first cgroup still");
-        elsewhere("-n H port add red 8082:80")?;
-        ensure!(!reaches(), "nobody named the first cgroup");
-        says("-n H port add red 8083:80")?;
-        ensure!(reaches());
-        let links = fs::read_dir(pins(sandbox)?.root().join("links"))?.flatten();
-        let ours = links.filter(|link| link.file_name().to_string_lossy().starts_with("cgroup-"));
-        ensure!(ours.count() == 9);
-        Ok(())
-    })
-}
-
-#[test]
-fn a_lab_has_a_cgroup_of_its_own() -> Result<()> {
-    within(|_| {
-        fs::write("/run/pair.toml", super::PAIR)?;
-        // A cgroup plays the root, so that the lab's is made below it and the machine's own is out of reach.
-        let root = Cgroup::apart()?;
-        let mount = check_cgroup(None)?;
-        tool(&format!("mount --bind {} {mount}", root.path().display()))?;
-        let netbridge = |line: &str| {
-            let mut command = Command::new(NETBRIDGE);
-            command.args(line.split(' ')).env_remove(CGROUP_VARIABLE).output()
-        };
-        let up = netbridge("lab up /run/pair.toml")?;
-        let told = String::from_utf8_lossy(&up.stderr);
-        ensure!(up.status.success() && told.is_empty(), "{told}");
-        let _server = TcpServer::start(&named("pair-web")?, 80)?;
-        let knock = |node: &str| -> Result<bool> {
-            let line = format!("lab exec {node} -- bash /run/knock");
-            Ok(netbridge(&line)?.status.success())
-        };
-        fs::write("/run/knock", "exec 3<>/dev/tcp/127.0.0.1/8080\n")?;
-        ensure!(knock("host")?, "the host does not reach the port");
-        ensure!(!knock("app")?, "a node that is not the host reaches it");
-        let elsewhere = connects(&named("pair-host")?, Ipv4Addr::LOCALHOST, 8080);
-        ensure!(!elsewhere, "a process outside of the lab's cgroup reaches it");
-        let inside = netbridge("lab exec host -- cat /proc/self/cgroup")?;
-        let told = String::from_utf8_lossy(&inside.stdout);
-        ensure!(told.contains("/netbridge-lab-pair"), "{told}");
-        let down = netbridge("lab down")?;
-        ensure!(down.status.success(), "{}", String::from_utf8_lossy(&down.stderr));
-        ensure!(!Path::new(&mount).join("netbridge-lab-pair").exists());
-        tool(&format!("umount {mount}"))?;
-        Ok(())
-    })
-}
-
-#[test]
-fn a_list_that_does_not_fit_leaves_nothing() -> Result<()> {
-    within(|sandbox| {
-        let _services = published("8080:80 --from 192.0.2.2")?;
-        // Every other address, so that none can be told with another as one subnet.
-        let sources: Vec<String> = (0..17_000_u32)
-            .map(|number| Ipv4Addr::from_bits(0x0a00_0000 + 2 * number).to_string())
-            .collect();
-        let options = sources.chunks(4000).map(|chunk| format!("--from {}", chunk.join(",")));
-        let options: Vec<String> = options.collect();
-        let line = |options: &[String]| format!("-n H port add red 8081:80 {}", options.join(" "));
-        let said = complains(1, &line(&options))?;
-        ensure!(said.contains("map SOURCES is full: it holds 16384 entries"), "{said}");
-        let datapath = datapath(sandbox)?;
-        let tables = datapath.tables();
-        ensure!(tables.sources()?.len() == 1 && tables.published()?.len() == 1);
-        ensure!(json("-n H port ls")?.as_array().is_some_and(|ports| ports.len() == 1));
-        says(&line(&options[..4]))?;
-        ensure!(tables.sources()?.len() == 16_001);
-        ensure!(!connects(&named("out")?, UPLINK, 8081) && connects(&named("out")?, UPLINK, 8080));
-        Ok(())
-    })
-}
-
-#[test]
-fn a_sandbox_takes_its_cgroup_with_it() -> Result<()> {
-    let mut path = None;
-    within(|_| {
-        let own = fs::read_to_string("/proc/thread-self/cgroup")?;
-        let own = own
-            .lines()
-            .find_map(|line| line.strip_prefix("0::/"))
-            .context("no cgroup")?;
-        ensure!(own.contains("netbridge-sandbox-"), "{own}");
-        let own = Path::new(&check_cgroup(None)?).join(own);
-        ensure!(own.exists());
-        // Left by a program that was killed, as a sandbox within.
-        fs::create_dir(own.join("within"))?;
-        path = Some(own);
-        Ok(())
-    })?;
-    ensure!(path.is_some_and(|path| !path.exists()));
-    Ok(())
 }
