@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod census;
+pub mod cgroup;
 pub mod frame;
 pub mod icmp;
 pub mod lab;

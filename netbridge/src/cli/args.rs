@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::port::{ABOUT, EXAMPLES, Port};
 use crate::datapath::{AttachMode, DEFAULT_BPFFS};
-use crate::model::{self, Attach, NetCreate, Ports, Tune};
-use crate::ops::Options;
+use crate::model::{self, Attach, NetCreate, Tune};
+use crate::ops::{CGROUP_VARIABLE, Options};
 use crate::state;
 
 /// A container host's bridge network whose packet path is eBPF.
@@ -40,6 +41,9 @@ pub(super) struct Global {
     /// Where the BPF file system is mounted
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_BPFFS)]
     pub(super) bpffs: PathBuf,
+    /// Lead the sockets of this cgroup's processes to published ports [default: the root of cgroup v2]
+    #[arg(long, global = true, value_name = "PATH", env = CGROUP_VARIABLE)]
+    cgroup: Option<PathBuf>,
     /// How programs are attached
     #[arg(long, global = true, hide = true, value_enum, default_value_t = Mode::Auto)]
     attach_mode: Mode,
@@ -56,6 +60,7 @@ impl Global {
                 Mode::Tcx => AttachMode::Tcx,
                 Mode::Clsact => AttachMode::Clsact,
             },
+            cgroup: self.cgroup.clone(),
             dry_run: self.dry_run,
         }
     }
@@ -86,7 +91,7 @@ pub(super) enum Command {
     #[command(subcommand, visible_alias = "endpoint")]
     Ep(Ep),
     /// Published ports
-    #[command(subcommand)]
+    #[command(subcommand, long_about = ABOUT, after_long_help = EXAMPLES)]
     Port(Port),
     /// The FORWARD filter, in iptables-save syntax
     #[command(subcommand)]
@@ -261,42 +266,6 @@ pub(super) enum Ep {
         /// The endpoint
         name: String,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Port {
-    /// Publish ports of an endpoint
-    Add {
-        /// The endpoint
-        #[arg(value_name = "EP")]
-        endpoint: String,
-        /// [HOSTIP:]HOST[-END]:CONTAINER[-END][/tcp|udp]
-        #[arg(required = true, value_name = "SPEC")]
-        specs: Vec<String>,
-    },
-    /// Stop publishing ports of an endpoint
-    Rm {
-        /// The endpoint
-        #[arg(value_name = "EP")]
-        endpoint: String,
-        /// As given to `port add`
-        #[arg(required_unless_present = "all", value_name = "SPEC")]
-        specs: Vec<String>,
-        /// All of its ports
-        #[arg(long, conflicts_with = "specs")]
-        all: bool,
-    },
-    /// List published ports
-    Ls {
-        /// Only this endpoint's
-        #[arg(value_name = "EP")]
-        endpoint: Option<String>,
-    },
-}
-
-/// A request about ports of `endpoint`.
-pub(super) fn ports(endpoint: String, specs: Vec<String>) -> Ports {
-    Ports { endpoint, specs }
 }
 
 #[derive(Debug, Subcommand)]

@@ -110,10 +110,20 @@ pub(super) fn settings(view: &SettingsView) -> String {
 pub(super) fn ports(ports: &[Published]) -> String {
     let row = |port: &Published| {
         let ports = port.ports();
-        [ports.host_side(), port.endpoint.to_string(), ports.container_side()]
+        let from = if port.from.is_empty() {
+            "anywhere".to_owned()
+        } else {
+            list(&port.from)
+        };
+        [
+            ports.host_side(),
+            port.endpoint.to_string(),
+            ports.container_side(),
+            from,
+        ]
     };
     let rows: Vec<_> = ports.iter().map(row).collect();
-    table(["HOST", "ENDPOINT", "PORT"], &rows)
+    table(["HOST", "ENDPOINT", "PORT", "FROM"], &rows)
 }
 
 pub(super) fn flows(flows: &[FlowView]) -> String {

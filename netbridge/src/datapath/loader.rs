@@ -9,7 +9,7 @@ use netbridge_common::abi::{Config, Hook};
 use super::clock::Clock;
 use super::map::MapPod;
 use super::object::{OBJECT, TICKS, TOOLS, maps};
-use super::{DatapathError, HOOKS, Pins, SnatRange, attach, settings};
+use super::{DatapathError, HOOKS, Pins, SnatRange, attach, settings, sockets};
 use crate::model::Settings;
 
 /// What can be chosen when an instance is loaded.
@@ -77,6 +77,7 @@ fn load_and_pin(pins: &Pins, options: &LoadOptions, range: &SnatRange) -> Result
             .pin(&path)
             .map_err(|source| DatapathError::Pin { path, source })?;
     }
+    sockets::load(&mut object, pins)?;
     let clock = Clock::calibrate(program(&mut object, TICKS)?)?;
     write_config(&mut object, &settings::initial(&clock, range, options)?)?;
 

@@ -8,6 +8,7 @@
 
 mod attach;
 mod batch;
+mod cgroup;
 mod clock;
 mod error;
 mod events;
@@ -19,9 +20,11 @@ mod memory;
 mod object;
 mod pins;
 mod settings;
+mod sockets;
 mod tables;
 
 use std::fmt;
+use std::path::Path;
 
 use aya::programs::SchedClassifier;
 use netbridge_common::abi::{Hook, VERSION};
@@ -34,7 +37,8 @@ pub use loader::LoadOptions;
 pub use log::LogReader;
 pub use pins::{DEFAULT_BPFFS, MOUNT_ADVICE, Pins, is_bpffs};
 pub use settings::{MIN_SNAT_PORTS, SnatRange};
-pub use tables::{Ipv4, Tables};
+pub use sockets::{check_cgroup, socket_programs};
+pub use tables::{Ipv4, Led, Tables};
 
 use crate::model::Settings;
 
@@ -133,6 +137,14 @@ impl Datapath {
     /// Takes every program of this instance off an interface, which may be gone; nothing attached is fine.
     pub fn detach(&self, ifindex: u32) -> Result<(), DatapathError> {
         attach::detach(&self.pins, ifindex)
+    }
+
+    /// Runs the programs on the sockets of the processes in a cgroup, `None` for the root of cgroup v2, from now on and when
+    /// this process is gone. Where none is named and they run already, they stay.
+    ///
+    /// Without them the instance works, but the host itself does not reach its published ports, and may take them.
+    pub fn attach_sockets(&self, cgroup: Option<&Path>) -> Result<(), DatapathError> {
+        sockets::attach(&self.pins, cgroup)
     }
 
     /// The hook's program: its [`info`](SchedClassifier::info), and [`aya::TestRun`] to run it on a packet of one's own.

@@ -9,6 +9,7 @@ use netbridge_common::abi::{Config, Timeouts, VERSION};
 
 use super::{Clock, DatapathError, LoadOptions};
 use crate::model::{Settings, Timer};
+use crate::netns::Netns;
 
 /// Fewest ports that SNAT is started with.
 pub const MIN_SNAT_PORTS: u16 = 1024;
@@ -85,6 +86,7 @@ pub(super) fn initial(clock: &Clock, range: &SnatRange, options: &LoadOptions) -
         events_per_tick: options.events_per_tick,
         answers_per_tick: ANSWERS_PER_SECOND.div_ceil(second(1).max(1)),
         version: VERSION,
+        host: Netns::current().and_then(|netns| netns.cookie())?,
         ..Config::zeroed()
     };
     tune(&mut config, clock, &options.settings);

@@ -83,7 +83,7 @@ pub(super) struct Node {
     /// Its connections to networks.
     #[serde(default)]
     pub(super) attach: Vec<Attachment>,
-    /// Published ports of its first connection, `[HOSTIP:]HOST[-END]:CONTAINER[-END][/tcp|udp]`.
+    /// Published ports of its first connection, `[[HOSTIP:]HOST[-END]:]CONTAINER[-END][/tcp|udp]`.
     #[serde(default)]
     pub(super) publish: Vec<Spanned<String>>,
 }

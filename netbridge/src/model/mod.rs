@@ -9,7 +9,7 @@ mod port;
 mod request;
 mod settings;
 
-pub use address::{AddressSpec, parse_ipv4, parse_subnet};
+pub use address::{AddressSpec, parse_ipv4, parse_sources, parse_subnet};
 pub use claims::Claims;
 pub use fault::{Fault, FaultKind, Faults};
 pub use mac::MacAddr;

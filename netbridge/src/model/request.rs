@@ -93,6 +93,8 @@ impl Attach {
 pub struct Ports {
     /// The endpoint.
     pub endpoint: String,
-    /// Each `[HOSTIP:]HOST[-END]:CONTAINER[-END][/tcp|udp]`.
+    /// Each `[[HOSTIP:]HOST[-END]:]CONTAINER[-END][/tcp|udp]`.
     pub specs: Vec<String>,
+    /// Who may come in by them, each an address or CIDR; none for anybody.
+    pub from: Vec<String>,
 }

@@ -15,7 +15,7 @@ pub use change::{
     attach, detach, filter_check, filter_flush, filter_load, net_create, net_remove, port_add, port_remove, tune,
 };
 pub use failure::Failure;
-pub use host::{Done, Host, Options};
+pub use host::{CGROUP_VARIABLE, Done, Host, Options};
 pub use inspect::{
     EndpointBrief, EndpointDetails, FilterView, NetworkDetails, StationView, endpoint_inspect, endpoints, filter_show,
     net_inspect, networks, ports, stations,

@@ -1,6 +1,7 @@
 //! States and facts that tests start from.
 
 use super::super::facts::{HostFacts, TargetFacts};
+use crate::datapath::SnatRange;
 use crate::model::{MacAddr, Settings, Transport};
 use crate::names;
 use crate::netlink::LinkInfo;
@@ -56,6 +57,8 @@ pub(crate) fn state() -> State {
             host_port: 80,
             port: 8080,
             count: 1,
+            from: Vec::new(),
+            list: 0,
         }],
         filter: None,
         settings: Settings::default(),
@@ -88,6 +91,12 @@ pub(crate) fn host() -> HostFacts {
         ]
         .map(|(index, net)| (index, net.parse().unwrap()))
         .into(),
+        ports: Some(SnatRange {
+            snat: 1024..=32767,
+            local: 32768..=60999,
+        }),
+        reserved: Vec::new(),
+        unhooked: None,
     }
 }
 

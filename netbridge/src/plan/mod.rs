@@ -4,6 +4,7 @@
 //! Every fault of a request is found before the first step is taken.
 
 mod endpoint;
+mod ephemeral;
 mod filter;
 #[cfg(test)]
 pub(crate) mod fixtures;

@@ -18,8 +18,9 @@ use crate::state::State;
 
 pub use self::lock::Lock;
 
-/// Version of the state file's format: 2 since a published port has a count, which a program that reads 1 would miss.
-const VERSION: u32 = 2;
+/// Version of the state file's format: 2 since a published port has a count, 3 since it has sources, which a program that
+/// reads the format before would miss.
+const VERSION: u32 = 3;
 
 /// The oldest version that is read.
 const OLDEST: u32 = 1;
@@ -293,7 +294,7 @@ mod tests {
         assert_eq!(store.load().unwrap(), state);
         let text = fs::read_to_string(store.path()).unwrap();
         assert!(
-            text.contains("\"version\": 2") && text.contains("\"count\": 1"),
+            text.contains("\"version\": 3") && text.contains("\"count\": 1"),
             "{text}"
         );
     }

@@ -15,6 +15,7 @@ mod bench_sockets;
 mod bench_undone;
 mod bench_worlds;
 mod bulk;
+mod cgroups;
 mod command;
 mod controller;
 mod dry_run;
@@ -23,15 +24,18 @@ mod examples;
 mod guards;
 mod hand;
 mod hardened;
+mod host_ports;
 mod icmp;
 mod killed;
 mod lifecycle;
 mod namespaces;
 mod netlink;
 mod policy;
+mod port_safety;
 mod proof;
 mod ranges;
 mod refused;
+mod sources;
 mod trunk;
 
 /// Two containers on one network, and the outside; what most tests start from.

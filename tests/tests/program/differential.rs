@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use netbridge_common::abi::{CtState, Reason, RuleV4, SLOTS, Timeouts, network_flags, proto, rule_flags, verdict};
 use netbridge_common::datapath::verdict::Action;
 use netbridge_common::host::HostEnv;
-use netbridge_common::host::lab::{A, B, HOST, SECOND, ifindex, lab, publish_range, rule, slot};
+use netbridge_common::host::lab::{A, B, HOST, SECOND, ifindex, lab, publish_range, restrict, rule, slot};
 use netbridge_common::host::rewrite::apply;
 
 use crate::kernel::{Kernel, Outcome};
@@ -90,7 +90,7 @@ type Fault = fn(&mut HostEnv);
 /// Proof that the comparison can fail: the host is told something slightly wrong.
 #[test]
 fn a_planted_fault_is_caught() -> Result<()> {
-    let faults: [(&str, Fault); 7] = [
+    let faults: [(&str, Fault); 8] = [
         ("a gateway's address one bit off", |env| {
             env.networks[1].tail.gateway[3] ^= 4;
         }),
@@ -112,6 +112,13 @@ fn a_planted_fault_is_caught() -> Result<()> {
             for target in env.published.values_mut() {
                 target.tail.shift[1] ^= 1;
             }
+        }),
+        ("a list of sources one bit longer", |env| {
+            env.sources = env
+                .sources
+                .iter()
+                .map(|&(list, (net, bits))| (list, (net, bits + 1)))
+                .collect();
         }),
         ("a flow table one smaller", |env| env.flow_capacity -= 1),
     ];
@@ -254,6 +261,8 @@ fn world() -> HostEnv {
     let (a, b) = ((A, ifindex::A, slot::A), (B, ifindex::B, slot::B));
     publish_range(&mut env, (proto::UDP, [0; 4], 1024..=5351), b, 50_000);
     publish_range(&mut env, (proto::TCP, [0; 4], 7000..=8999), b, 1);
+    // One of the four remotes is on no list.
+    restrict(&mut env, &[([203, 0, 113, 8], 30)]);
     publish_range(&mut env, (proto::TCP, HOST.1, 40_000..=65_534), a, 53);
     let local = env.hops[&(HOST.1, 32)];
     env.hops.insert(([127, 0, 0, 0], 8), local);

@@ -185,6 +185,9 @@ impl Kernel {
         for (key, target) in &env.published {
             tables.put_published(key, target)?;
         }
+        for &(list, (address, length)) in &env.sources {
+            tables.put_source(list, Ipv4Net::new(address.into(), u8::try_from(length)?)?)?;
+        }
         Ok(())
     }
 

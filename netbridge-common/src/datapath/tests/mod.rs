@@ -12,6 +12,7 @@ mod nat;
 mod parse;
 mod published;
 mod route;
+mod socket;
 mod soundness;
 
 use crate::abi::{FlowKey, FlowV4, Hook, Reason, proto};
