@@ -6,6 +6,7 @@
 
 pub mod build;
 pub mod cases;
+mod housekeeping;
 pub mod lab;
 pub mod rewrite;
 pub mod socket;
