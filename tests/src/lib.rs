@@ -5,6 +5,9 @@
 
 pub mod bench;
 pub mod census;
+mod command;
+pub mod conformance;
+mod conntrack;
 pub mod frame;
 pub mod icmp;
 pub mod lab;

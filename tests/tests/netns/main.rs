@@ -16,6 +16,7 @@ mod bench_undone;
 mod bench_worlds;
 mod bulk;
 mod command;
+mod conformance;
 mod controller;
 mod dry_run;
 mod errors;
