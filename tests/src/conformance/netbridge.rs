@@ -9,7 +9,7 @@ use netbridge::model::{NetCreate, Ports};
 use netbridge::netlink::in_namespace;
 use netbridge::netns::Netns;
 use netbridge::ops::{self, Failure, Options};
-use netbridge_common::abi::{Config, FlowKey, FlowV4, MacKey, Station as Learned, flow_flags, station_flags};
+use netbridge_common::abi::{Config, FlowKey, FlowV4, MacKey, Reason, Station as Learned, flow_flags, station_flags};
 use netbridge_common::datapath::conntrack::is_expired;
 
 use super::netfilter::introduce;
@@ -61,6 +61,10 @@ pub struct Netbridge<'a> {
     stage: Stage,
     host: Netns,
     options: Options,
+    /// The kernel's bridge below.
+    bridge: String,
+    /// How long that one remembers stations.
+    ageing: Duration,
     /// As the controller wrote it.
     config: Config,
     /// Whose ports are published.
@@ -80,15 +84,22 @@ impl<'a> Netbridge<'a> {
         }
         let host = lab.node("host")?;
         tool("ip netns exec rfc-host sysctl -qw net.ipv6.conf.all.disable_ipv6=1")?;
+        host.run(|| std::fs::write(super::stage::ICMP_RATE, "0"))??;
         let state = lab.state()?;
         let network = state.network(NETWORK).context("the network has gone")?;
         let stage = Stage::open(|node| lab.node(node), network.mac.0, lab.uplink()?.mac.0)?;
         introduce("rfc-host", &network.bridge, &stage)?;
         crate::wire::finish_checksums(&host, UPLINK)?;
         crate::wire::finish_checksums(&host, &network.bridge)?;
+        let ageing = tool(&format!(
+            "ip netns exec rfc-host cat /sys/class/net/{}/bridge/ageing_time",
+            network.bridge
+        ))?;
         Ok(Self {
             stage,
             host,
+            bridge: network.bridge.clone(),
+            ageing: Duration::from_millis(ageing.trim().parse::<u64>()? * 10),
             options: Options {
                 bpffs: sandbox.bpffs().to_owned(),
                 ..Options::default()
@@ -109,6 +120,11 @@ impl<'a> Netbridge<'a> {
             let host = ops::Host::open(options)?;
             Ok(operation(&host).await?)
         })
+    }
+
+    /// Makes the kernel's bridge forget what it has learned.
+    fn flush_bridge(&self) -> Result<()> {
+        tool(&format!("ip -n rfc-host link set {} type bridge fdb_flush", self.bridge)).map(drop)
     }
 
     /// Sets the uplink's MTU, and has netbridge look at its uplink, as every change does.
@@ -218,8 +234,7 @@ impl Router for Netbridge<'_> {
                 self.fdb.remove(&key)?;
             }
         }
-        let bridge = &self.lab.state()?.network(NETWORK).context("the network has gone")?.bridge.clone();
-        tool(&format!("ip -n rfc-host link set {bridge} type bridge fdb_flush"))?;
+        self.flush_bridge()?;
         self.stage.arrived()?;
         Ok(())
     }
@@ -272,6 +287,12 @@ impl Router for Netbridge<'_> {
         Ok(opened.count())
     }
 
+    fn refusals(&self) -> Result<Option<u64>> {
+        Ok(Some(
+            self.lab.drops(Reason::NatExhausted)? + self.lab.drops(Reason::FlowTableFull)?,
+        ))
+    }
+
     fn state(&self) -> Result<Option<String>> {
         Ok(None)
     }
@@ -295,7 +316,11 @@ impl Router for Netbridge<'_> {
             if station.flags & station_flags::STATIC == 0 {
                 station.seen = station.seen.wrapping_sub(ticks);
             }
-        })
+        })?;
+        if time >= self.ageing {
+            self.flush_bridge()?;
+        }
+        Ok(())
     }
 
     fn expire(&mut self, lifetime: u32) -> Result<()> {

@@ -22,6 +22,12 @@ const BRIDGE: &str = "br0";
 const BRIDGE_MAC: MacAddr = MacAddr([2, 0, 10, 9, 1, 1]);
 /// The uplink's MAC.
 const UPLINK_MAC: MacAddr = MacAddr([2, 0, 192, 0, 2, 1]);
+/// What keeps a namespace from sending packets of its own: no IPv6, no report of the group that a bridge joins.
+const QUIET: [&str; 3] = [
+    "net.ipv6.conf.all.disable_ipv6=1",
+    "net.ipv6.conf.default.disable_ipv6=1",
+    "net.ipv4.igmp_link_local_mcast_reports=0",
+];
 /// Longest time that is truly waited for.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 /// A connection's seconds are read this long after its last packet: within the first second of them.
@@ -64,8 +70,6 @@ table ip conformance {
 pub struct Netfilter {
     host: Netns,
     stage: Stage,
-    /// Whose MAC is pinned.
-    pinned: Option<Station>,
     /// The timers as they were.
     timers: Vec<(String, String)>,
 }
@@ -76,8 +80,8 @@ impl Netfilter {
         let nodes = Station::PORTS.map(Station::node);
         for node in [HOST, "outside"].iter().chain(&nodes) {
             tool(&format!("ip netns add {node}"))?;
-            tool(&format!("ip netns exec {node} sysctl -qw net.ipv6.conf.all.disable_ipv6=1"))?;
-            tool(&format!("ip netns exec {node} sysctl -qw net.ipv6.conf.default.disable_ipv6=1"))?;
+            let quiet = QUIET.join(" ");
+            tool(&format!("ip netns exec {node} sysctl -qw {quiet}"))?;
         }
         let mut batch = format!(
             "link add {BRIDGE} address {BRIDGE_MAC} type bridge\n\
@@ -104,6 +108,7 @@ impl Netfilter {
         let host = Netns::open(&HOST.parse()?)?;
         host.run(|| -> Result<()> {
             fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+            fs::write(super::stage::ICMP_RATE, "0")?;
             fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "0")?;
             command::feed("nft", &["-f", "-"], RULES).map(drop)
         })??;
@@ -119,7 +124,6 @@ impl Netfilter {
         Ok(Self {
             host,
             stage,
-            pinned: None,
             timers,
         })
     }
@@ -187,16 +191,11 @@ impl Router for Netfilter {
                     batch + &format!("link set {} type bridge_slave isolated off fdb_flush\n", station.node())
                 });
             command::feed("ip", &["-batch", "-"], &batch)?;
-            if let Some(station) = self.pinned {
-                let mac = MacAddr(self.stage.mac(station));
-                tool(&format!("bridge fdb del {mac} dev {} master", station.node()))?;
-            }
             for (path, value) in &self.timers {
                 fs::write(path, value).with_context(|| format!("cannot write {path}"))?;
             }
             conntrack::flush()
         })??;
-        self.pinned = None;
         self.stage.arrived()?;
         Ok(())
     }
@@ -238,7 +237,6 @@ impl Router for Netfilter {
                     "bridge -n {HOST} fdb replace {mac} dev {} master static",
                     station.node()
                 ))?;
-                self.pinned = Some(station);
             }
             Setting::Transitory { opening, closing } => self.host.run(|| {
                 let seconds = OPENING.map(|_| opening).into_iter().chain(CLOSING.map(|_| closing));
@@ -261,6 +259,11 @@ impl Router for Netfilter {
     fn connections(&self) -> Result<usize> {
         let count = self.host.run(|| fs::read_to_string(conntrack::COUNT))??;
         Ok(count.trim().parse()?)
+    }
+
+    fn refusals(&self) -> Result<Option<u64>> {
+        // `insert_failed` and `drop` of `conntrack -S` count other causes too, and a NAT without ports counts none.
+        Ok(None)
     }
 
     fn state(&self) -> Result<Option<String>> {

@@ -78,6 +78,9 @@ pub trait Router {
     /// Connections it knows, each counted once.
     fn connections(&self) -> Result<usize>;
 
+    /// Packets it refused for want of ports or of room, if it counts those.
+    fn refusals(&self) -> Result<Option<u64>>;
+
     /// The only connection's state as the kernel calls it; none if there is none, or the router has no such names.
     fn state(&self) -> Result<Option<String>>;
 
