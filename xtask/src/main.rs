@@ -13,6 +13,7 @@ mod build_ebpf;
 mod choice;
 mod ci;
 mod command;
+mod compliance;
 mod doctor;
 mod linker;
 mod lint;
@@ -39,6 +40,8 @@ enum Command {
     Test(test::Arguments),
     /// Measure Linux bridges and netbridge side by side; `bench --help` tells how
     Bench(bench::Arguments),
+    /// Write docs/rfc-compliance.md from a run of its rows
+    Compliance,
     /// Check format, lints, documentation and dependencies
     Lint,
     /// Run all that decides whether a change may go in
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Compliance => compliance::run(),
         Command::Lint => lint::run(),
         Command::Ci => ci::run(),
         Command::Doctor => doctor::run(),

@@ -4,6 +4,7 @@
 use anyhow::{Result, ensure};
 use netbridge_common::abi::proto;
 
+use super::known::DIFFERENCES;
 use super::packet::flag;
 use super::world::{Call, Side, World};
 
@@ -101,7 +102,10 @@ pub fn run(world: &mut World<'_>) -> Result<Vec<Cell>> {
     Ok(cells)
 }
 
-/// Why netbridge does another thing with a segment than the kernel; none where it is meant to do the same.
-pub fn reason(_side: Side, _state: &str, _segment: &str) -> Option<&'static str> {
-    None
+/// Why netbridge does another thing with a segment than the kernel: an index into [`DIFFERENCES`].
+pub fn reason(cell: &Cell) -> Option<usize> {
+    let fits = |names: &[&str], name: &str| names.is_empty() || names.contains(&name);
+    DIFFERENCES
+        .iter()
+        .position(|difference| fits(difference.segments, cell.segment) && fits(difference.states, cell.state))
 }

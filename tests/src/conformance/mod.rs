@@ -71,6 +71,21 @@ pub fn saw(observed: impl Into<String>, met: bool) -> Outcome {
     }
 }
 
+impl Level {
+    /// All, the strongest first.
+    pub const ALL: [Self; 4] = [Self::Must, Self::Should, Self::May, Self::Practice];
+
+    /// As the report calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Must => "MUST",
+            Self::Should => "SHOULD",
+            Self::May => "MAY",
+            Self::Practice => "practice",
+        }
+    }
+}
+
 /// Rows of one kind.
 pub struct Section {
     /// Its heading.
@@ -102,9 +117,8 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
 
 /// Runs the rows that `wanted` names on both routers, each in a sandbox of its own.
 pub fn run(wanted: impl Fn(&str) -> bool + Sync) -> Result<Both> {
-    let join = |run: thread::ScopedJoinHandle<'_, Result<Run>>| {
-        run.join().map_err(|_panic| anyhow!("a run panicked"))?
-    };
+    let join =
+        |run: thread::ScopedJoinHandle<'_, Result<Run>>| run.join().map_err(|_panic| anyhow!("a run panicked"))?;
     thread::scope(|scope| {
         let netfilter = scope.spawn(|| within(|_| all(Box::new(Netfilter::build()?), &wanted)));
         let netbridge = scope.spawn(|| within(|sandbox| all(Box::new(Netbridge::build(sandbox)?), &wanted)));
@@ -123,7 +137,11 @@ fn all(router: Box<dyn Router + '_>, wanted: &impl Fn(&str) -> bool) -> Result<R
         let outcome = (row.run)(&mut world).with_context(|| format!("row {}", row.id))?;
         outcomes.push((row.id, outcome));
     }
-    let cells = if wanted("cells") { cells::run(&mut world)? } else { Vec::new() };
+    let cells = if wanted("cells") {
+        cells::run(&mut world)?
+    } else {
+        Vec::new()
+    };
     world.router.reset()?;
     Ok(Run { outcomes, cells })
 }

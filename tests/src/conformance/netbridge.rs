@@ -124,7 +124,11 @@ impl<'a> Netbridge<'a> {
 
     /// Makes the kernel's bridge forget what it has learned.
     fn flush_bridge(&self) -> Result<()> {
-        tool(&format!("ip -n rfc-host link set {} type bridge fdb_flush", self.bridge)).map(drop)
+        tool(&format!(
+            "ip -n rfc-host link set {} type bridge fdb_flush",
+            self.bridge
+        ))
+        .map(drop)
     }
 
     /// Sets the uplink's MTU, and has netbridge look at its uplink, as every change does.

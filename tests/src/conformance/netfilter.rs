@@ -11,7 +11,7 @@ use netbridge::model::MacAddr;
 use netbridge::netns::Netns;
 
 use super::router::{Column, Port, Router, Setting};
-use super::stage::{ETH0, EXTERNAL, GATEWAY, SUBNET, Stage, Station, UPLINK, server_mac, silence, tool};
+use super::stage::{ETH0, EXTERNAL, GATEWAY, Stage, Station, UPLINK, server_mac, silence, tool};
 use crate::{command, conntrack};
 
 /// Its namespace.
@@ -112,20 +112,12 @@ impl Netfilter {
             fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "0")?;
             command::feed("nft", &["-f", "-"], RULES).map(drop)
         })??;
-        let stage = Stage::open(
-            |node| Ok(Netns::open(&node.parse()?)?),
-            BRIDGE_MAC.0,
-            UPLINK_MAC.0,
-        )?;
+        let stage = Stage::open(|node| Ok(Netns::open(&node.parse()?)?), BRIDGE_MAC.0, UPLINK_MAC.0)?;
         introduce(HOST, BRIDGE, &stage)?;
         crate::wire::finish_checksums(&host, UPLINK)?;
         crate::wire::finish_checksums(&host, BRIDGE)?;
         let timers = host.run(timers)??;
-        Ok(Self {
-            host,
-            stage,
-            timers,
-        })
+        Ok(Self { host, stage, timers })
     }
 
     fn nft(&self, text: &str) -> Result<()> {
@@ -151,18 +143,26 @@ impl Netfilter {
 
 /// The TCP timers of the calling thread's namespace that a setting changes.
 fn timers() -> Result<Vec<(String, String)>> {
-    OPENING.iter().chain(&CLOSING).map(|name| {
-        let path = format!("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_{name}");
-        let value = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        Ok((path, value))
-    }).collect()
+    OPENING
+        .iter()
+        .chain(&CLOSING)
+        .map(|name| {
+            let path = format!("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_{name}");
+            let value = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+            Ok((path, value))
+        })
+        .collect()
 }
 
 /// Makes the router know its neighbours for good.
 pub(super) fn introduce(host: &str, bridge: &str, stage: &Stage) -> Result<()> {
     let mut batch = String::new();
     let mut add = |ip: Ipv4Addr, mac: [u8; 6], dev: &str| {
-        writeln!(batch, "neighbour replace {ip} lladdr {} dev {dev} nud permanent", MacAddr(mac))
+        writeln!(
+            batch,
+            "neighbour replace {ip} lladdr {} dev {dev} nud permanent",
+            MacAddr(mac)
+        )
     };
     for station in Station::PORTS {
         add(station.ip(), stage.mac(station), bridge)?;
@@ -275,7 +275,10 @@ impl Router for Netfilter {
         thread::sleep(READING);
         let start = Instant::now();
         let words = self.only()?.context("no connection")?;
-        ensure!(start.elapsed() < Duration::from_millis(900), "the machine is too busy to read a lifetime");
+        ensure!(
+            start.elapsed() < Duration::from_millis(900),
+            "the machine is too busy to read a lifetime"
+        );
         let left: u32 = words.get(2).context("no lifetime is told")?.parse()?;
         Ok(Some(left + 1))
     }
@@ -288,7 +291,10 @@ impl Router for Netfilter {
     }
 
     fn pass(&mut self, time: Duration) -> Result<()> {
-        ensure!(time <= LONGEST_WAIT, "the kernel's clock cannot be put forward by {time:?}");
+        ensure!(
+            time <= LONGEST_WAIT,
+            "the kernel's clock cannot be put forward by {time:?}"
+        );
         thread::sleep(time);
         Ok(())
     }
@@ -298,7 +304,7 @@ impl Router for Netfilter {
     }
 }
 
-/// How the rules read, for the report.
-pub fn rules() -> String {
-    RULES.replace("br0", BRIDGE).replace("10.9.1.0/24", SUBNET)
+/// The rules, for the report.
+pub fn rules() -> &'static str {
+    RULES.trim()
 }

@@ -268,7 +268,12 @@ pub fn tcp(from: SocketAddrV4, to: SocketAddrV4, segment: Segment<'_>) -> Ip {
     body.extend(to.port().to_be_bytes());
     body.extend(segment.seq.to_be_bytes());
     body.extend(segment.ack.to_be_bytes());
-    body.extend([low((HEADER + segment.options.len()) / 4) << 4, segment.flags, 0xff, 0xff]);
+    body.extend([
+        low((HEADER + segment.options.len()) / 4) << 4,
+        segment.flags,
+        0xff,
+        0xff,
+    ]);
     body.extend([0; 4]);
     body.extend(segment.options);
     body.extend(segment.data);
@@ -371,11 +376,16 @@ mod tests {
     fn fragments_are_the_whole() {
         let whole = udp(A, B, &[5; 61]);
         let pieces = whole.fragments(32);
-        assert_eq!(pieces.iter().map(|piece| (piece.offset, piece.more)).collect::<Vec<_>>(), [
-            (0, true),
-            (32, true),
-            (64, false)
-        ]);
-        assert_eq!(pieces.iter().flat_map(|piece| piece.body.clone()).collect::<Vec<_>>(), whole.body);
+        assert_eq!(
+            pieces
+                .iter()
+                .map(|piece| (piece.offset, piece.more))
+                .collect::<Vec<_>>(),
+            [(0, true), (32, true), (64, false)]
+        );
+        assert_eq!(
+            pieces.iter().flat_map(|piece| piece.body.clone()).collect::<Vec<_>>(),
+            whole.body
+        );
     }
 }

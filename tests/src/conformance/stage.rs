@@ -27,8 +27,6 @@ use crate::wire::Wire;
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 9, 1, 1);
 /// The router to the world.
 pub const EXTERNAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// The containers' network.
-pub const SUBNET: &str = "10.9.1.0/24";
 /// The router's interface to the world.
 pub const UPLINK: &str = "up0";
 /// The interface of a container and of the world.
@@ -137,7 +135,11 @@ impl Stage {
         keep_to_one_processor()?;
         let ground = Netns::create_named("marks")?;
         tool("ip -n marks link add tick type veth peer name tock")?;
-        for line in ["sysctl -qw net.ipv6.conf.all.disable_ipv6=1", "ip link set tick up", "ip link set tock up"] {
+        for line in [
+            "sysctl -qw net.ipv6.conf.all.disable_ipv6=1",
+            "ip link set tick up",
+            "ip link set tock up",
+        ] {
             tool(&format!("ip netns exec marks {line}"))?;
         }
         let marks = (Wire::open(&ground, "tick")?, Wire::open(&ground, "tock")?);
@@ -204,7 +206,10 @@ impl Stage {
         let mark = frame([0xff; 6], self.marks.0.mac(), ETHERTYPE_MARK, &[0; 46]);
         for _ in 0..MARKS {
             self.marks.0.send(&mark)?;
-            let back = self.marks.1.receive(PATIENCE, |frame| frame.get(12..14) == Some(&ETHERTYPE_MARK))?;
+            let back = self
+                .marks
+                .1
+                .receive(PATIENCE, |frame| frame.get(12..14) == Some(&ETHERTYPE_MARK))?;
             ensure!(back.is_some(), "a mark did not come back within {PATIENCE:?}");
         }
         let mut all = Vec::new();
@@ -226,7 +231,9 @@ impl Stage {
 
     /// True for the router's own multicast, with which a bridge joins groups.
     fn is_report(&self, frame: &[u8]) -> bool {
-        let own = [self.gateway, self.uplink].iter().any(|mac| frame.get(6..12) == Some(mac));
+        let own = [self.gateway, self.uplink]
+            .iter()
+            .any(|mac| frame.get(6..12) == Some(mac));
         own && frame.starts_with(&[1, 0, 0x5e])
     }
 
@@ -251,7 +258,9 @@ pub fn tool(line: &str) -> Result<String> {
 
 /// Takes an interface's addresses away and keeps its namespace from sending anything.
 pub fn silence(netns: &str, ifname: &str) -> Result<()> {
-    tool(&format!("ip netns exec {netns} sysctl -qw net.ipv6.conf.all.disable_ipv6=1"))?;
+    tool(&format!(
+        "ip netns exec {netns} sysctl -qw net.ipv6.conf.all.disable_ipv6=1"
+    ))?;
     tool(&format!("ip -n {netns} address flush dev {ifname}"))?;
     tool(&format!("ip -n {netns} link set {ifname} arp off")).map(drop)
 }

@@ -37,7 +37,11 @@ pub fn of(seen: &[Seen], station: Station) -> impl Iterator<Item = Ip> {
 
 /// Where packets arrived.
 pub fn places(seen: &[Seen]) -> Vec<Station> {
-    let mut places: Vec<_> = seen.iter().filter(|seen| seen.ip().is_some()).map(|seen| seen.at).collect();
+    let mut places: Vec<_> = seen
+        .iter()
+        .filter(|seen| seen.ip().is_some())
+        .map(|seen| seen.at)
+        .collect();
     places.sort_unstable();
     places
 }
@@ -78,7 +82,9 @@ impl World<'_> {
     /// Sends a datagram from a server to an external port; the container that gets it.
     pub fn udp_in(&self, from: (Station, u16), to: SocketAddrV4) -> Result<Option<Station>> {
         let seen = self.exchange(from.0, &udp(at(from.0, from.1), to, b"answer"))?;
-        let ports = seen.iter().filter(|seen| Station::PORTS.contains(&seen.at) && seen.ip().is_some());
+        let ports = seen
+            .iter()
+            .filter(|seen| Station::PORTS.contains(&seen.at) && seen.ip().is_some());
         Ok(ports.map(|seen| seen.at).next())
     }
 
@@ -126,21 +132,31 @@ impl World<'_> {
             ensure!(alive(self, &mut call)?, "the connection does not live at all");
             return Ok(told);
         }
-        self.search(|world| {
-            world.router.reset()?;
-            open(world)
-        }, &mut alive)
+        self.search(
+            |world| {
+                world.router.reset()?;
+                open(world)
+            },
+            &mut alive,
+        )
     }
 
     /// Seconds that a learned station lives.
-    pub fn ageing(&mut self, mut learn: impl FnMut(&mut Self) -> Result<()>, mut known: impl FnMut(&mut Self) -> Result<bool>) -> Result<u32> {
+    pub fn ageing(
+        &mut self,
+        mut learn: impl FnMut(&mut Self) -> Result<()>,
+        mut known: impl FnMut(&mut Self) -> Result<bool>,
+    ) -> Result<u32> {
         if let Some(told) = self.router.told_ageing()? {
             return Ok(told);
         }
-        self.search(|world| {
-            world.router.reset()?;
-            learn(world)
-        }, &mut |world, ()| known(world))
+        self.search(
+            |world| {
+                world.router.reset()?;
+                learn(world)
+            },
+            &mut |world, ()| known(world),
+        )
     }
 
     /// The shortest time, in seconds, after which something that was made is gone: it lives half a second less, and is
@@ -293,7 +309,10 @@ impl Call {
     /// Sends packets that must arrive.
     pub fn play(&mut self, world: &World<'_>, script: &[(Side, u8)]) -> Result<()> {
         for (side, flags) in script {
-            ensure!(self.send(world, *side, *flags, &[])?, "{side:?} sent flags {flags:#04x}, which did not arrive");
+            ensure!(
+                self.send(world, *side, *flags, &[])?,
+                "{side:?} sent flags {flags:#04x}, which did not arrive"
+            );
         }
         Ok(())
     }

@@ -1,17 +1,12 @@
-//! x
+//! What RFCs ask for, on netbridge and on the kernel.
 
-use anyhow::Result;
-use netbridge_tests::conformance;
+use anyhow::{Result, ensure};
+use netbridge_tests::conformance::{report, run};
 
 #[test]
-fn rows() -> Result<()> {
-    let only = std::env::var("ROWS").unwrap_or_default();
-    let both = conformance::run(|id| id.starts_with(&only))?;
-    for ((id, nf), (_, nb)) in both.netfilter.outcomes.iter().zip(&both.netbridge.outcomes) {
-        println!("{id:5} nf {} {}\n      nb {} {}", if nf.met {"+"} else {"-"}, nf.observed, if nb.met {"+"} else {"-"}, nb.observed);
-    }
-    for (nf, nb) in both.netfilter.cells.iter().zip(&both.netbridge.cells) {
-        if nf != nb { println!("{:?} {} {}: nf {} nb {}", nf.side, nf.state, nf.segment, nf.forwarded, nb.forwarded); }
-    }
-    Ok(())
+fn what_is_met_is_what_the_lists_and_the_document_say() -> Result<()> {
+    let both = run(|_| true)?;
+    let surprises = report::surprises(&both);
+    ensure!(surprises.is_empty(), "{}", surprises.join("\n"));
+    report::compare(&report::render(&both)?)
 }

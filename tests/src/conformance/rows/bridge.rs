@@ -148,7 +148,11 @@ const DATA: [u8; 46] = *b"a frame that only this row sends, and nobody 1";
 fn heard(world: &World<'_>, from: Station, bytes: &[u8]) -> Result<Vec<Station>> {
     world.stage().send_frame(from, bytes)?;
     let seen = world.stage().arrived()?;
-    let mut at: Vec<_> = seen.iter().filter(|seen| seen.frame.ends_with(&DATA)).map(|seen| seen.at).collect();
+    let mut at: Vec<_> = seen
+        .iter()
+        .filter(|seen| seen.frame.ends_with(&DATA))
+        .map(|seen| seen.at)
+        .collect();
     at.sort_unstable();
     Ok(at)
 }
@@ -167,7 +171,10 @@ fn names(at: &[Station]) -> String {
     if at.is_empty() {
         return "nowhere".to_owned();
     }
-    at.iter().map(|station| format!("{station:?}")).collect::<Vec<_>>().join(", ")
+    at.iter()
+        .map(|station| format!("{station:?}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Where it arrived, and that it should have been there.
@@ -244,7 +251,11 @@ fn reserved(world: &mut World<'_>) -> Result<Outcome> {
         }
     }
     let words: Vec<_> = forwarded.iter().map(|last| format!(":{last:02x}")).collect();
-    let words = if words.is_empty() { "none".to_owned() } else { words.join(", ") };
+    let words = if words.is_empty() {
+        "none".to_owned()
+    } else {
+        words.join(", ")
+    };
     Ok(saw(format!("forwarded: {words}"), forwarded == [0x10, 0x20]))
 }
 
@@ -254,7 +265,11 @@ fn spanning_tree(world: &mut World<'_>) -> Result<Outcome> {
 
 fn bad_source(world: &mut World<'_>) -> Result<Outcome> {
     let mut passed = Vec::new();
-    for (name, source) in [("multicast", [3, 0, 0, 0, 0, 1]), ("broadcast", BROADCAST), ("zero", [0; 6])] {
+    for (name, source) in [
+        ("multicast", [3, 0, 0, 0, 0, 1]),
+        ("broadcast", BROADCAST),
+        ("zero", [0; 6]),
+    ] {
         if !plain(world, T1, BROADCAST, source)?.is_empty() {
             passed.push(name);
         }
@@ -344,7 +359,9 @@ const ROUNDS: usize = 2000;
 
 fn ring(world: &mut World<'_>) -> Result<Outcome> {
     // The cable is this loop: what one end gets, the other sends.
-    world.stage().send_frame(C1, &frame(BROADCAST, world.stage().mac(C1), TYPE, &DATA))?;
+    world
+        .stage()
+        .send_frame(C1, &frame(BROADCAST, world.stage().mac(C1), TYPE, &DATA))?;
     let mut copies: BTreeMap<Station, usize> = BTreeMap::new();
     for _ in 0..ROUNDS {
         let seen = world.stage().arrived()?;

@@ -102,6 +102,9 @@ const FINS: [(Side, u8); 3] = [
     (Server, flag::FIN | flag::ACK),
 ];
 
+/// Data of the client's, and the server's answer.
+const DATA: [(Side, u8); 2] = [(Client, flag::ACK | flag::PSH), (Server, flag::ACK)];
+
 fn machine(world: &mut World<'_>) -> Result<Outcome> {
     let opening = lifetime_after(world, &OPENING[..1])?;
     let established = lifetime_after(world, &OPENING)?;
@@ -114,13 +117,19 @@ fn machine(world: &mut World<'_>) -> Result<Outcome> {
 
 fn separate_timers(world: &mut World<'_>) -> Result<Outcome> {
     // Set again wherever the world starts from nothing.
-    if !world.set(Setting::Transitory { opening: 300, closing: 400 })? {
+    if !world.set(Setting::Transitory {
+        opening: 250,
+        closing: 270,
+    })? {
         return Ok(saw("one timer for both", false));
     }
     let mut lifetime = |close: &'static [(Side, u8)], opening: usize| {
         world.lifetime(
             |world| {
-                world.set(Setting::Transitory { opening: 300, closing: 400 })?;
+                world.set(Setting::Transitory {
+                    opening: 250,
+                    closing: 270,
+                })?;
                 let mut call = Call::new(proto::TCP, 5000, 80);
                 call.play(world, &[&OPENING[..opening], close].concat())?;
                 Ok(call)
@@ -133,21 +142,25 @@ fn separate_timers(world: &mut World<'_>) -> Result<Outcome> {
     };
     let (opening, closing) = (lifetime(&[], 1)?, lifetime(&FINS, 3)?);
     Ok(saw(
-        format!("set to 300 and 400 s: {opening} and {closing} s"),
-        (opening, closing) == (300, 400),
+        format!("set to 250 and 270 s: {opening} and {closing} s"),
+        (opening, closing) == (250, 270),
     ))
 }
 
 fn reset(world: &mut World<'_>) -> Result<Outcome> {
     let rst = [&OPENING[..], &[(Server, flag::RST | flag::ACK)]].concat();
     let after = lifetime_after(world, &rst)?;
-    let restored = lifetime_after(world, &[&rst[..], &[(Client, flag::ACK | flag::PSH)]].concat()).ok();
+    let restored = lifetime_after(world, &[&rst[..], &DATA].concat()).ok();
     let established = lifetime_after(world, &OPENING)?;
     let again = restored.is_some_and(|seconds| seconds >= established);
     Ok(saw(
         format!(
             "{after} s after a RST; data {}",
-            if again { "restore the connection" } else { "do not restore the connection" }
+            if again {
+                "restore the connection"
+            } else {
+                "do not restore the connection"
+            }
         ),
         after >= 240 && again,
     ))
@@ -171,7 +184,9 @@ fn errors_do_not_refresh(world: &mut World<'_>) -> Result<Outcome> {
                 let mut call = Call::new(proto::UDP, 5000, 7000);
                 call.play(world, &[(Client, 0)])?;
                 let answer = call.next(Server, 0, b"answer");
-                let answer = call.carry(world, Server, &answer)?.context("an answer did not arrive")?;
+                let answer = call
+                    .carry(world, Server, &answer)?
+                    .context("an answer did not arrive")?;
                 world.pass(Duration::from_secs(1))?;
                 if send {
                     world.exchange(C1, &error(C1.ip(), S1.ip(), (kind::UNREACHABLE, 3), 0, &answer, 8))?;
@@ -197,7 +212,14 @@ fn random(world: &mut World<'_>) -> Result<Outcome> {
         let other = world.mapped((C2, 40_000), (S1, dport))?.port();
         near += u32::from(kept.abs_diff(other) <= 8);
     }
-    Ok(saw(if near <= 1 { "far from the one in use" } else { "beside the one in use" }, near <= 1))
+    Ok(saw(
+        if near <= 1 {
+            "far from the one in use"
+        } else {
+            "beside the one in use"
+        },
+        near <= 1,
+    ))
 }
 
 fn identification(world: &mut World<'_>) -> Result<Outcome> {
@@ -209,7 +231,11 @@ fn identification(world: &mut World<'_>) -> Result<Outcome> {
     };
     let (one, two) = (sent(C1, false)?, sent(C2, false)?);
     let atomic = sent(C1, true)? == 0x1000;
-    let kept = if atomic { "kept where it means nothing" } else { "changed where it means nothing" };
+    let kept = if atomic {
+        "kept where it means nothing"
+    } else {
+        "changed where it means nothing"
+    };
     Ok(if one == two {
         saw(format!("two containers' identifications meet; {kept}"), false)
     } else {
@@ -284,7 +310,11 @@ fn exhaustion(world: &mut World<'_>) -> Result<Outcome> {
 fn accounted(world: &mut World<'_>) -> Result<Outcome> {
     let before = world.router.refusals()?;
     fill(world)?;
-    let told = world.router.refusals()?.zip(before).map(|(after, before)| after - before);
+    let told = world
+        .router
+        .refusals()?
+        .zip(before)
+        .map(|(after, before)| after - before);
     Ok(match told {
         Some(count) => saw(format!("counted: {count} of 2"), count == 2),
         None => saw("not counted", false),

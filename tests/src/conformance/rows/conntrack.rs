@@ -4,8 +4,8 @@ use anyhow::{Context as _, Result};
 use netbridge::model::Transport;
 use netbridge_common::abi::proto;
 
-use super::super::packet::{Ip, flag, seal, tcp, udp};
 use super::super::packet::Segment;
+use super::super::packet::{Ip, flag, seal, tcp, udp};
 use super::super::stage::EXTERNAL;
 use super::super::stage::Station::{C1, C2, S1};
 use super::super::world::{Call, NOBODY, OPENING, Side, World, at, connected, external, of};
@@ -234,8 +234,8 @@ fn far_data(world: &mut World<'_>) -> Result<Outcome> {
     Ok(saw(word(passes), !passes))
 }
 
-/// Plays a script, then a segment of the server's that its far number makes forged, then data of the client's: whether
-/// the forged one passed, and the lifetime with it, and with the data after it.
+/// Sends a segment into an established connection in the server's name, `ahead` of its number: whether it passed, and the
+/// connection's lifetime after it, and after the next data and their acknowledgement.
 fn forged(world: &mut World<'_>, flags: u8, ahead: u32) -> Result<(bool, u32, u32)> {
     let mut passes = false;
     let mut lifetime = |data: bool| {
@@ -246,7 +246,7 @@ fn forged(world: &mut World<'_>, flags: u8, ahead: u32) -> Result<(bool, u32, u3
                 forger.server.seq = call.server.seq.wrapping_add(ahead);
                 passes = forger.send(world, Server, flags, &[])?;
                 if data {
-                    call.play(world, &[(Client, flag::ACK | flag::PSH)])?;
+                    call.play(world, &[(Client, flag::ACK | flag::PSH), (Server, flag::ACK)])?;
                 }
                 Ok(call)
             },
@@ -336,9 +336,29 @@ fn malformed(world: &mut World<'_>) -> Result<Outcome> {
     let mut long_udp = good.clone();
     long_udp.body[4..6].copy_from_slice(&999_u16.to_be_bytes());
     seal(&mut long_udp, 6);
-    let mut cut = tcp(at(C1, 5000), at(S1, 80), Segment { flags: flag::SYN, seq: 1, ack: 0, options: &[], data: &[] });
+    let mut cut = tcp(
+        at(C1, 5000),
+        at(S1, 80),
+        Segment {
+            flags: flag::SYN,
+            seq: 1,
+            ack: 0,
+            options: &[],
+            data: &[],
+        },
+    );
     cut.body.truncate(12);
-    let mut header = tcp(at(C1, 5001), at(S1, 80), Segment { flags: flag::SYN, seq: 1, ack: 0, options: &[], data: &[] });
+    let mut header = tcp(
+        at(C1, 5001),
+        at(S1, 80),
+        Segment {
+            flags: flag::SYN,
+            seq: 1,
+            ack: 0,
+            options: &[],
+            data: &[],
+        },
+    );
     header.body[12] = 4 << 4;
     seal(&mut header, 16);
     for (name, packet) in [
@@ -351,7 +371,11 @@ fn malformed(world: &mut World<'_>) -> Result<Outcome> {
             through.push(name);
         }
     }
-    for (name, at_byte, value) in [("IP length 19", 3, 19), ("IP header of 16 bytes", 0, 0x44), ("IP version 5", 0, 0x55)] {
+    for (name, at_byte, value) in [
+        ("IP length 19", 3, 19),
+        ("IP header of 16 bytes", 0, 0x44),
+        ("IP version 5", 0, 0x55),
+    ] {
         let mut bytes = good.bytes();
         bytes[at_byte] = value;
         if at_byte == 3 {
@@ -370,7 +394,9 @@ fn malformed(world: &mut World<'_>) -> Result<Outcome> {
 /// The checksum of a header of twenty bytes.
 fn resealed(bytes: &[u8]) -> [u8; 2] {
     let words = bytes[..20].chunks(2).enumerate().filter(|(index, _)| *index != 5);
-    let mut sum: u32 = words.map(|(_, word)| u32::from(word[0]) << 8 | u32::from(word[1])).sum();
+    let mut sum: u32 = words
+        .map(|(_, word)| u32::from(word[0]) << 8 | u32::from(word[1]))
+        .sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
@@ -392,10 +418,15 @@ fn challenge(world: &mut World<'_>) -> Result<Outcome> {
     anew.client.seq = call.client.seq.wrapping_add(1000);
     anew.server.seq = honest.server.seq.wrapping_add(FAR);
     let opens = anew.open(world).is_ok() && anew.talks(world)?;
-    let lost: Vec<_> = [("SYN", syn), ("challenge ACK", ack), ("RST", rst), ("new connection", opens)]
-        .into_iter()
-        .filter_map(|(name, passes)| (!passes).then_some(name))
-        .collect();
+    let lost: Vec<_> = [
+        ("SYN", syn),
+        ("challenge ACK", ack),
+        ("RST", rst),
+        ("new connection", opens),
+    ]
+    .into_iter()
+    .filter_map(|(name, passes)| (!passes).then_some(name))
+    .collect();
     Ok(if lost.is_empty() {
         saw("SYN, challenge ACK, RST and the new connection pass", true)
     } else {
@@ -417,16 +448,26 @@ fn lost_last_ack(world: &mut World<'_>) -> Result<Outcome> {
 
 fn reuse(world: &mut World<'_>) -> Result<Outcome> {
     let mut call = connected(world)?;
-    call.play(world, &[
-        (Server, flag::FIN | flag::ACK),
-        (Client, flag::ACK),
-        (Client, flag::FIN | flag::ACK),
-        (Server, flag::ACK),
-    ])?;
+    call.play(
+        world,
+        &[
+            (Server, flag::FIN | flag::ACK),
+            (Client, flag::ACK),
+            (Client, flag::FIN | flag::ACK),
+            (Server, flag::ACK),
+        ],
+    )?;
     call.client.seq += 100_000;
     call.server.seq += 100_000;
     let opens = call.open(world).is_ok() && call.talks(world)?;
-    Ok(saw(if opens { "opens and carries data" } else { "does not open" }, opens))
+    Ok(saw(
+        if opens {
+            "opens and carries data"
+        } else {
+            "does not open"
+        },
+        opens,
+    ))
 }
 
 fn old_syn_ack(world: &mut World<'_>) -> Result<Outcome> {
@@ -528,6 +569,9 @@ fn loopback(world: &mut World<'_>) -> Result<Outcome> {
 fn no_sum(world: &mut World<'_>) -> Result<Outcome> {
     let mut bare = udp(at(C1, 5000), at(S1, 7000), b"question");
     bare.body[6..8].fill(0);
-    let sum = world.carry(C1, &bare, S1)?.context("a datagram without a checksum did not arrive")?.udp_sum();
+    let sum = world
+        .carry(C1, &bare, S1)?
+        .context("a datagram without a checksum did not arrive")?
+        .udp_sum();
     Ok(saw(if sum == 0 { "stays zero" } else { "becomes another" }, sum == 0))
 }

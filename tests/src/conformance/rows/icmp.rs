@@ -182,7 +182,9 @@ const ID: u16 = 6000;
 /// A container's echo request as the server saw it.
 fn asked(world: &World<'_>, from: super::super::stage::Station, to: super::super::stage::Station) -> Result<Ip> {
     let request = query(from.ip(), to.ip(), kind::ECHO, ID);
-    world.carry(from, &request, to)?.context("an echo request did not arrive")
+    world
+        .carry(from, &request, to)?
+        .context("an echo request did not arrive")
 }
 
 fn reply(to: &Ip) -> Ip {
@@ -200,7 +202,10 @@ fn queries(world: &mut World<'_>) -> Result<Outcome> {
     Ok(match (answered, free, in_need) {
         (false, ..) => saw("answers are lost", false),
         (true, true, true) => saw("one identifier for two servers, also where a neighbour has it", true),
-        (true, true, false) => saw("one identifier while it is free; another one where a neighbour has it", false),
+        (true, true, false) => saw(
+            "one identifier while it is free; another one where a neighbour has it",
+            false,
+        ),
         (true, false, _) => saw("an identifier per server", false),
     })
 }
@@ -208,13 +213,22 @@ fn queries(world: &mut World<'_>) -> Result<Outcome> {
 fn query_collision(world: &mut World<'_>) -> Result<Outcome> {
     let (one, two) = (asked(world, C1, S1)?, asked(world, C2, S1)?);
     let answered = world.reaches(S1, &reply(&one), C1)? && world.reaches(S1, &reply(&two), C2)?;
-    Ok(saw(if answered { "both are answered" } else { "answers are lost" }, answered))
+    Ok(saw(
+        if answered {
+            "both are answered"
+        } else {
+            "answers are lost"
+        },
+        answered,
+    ))
 }
 
 /// A datagram call of C1's that S1 heard.
 fn heard(world: &World<'_>) -> Result<Ip> {
     let sent = udp(at(C1, 5000), at(S1, 7000), b"question");
-    world.carry(C1, &sent, S1)?.context("a datagram to a server did not arrive")
+    world
+        .carry(C1, &sent, S1)?
+        .context("a datagram to a server did not arrive")
 }
 
 fn query_timer(world: &mut World<'_>) -> Result<Outcome> {
@@ -284,7 +298,14 @@ fn inner_sum_not_judged(world: &mut World<'_>) -> Result<Outcome> {
 fn unknown_error(world: &mut World<'_>) -> Result<Outcome> {
     let about = udp(external(5555), at(S1, 7000), b"never sent");
     let seen = world.exchange(S1, &error(S1.ip(), EXTERNAL, (kind::UNREACHABLE, 3), 0, &about, 8))?;
-    Ok(saw(if seen.is_empty() { "dropped, no answer" } else { "something comes of it" }, seen.is_empty()))
+    Ok(saw(
+        if seen.is_empty() {
+            "dropped, no answer"
+        } else {
+            "something comes of it"
+        },
+        seen.is_empty(),
+    ))
 }
 
 fn errors_in(world: &mut World<'_>) -> Result<Outcome> {
@@ -311,12 +332,20 @@ fn errors_in(world: &mut World<'_>) -> Result<Outcome> {
 
 fn redirect(world: &mut World<'_>) -> Result<Outcome> {
     let about = heard(world)?;
-    Ok(dropped(&world.carry(S1, &error(S1.ip(), EXTERNAL, (kind::REDIRECT, 1), 0, &about, 8), C1)?))
+    Ok(dropped(&world.carry(
+        S1,
+        &error(S1.ip(), EXTERNAL, (kind::REDIRECT, 1), 0, &about, 8),
+        C1,
+    )?))
 }
 
 fn quench(world: &mut World<'_>) -> Result<Outcome> {
     let about = heard(world)?;
-    Ok(dropped(&world.carry(S1, &error(S1.ip(), EXTERNAL, (kind::SOURCE_QUENCH, 0), 0, &about, 8), C1)?))
+    Ok(dropped(&world.carry(
+        S1,
+        &error(S1.ip(), EXTERNAL, (kind::SOURCE_QUENCH, 0), 0, &about, 8),
+        C1,
+    )?))
 }
 
 fn errors_out(world: &mut World<'_>) -> Result<Outcome> {
@@ -328,9 +357,14 @@ fn errors_out(world: &mut World<'_>) -> Result<Outcome> {
     let Some(seen) = world.carry(C1, &message, S1)? else {
         return Ok(saw("lost", false));
     };
-    let inside = seen.quoted().is_some_and(|quoted| quoted.dst == EXTERNAL && quoted.dport() == mapped.port());
+    let inside = seen
+        .quoted()
+        .is_some_and(|quoted| quoted.dst == EXTERNAL && quoted.dport() == mapped.port());
     Ok(match (seen.src == EXTERNAL, inside) {
-        (true, true) => saw("leaves from the external address, the quoted packet as the server sent it", true),
+        (true, true) => saw(
+            "leaves from the external address, the quoted packet as the server sent it",
+            true,
+        ),
         (false, _) => saw("leaves from another address", false),
         (true, false) => saw("leaves wrong inside", false),
     })
@@ -343,7 +377,9 @@ fn errors_neutral(world: &mut World<'_>) -> Result<Outcome> {
             |world| {
                 let mut call = Call::new(proto::UDP, 5000, 7000);
                 let sent = call.next(Side::Client, 0, b"question");
-                let about = call.carry(world, Side::Client, &sent)?.context("a datagram did not arrive")?;
+                let about = call
+                    .carry(world, Side::Client, &sent)?
+                    .context("a datagram did not arrive")?;
                 world.pass(std::time::Duration::from_secs(1))?;
                 if send {
                     world.exchange(S1, &error(S1.ip(), EXTERNAL, (kind::UNREACHABLE, 3), 0, &about, 8))?;
@@ -396,7 +432,14 @@ fn ping_in(world: &mut World<'_>) -> Result<Outcome> {
     asked(world, C1, S1)?;
     // The identifier of a container's own question, as a question.
     let again = world.reaches(S1, &query(S1.ip(), EXTERNAL, kind::ECHO, ID), C1)?;
-    Ok(saw(if through || again { "one reaches a container" } else { "none does" }, !through && !again))
+    Ok(saw(
+        if through || again {
+            "one reaches a container"
+        } else {
+            "none does"
+        },
+        !through && !again,
+    ))
 }
 
 fn kinds(world: &mut World<'_>) -> Result<Outcome> {
@@ -444,7 +487,13 @@ fn path_mtu(world: &mut World<'_>) -> Result<Outcome> {
     let fitting = vec![1; usize::from(told.next_hop_mtu()).saturating_sub(40)];
     let passes = call.send(world, Side::Client, flag::ACK, &fitting)?;
     Ok(match (right, passes) {
-        (true, true) => saw(format!("the gateway tells {}; a segment of that size passes", told.next_hop_mtu()), true),
+        (true, true) => saw(
+            format!(
+                "the gateway tells {}; a segment of that size passes",
+                told.next_hop_mtu()
+            ),
+            true,
+        ),
         (false, _) => saw("the answer is not about the segment, or not the gateway's", false),
         (true, false) => saw("a segment of the told size is lost", false),
     })
@@ -453,12 +502,16 @@ fn path_mtu(world: &mut World<'_>) -> Result<Outcome> {
 fn path_mtu_beyond(world: &mut World<'_>) -> Result<Outcome> {
     let mut call = connected(world)?;
     let long = call.next(Side::Client, flag::ACK, &[1; 1460]);
-    let about = call.carry(world, Side::Client, &long)?.context("a segment of 1500 bytes did not arrive")?;
+    let about = call
+        .carry(world, Side::Client, &long)?
+        .context("a segment of 1500 bytes did not arrive")?;
     // Another than the server says so.
     let message = error(S2.ip(), EXTERNAL, (kind::UNREACHABLE, 4), 1280, &about, 8);
     Ok(match world.carry(S2, &message, C1)? {
         None => saw("lost", false),
-        Some(told) if told.next_hop_mtu() == 1280 && told.quoted().is_some_and(|quoted| quoted.from() == at(C1, 5000)) => {
+        Some(told)
+            if told.next_hop_mtu() == 1280 && told.quoted().is_some_and(|quoted| quoted.from() == at(C1, 5000)) =>
+        {
             saw("arrives with MTU 1280", true)
         }
         Some(_) => saw("arrives wrong", false),
@@ -475,8 +528,14 @@ fn clamp(world: &mut World<'_>) -> Result<Outcome> {
     first.body.extend([2, 4, 0x05, 0xb4]);
     seal(&mut first, 16);
     let seen = world.carry(C1, &first, S1)?.context("a SYN did not arrive")?;
-    let promised = seen.body.get(22..24).map_or(0, |word| u16::from_be_bytes([word[0], word[1]]));
-    Ok(saw(format!("with the option, 1460 becomes {promised}"), promised <= 1260))
+    let promised = seen
+        .body
+        .get(22..24)
+        .map_or(0, |word| u16::from_be_bytes([word[0], word[1]]));
+    Ok(saw(
+        format!("with the option, 1460 becomes {promised}"),
+        promised <= 1260,
+    ))
 }
 
 fn time_exceeded(world: &mut World<'_>) -> Result<Outcome> {

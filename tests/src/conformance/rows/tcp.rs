@@ -112,7 +112,9 @@ pub(super) const ROWS: &[Row] = &[
 /// Whether a port keeps its external number towards two other destinations than the first.
 fn is_independent(world: &World<'_>, sport: u16) -> Result<bool> {
     let to = |station, port| -> Result<SocketAddrV4> {
-        world.syn_out((C1, sport), (station, port))?.context("a SYN to a server did not arrive")
+        world
+            .syn_out((C1, sport), (station, port))?
+            .context("a SYN to a server did not arrive")
     };
     let first = to(S1, 80)?;
     Ok(to(S2, 80)? == first && to(S2, 81)? == first)
@@ -140,10 +142,29 @@ const FIN: u8 = flag::FIN | flag::ACK;
 
 fn sequences(world: &mut World<'_>) -> Result<Outcome> {
     let closes: [(&str, &[(Side, u8)]); 5] = [
-        ("client closes", &[(Client, FIN), (Server, flag::ACK), (Server, FIN), (Client, flag::ACK)]),
-        ("server closes", &[(Server, FIN), (Client, flag::ACK), (Client, FIN), (Server, flag::ACK)]),
-        ("both close", &[(Client, FIN), (Server, FIN), (Client, flag::ACK), (Server, flag::ACK)]),
-        ("data after a FIN", &[(Client, FIN), (Server, flag::ACK), (Server, flag::ACK | flag::PSH), (Client, flag::ACK), (Server, FIN), (Client, flag::ACK)]),
+        (
+            "client closes",
+            &[(Client, FIN), (Server, flag::ACK), (Server, FIN), (Client, flag::ACK)],
+        ),
+        (
+            "server closes",
+            &[(Server, FIN), (Client, flag::ACK), (Client, FIN), (Server, flag::ACK)],
+        ),
+        (
+            "both close",
+            &[(Client, FIN), (Server, FIN), (Client, flag::ACK), (Server, flag::ACK)],
+        ),
+        (
+            "data after a FIN",
+            &[
+                (Client, FIN),
+                (Server, flag::ACK),
+                (Server, flag::ACK | flag::PSH),
+                (Client, flag::ACK),
+                (Server, FIN),
+                (Client, flag::ACK),
+            ],
+        ),
         ("reset", &[(Server, flag::RST | flag::ACK)]),
     ];
     let mut lost = Vec::new();
@@ -179,11 +200,21 @@ fn simultaneous(world: &mut World<'_>) -> Result<Outcome> {
             }
         }
         if !call.send(world, side, flags, &[])? {
-            return Ok(saw(format!("a segment of the {side:?} with flags {flags:#04x} is lost"), false));
+            return Ok(saw(
+                format!("a segment of the {side:?} with flags {flags:#04x} is lost"),
+                false,
+            ));
         }
     }
     let talks = call.talks(world)?;
-    Ok(saw(if talks { "both SYNs, both SYN+ACKs and data pass" } else { "data are lost" }, talks))
+    Ok(saw(
+        if talks {
+            "both SYNs, both SYN+ACKs and data pass"
+        } else {
+            "data are lost"
+        },
+        talks,
+    ))
 }
 
 fn filtering(world: &mut World<'_>) -> Result<Outcome> {
@@ -231,7 +262,11 @@ pub(super) fn lifetime_after(world: &mut World<'_>, script: &[(Side, u8)]) -> Re
         },
         |world, call| {
             // An answer of the server's, whatever the state: it passes a connection that is there, and no other.
-            let flags = if script.len() == 1 { flag::SYN | flag::ACK } else { flag::ACK };
+            let flags = if script.len() == 1 {
+                flag::SYN | flag::ACK
+            } else {
+                flag::ACK
+            };
             call.send(world, Server, flags, &[])
         },
     )
@@ -248,7 +283,11 @@ fn transitory_timers(world: &mut World<'_>) -> Result<Outcome> {
         ("SYN+ACK", &[], 2),
         ("a FIN", &[(Client, FIN)], 3),
         ("both FINs", &[(Client, FIN), (Server, flag::ACK), (Server, FIN)], 3),
-        ("closed", &[(Client, FIN), (Server, flag::ACK), (Server, FIN), (Client, flag::ACK)], 3),
+        (
+            "closed",
+            &[(Client, FIN), (Server, flag::ACK), (Server, FIN), (Client, flag::ACK)],
+            3,
+        ),
         ("RST", &[(Server, flag::RST | flag::ACK)], 3),
     ];
     let (mut words, mut least) = (Vec::new(), u32::MAX);
@@ -266,7 +305,9 @@ fn gateways(world: &mut World<'_>) -> Result<Outcome> {
     call.open(world)?;
     let text = b"PORT 10,9,1,2,19,137\r\n";
     let sent = call.next(Client, flag::ACK | flag::PSH, text);
-    let arrived = call.carry(world, Client, &sent)?.context("an FTP command did not arrive")?;
+    let arrived = call
+        .carry(world, Client, &sent)?
+        .context("an FTP command did not arrive")?;
     let opened = world.reaches(S1, &syn(at(S1, 20), external(5001), 1), C1)?;
     Ok(match (arrived.data() == text, opened) {
         (true, false) => saw("an FTP command is unchanged and opens nothing", true),
@@ -295,7 +336,9 @@ fn hairpin(world: &mut World<'_>) -> Result<Outcome> {
     super::super::packet::seal(&mut answer, 16);
     let back = world.carry(C2, &answer, C1)?.map(|packet| packet.from());
     Ok(match (request.src == EXTERNAL, back) {
-        (true, Some(from)) if from == external(8080) => saw("SYN and SYN+ACK arrive, both from the external address", true),
+        (true, Some(from)) if from == external(8080) => {
+            saw("SYN and SYN+ACK arrive, both from the external address", true)
+        }
         (false, Some(from)) if from == external(8080) => saw("both arrive, the SYN from another address", false),
         (_, Some(_)) => saw("the SYN+ACK comes from an address that was not asked", false),
         (_, None) => saw("the SYN+ACK does not arrive", false),
@@ -318,7 +361,9 @@ fn unreachable(world: &mut World<'_>) -> Result<Outcome> {
         return Ok(saw("does not arrive", false));
     };
     let sums = Ip::check(&arrived.frame).is_ok();
-    let quoted = of(&seen, C1).find_map(|packet| packet.quoted()).context("an error without a quote")?;
+    let quoted = of(&seen, C1)
+        .find_map(|packet| packet.quoted())
+        .context("an error without a quote")?;
     let inner = [&[0; 12][..], &[8, 0], &quoted.bytes()].concat();
     let inside = quoted.from() == at(C1, 5000) && Ip::check(&inner).is_ok();
     Ok(match (sums, inside) {
@@ -331,8 +376,18 @@ fn unreachable(world: &mut World<'_>) -> Result<Outcome> {
 fn icmp_harmless(world: &mut World<'_>) -> Result<Outcome> {
     let (mut call, about) = sent(world)?;
     for code in [0, 1, 3, 4, 13] {
-        world.exchange(S1, &error(S1.ip(), EXTERNAL, (kind::UNREACHABLE, code), 1400, &about, 8))?;
+        world.exchange(
+            S1,
+            &error(S1.ip(), EXTERNAL, (kind::UNREACHABLE, code), 1400, &about, 8),
+        )?;
     }
     let lives = call.hears(world)?;
-    Ok(saw(if lives { "the connection lives on" } else { "the connection is gone" }, lives))
+    Ok(saw(
+        if lives {
+            "the connection lives on"
+        } else {
+            "the connection is gone"
+        },
+        lives,
+    ))
 }

@@ -223,7 +223,15 @@ fn ranges(world: &mut World<'_>) -> Result<Outcome> {
         let free = world.mapped((C1, sport), (S1, 7000))?.port();
         let taken = world.mapped((C2, sport), (S1, 7000))?.port();
         kept &= low(free) == low(sport) && low(taken) == low(sport);
-        let word = |port: u16| if port == sport { "kept" } else if low(port) { "below 1024" } else { "above 1023" };
+        let word = |port: u16| {
+            if port == sport {
+                "kept"
+            } else if low(port) {
+                "below 1024"
+            } else {
+                "above 1023"
+            }
+        };
         words.push(format!("{name}: {}, then {}", word(free), word(taken)));
     }
     Ok(saw(words.join("; "), kept))
@@ -238,7 +246,14 @@ fn parity(world: &mut World<'_>) -> Result<Outcome> {
         let two = world.mapped((C2, sport), (S1, dport))?.port();
         all &= one % 2 == sport % 2 && two % 2 == sport % 2;
     }
-    Ok(saw(if all { "kept, with 16 taken numbers too" } else { "not kept where the number is taken" }, all))
+    Ok(saw(
+        if all {
+            "kept, with 16 taken numbers too"
+        } else {
+            "not kept where the number is taken"
+        },
+        all,
+    ))
 }
 
 /// A call from C1's port 5000.
@@ -320,7 +335,14 @@ fn open_filtering(world: &mut World<'_>) -> Result<Outcome> {
         return Ok(saw("no such option", false));
     }
     let all = strangers(world)? == (true, true);
-    Ok(saw(if all { "with the option, anyone's packets pass" } else { "the option does not help" }, all))
+    Ok(saw(
+        if all {
+            "with the option, anyone's packets pass"
+        } else {
+            "the option does not help"
+        },
+        all,
+    ))
 }
 
 /// What C2 gets when C1 sends to its published port.
@@ -352,7 +374,8 @@ fn hairpin_source(world: &mut World<'_>) -> Result<Outcome> {
 }
 
 fn gateways(world: &mut World<'_>) -> Result<Outcome> {
-    let text = b"REGISTER sip:192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 10.9.1.2:5060\r\nContact: <sip:10.9.1.2:5062>\r\n\r\n";
+    let text =
+        b"REGISTER sip:192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 10.9.1.2:5060\r\nContact: <sip:10.9.1.2:5062>\r\n\r\n";
     let sent = udp(at(C1, 5060), at(S1, 5060), text);
     let arrived = world.carry(C1, &sent, S1)?.context("a SIP request did not arrive")?;
     let same = arrived.data() == text;
@@ -377,7 +400,9 @@ fn deterministic(world: &mut World<'_>) -> Result<Outcome> {
 /// A mapping of C1's, its first packet as the server saw it.
 fn opened(world: &World<'_>) -> Result<Ip> {
     let sent = udp(at(C1, 5000), at(S1, 7000), b"question");
-    world.carry(C1, &sent, S1)?.context("a datagram to a server did not arrive")
+    world
+        .carry(C1, &sent, S1)?
+        .context("a datagram to a server did not arrive")
 }
 
 fn icmp_harmless(world: &mut World<'_>) -> Result<Outcome> {
@@ -386,18 +411,36 @@ fn icmp_harmless(world: &mut World<'_>) -> Result<Outcome> {
         world.exchange(S1, &error(S1.ip(), EXTERNAL, (kind::UNREACHABLE, code), 0, &seen, 8))?;
     }
     let lives = world.udp_in((S1, 7000), seen.from())?.is_some();
-    Ok(saw(if lives { "the mapping lives on" } else { "the mapping is gone" }, lives))
+    Ok(saw(
+        if lives {
+            "the mapping lives on"
+        } else {
+            "the mapping is gone"
+        },
+        lives,
+    ))
 }
 
 /// What C1 gets of an error about its datagram.
 fn error_of(world: &World<'_>, from: super::super::stage::Station) -> Result<Option<Ip>> {
     let seen = opened(world)?;
-    world.carry(from, &error(from.ip(), EXTERNAL, (kind::UNREACHABLE, 3), 0, &seen, 8), C1)
+    world.carry(
+        from,
+        &error(from.ip(), EXTERNAL, (kind::UNREACHABLE, 3), 0, &seen, 8),
+        C1,
+    )
 }
 
 fn icmp_from_anyone(world: &mut World<'_>) -> Result<Outcome> {
     let arrives = error_of(world, S2)?.is_some();
-    Ok(saw(if arrives { "a third party's error arrives" } else { "a third party's error is dropped" }, arrives))
+    Ok(saw(
+        if arrives {
+            "a third party's error arrives"
+        } else {
+            "a third party's error is dropped"
+        },
+        arrives,
+    ))
 }
 
 fn unreachable(world: &mut World<'_>) -> Result<Outcome> {
@@ -405,7 +448,14 @@ fn unreachable(world: &mut World<'_>) -> Result<Outcome> {
         return Ok(saw("does not arrive", false));
     };
     let right = error.quoted().is_some_and(|quoted| quoted.from() == at(C1, 5000));
-    Ok(saw(if right { "arrives, the quoted packet as it was sent" } else { "arrives, wrong inside" }, right))
+    Ok(saw(
+        if right {
+            "arrives, the quoted packet as it was sent"
+        } else {
+            "arrives, wrong inside"
+        },
+        right,
+    ))
 }
 
 fn too_long(world: &mut World<'_>) -> Result<Outcome> {
