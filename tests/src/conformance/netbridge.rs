@@ -149,6 +149,10 @@ impl<'a> Netbridge<'a> {
         false
     }
 
+    fn kernel_timers() -> bool {
+        false
+    }
+
     fn limit(_connections: u32) -> bool {
         false
     }
@@ -265,6 +269,7 @@ impl Router for Netbridge<'_> {
             Setting::Isolate(station) => Self::isolate(station),
             // An endpoint's own MAC is, always.
             Setting::Pin(_) => true,
+            Setting::KernelTimers => Self::kernel_timers(),
             Setting::Transitory { opening, closing } => Self::set_transitory(opening, closing),
         })
     }

@@ -214,6 +214,7 @@ impl Router for Netfilter {
         match setting {
             // Conntrack knows a packet by all of its tuple, or not at all.
             Setting::AcceptFromAnyone => return Ok(false),
+            Setting::KernelTimers => {}
             Setting::UplinkMtu(mtu) => {
                 tool(&format!("ip -n {HOST} link set {UPLINK} mtu {mtu}"))?;
             }
@@ -234,7 +235,7 @@ impl Router for Netfilter {
             Setting::Pin(station) => {
                 let mac = MacAddr(self.stage.mac(station));
                 tool(&format!(
-                    "bridge -n {HOST} fdb replace {mac} dev {} master static",
+                    "bridge -n {HOST} fdb replace {mac} dev {} master static sticky",
                     station.node()
                 ))?;
             }

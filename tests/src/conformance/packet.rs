@@ -120,7 +120,7 @@ impl Ip {
         bytes.extend(short(header + self.body.len()).to_be_bytes());
         bytes.extend(self.id.to_be_bytes());
         let flags = if self.df { DONT_FRAGMENT } else { 0 } | if self.more { MORE_FRAGMENTS } else { 0 };
-        bytes.extend((flags | self.offset / 8).to_be_bytes());
+        bytes.extend((flags | (self.offset / 8)).to_be_bytes());
         bytes.extend([self.ttl, self.proto, 0, 0]);
         bytes.extend(self.src.octets());
         bytes.extend(self.dst.octets());

@@ -46,7 +46,9 @@ pub enum Setting {
     Isolate(Station),
     /// The first station's MAC never moves.
     Pin(Station),
-    /// Close and open connections live so many seconds each in the half-open and the half-closed states.
+    /// Connections live as long as the kernel's do.
+    KernelTimers,
+    /// Half-open and half-closed connections live so many seconds.
     Transitory {
         /// Half open.
         opening: u32,

@@ -176,7 +176,7 @@ impl World<'_> {
         ensure!(!after(self, gone)?, "something lives for ever");
         // Odd numbers of half seconds: a lifetime of whole seconds lies between.
         while gone - lives > 2 {
-            let middle = (lives + gone) / 2 | 1;
+            let middle = u64::midpoint(lives, gone) | 1;
             let middle = if middle >= gone { gone - 2 } else { middle };
             if middle <= lives {
                 break;
@@ -320,6 +320,15 @@ impl Call {
     /// Opens a TCP connection.
     pub fn open(&mut self, world: &World<'_>) -> Result<()> {
         self.play(world, &OPENING)
+    }
+
+    /// Sends data of both sides, and acknowledges them; all must arrive.
+    pub fn converse(&mut self, world: &World<'_>) -> Result<()> {
+        for (side, data) in [(Client, &[1; 200][..]), (Server, &[2; 200]), (Client, &[])] {
+            let arrived = self.send(world, side, flag::ACK | flag::PSH, data)?;
+            ensure!(arrived, "data of the {side:?} did not arrive");
+        }
+        Ok(())
     }
 
     /// True if data of both sides arrive.

@@ -11,7 +11,7 @@ use super::super::router::Setting;
 use super::super::stage::Station::{C1, C2, S1, S2};
 use super::super::world::{Call, OPENING, Side, World, at, syn};
 use super::super::{Level, Outcome, Row, saw};
-use super::tcp::lifetime_after;
+use super::tcp::{lifetime_after, lifetime_of};
 
 use Level::{May, Must, Practice, Should};
 use Side::{Client, Server};
@@ -20,49 +20,56 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         id: "N1",
         requirement: "A connection lives long from the handshake to both FINs, and short before and after",
-        source: "RFC 7857 section 2.1, RFC 6146 section 3.5.2",
+        source: "RFC 7857 TCP session tracking, RFC 6146 section 3.5.2",
         level: Should,
         run: machine,
     },
     Row {
         id: "N2",
         requirement: "Opening and closing connections have timers of their own, each settable",
-        source: "RFC 7857 section 2.2",
-        level: Must,
+        source: "RFC 7857 transitory idle-timeout",
+        level: Should,
         run: separate_timers,
+    },
+    Row {
+        id: "N2a",
+        requirement: "The kernel's own timers can be chosen",
+        source: "-",
+        level: Practice,
+        run: kernel_timers,
     },
     Row {
         id: "N3",
         requirement: "After a RST the connection is kept for 4 min, and data restore it",
-        source: "RFC 7857 section 2.3",
+        source: "RFC 7857 TCP RST",
         level: Should,
         run: reset,
     },
     Row {
         id: "N4",
         requirement: "Ports are shared between different destinations only, if at all",
-        source: "RFC 7857 section 3",
+        source: "RFC 7857 port overlapping",
         level: May,
         run: sharing,
     },
     Row {
         id: "N5",
         requirement: "An ICMP error that a container sends does not refresh a mapping",
-        source: "RFC 7857 section 8",
+        source: "RFC 7857 error packets",
         level: Should,
         run: errors_do_not_refresh,
     },
     Row {
         id: "N6",
         requirement: "A port that cannot be kept becomes one that nobody guesses",
-        source: "RFC 7857 section 9, RFC 6056",
+        source: "RFC 7857 port randomization, RFC 6056",
         level: Should,
         run: random,
     },
     Row {
         id: "N7",
         requirement: "Datagrams of two containers that may be fragmented do not bear one identification",
-        source: "RFC 7857 section 10, RFC 6864 section 5.3.1",
+        source: "RFC 7857 IP identification, RFC 6864 section 5.3.1",
         level: Should,
         run: identification,
     },
@@ -101,9 +108,6 @@ const FINS: [(Side, u8); 3] = [
     (Server, flag::ACK),
     (Server, flag::FIN | flag::ACK),
 ];
-
-/// Data of the client's, and the server's answer.
-const DATA: [(Side, u8); 2] = [(Client, flag::ACK | flag::PSH), (Server, flag::ACK)];
 
 fn machine(world: &mut World<'_>) -> Result<Outcome> {
     let opening = lifetime_after(world, &OPENING[..1])?;
@@ -147,10 +151,48 @@ fn separate_timers(world: &mut World<'_>) -> Result<Outcome> {
     ))
 }
 
+fn kernel_timers(world: &mut World<'_>) -> Result<Outcome> {
+    if !world.set(Setting::KernelTimers)? {
+        return Ok(saw("no such option", false));
+    }
+    let scripts: [(u8, &[(Side, u8)]); 4] = [
+        (proto::TCP, &OPENING[..1]),
+        (proto::TCP, &OPENING),
+        (proto::UDP, &[(Client, 0)]),
+        (proto::UDP, &[(Client, 0), (Server, 0)]),
+    ];
+    let mut seconds = Vec::new();
+    for (proto, script) in scripts {
+        seconds.push(world.lifetime(
+            |world| {
+                world.set(Setting::KernelTimers)?;
+                let mut call = Call::new(proto, 5000, 80);
+                call.play(world, script)?;
+                Ok(call)
+            },
+            |world, call| {
+                let flags = if script.len() == 1 {
+                    flag::SYN | flag::ACK
+                } else {
+                    flag::ACK
+                };
+                call.send(world, Server, flags, &[])
+            },
+        )?);
+    }
+    Ok(saw(
+        format!(
+            "SYN {} s, established {} s, UDP {} and {} s",
+            seconds[0], seconds[1], seconds[2], seconds[3]
+        ),
+        seconds[..3] == [120, 432_000, 30],
+    ))
+}
+
 fn reset(world: &mut World<'_>) -> Result<Outcome> {
     let rst = [&OPENING[..], &[(Server, flag::RST | flag::ACK)]].concat();
-    let after = lifetime_after(world, &rst)?;
-    let restored = lifetime_after(world, &[&rst[..], &DATA].concat()).ok();
+    let after = lifetime_of(world, &rst, false)?;
+    let restored = lifetime_of(world, &rst, true).ok();
     let established = lifetime_after(world, &OPENING)?;
     let again = restored.is_some_and(|seconds| seconds >= established);
     Ok(saw(

@@ -61,8 +61,8 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         id: "K7",
         requirement: "Headers that contradict themselves are dropped: UDP length, IP length, TCP header length",
-        source: "RFC 1122 section 3.2.1",
-        level: Must,
+        source: "RFC 1122 section 3.2.1, RFC 768",
+        level: Practice,
         run: malformed,
     },
     Row {
@@ -235,7 +235,7 @@ fn far_data(world: &mut World<'_>) -> Result<Outcome> {
 }
 
 /// Sends a segment into an established connection in the server's name, `ahead` of its number: whether it passed, and the
-/// connection's lifetime after it, and after the next data and their acknowledgement.
+/// connection's lifetime after it, and after the next data of both sides.
 fn forged(world: &mut World<'_>, flags: u8, ahead: u32) -> Result<(bool, u32, u32)> {
     let mut passes = false;
     let mut lifetime = |data: bool| {
@@ -246,7 +246,7 @@ fn forged(world: &mut World<'_>, flags: u8, ahead: u32) -> Result<(bool, u32, u3
                 forger.server.seq = call.server.seq.wrapping_add(ahead);
                 passes = forger.send(world, Server, flags, &[])?;
                 if data {
-                    call.play(world, &[(Client, flag::ACK | flag::PSH), (Server, flag::ACK)])?;
+                    call.converse(world)?;
                 }
                 Ok(call)
             },
@@ -270,11 +270,15 @@ fn left(seconds: u32, established: u32) -> String {
 fn judge_forged(world: &mut World<'_>, flags: u8, ahead: u32) -> Result<Outcome> {
     let established = lifetime_after(world, &OPENING)?;
     let (passes, at_once, after_data) = forged(world, flags, ahead)?;
-    let mut words = format!("{}; {}", word(passes), left(at_once, established));
-    if at_once < established {
-        words += &format!("; after the next data {}", left(after_data, established));
-    }
-    Ok(saw(words, after_data >= established))
+    let later = if at_once < established {
+        format!("; after the next data {}", left(after_data, established))
+    } else {
+        String::new()
+    };
+    Ok(saw(
+        format!("{}; {}{later}", word(passes), left(at_once, established)),
+        after_data >= established,
+    ))
 }
 
 fn forged_syn(world: &mut World<'_>) -> Result<Outcome> {

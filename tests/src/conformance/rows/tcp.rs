@@ -97,7 +97,7 @@ pub(super) const ROWS: &[Row] = &[
         id: "T9",
         requirement: "Destination Unreachable is translated, the quoted packet with it, and all checksums are right",
         source: "RFC 5382 REQ-9",
-        level: Must,
+        level: Should,
         run: unreachable,
     },
     Row {
@@ -254,10 +254,18 @@ fn unsolicited_first(world: &mut World<'_>) -> Result<Outcome> {
 
 /// Seconds that a connection lives after these segments of C1's call of S1.
 pub(super) fn lifetime_after(world: &mut World<'_>, script: &[(Side, u8)]) -> Result<u32> {
+    lifetime_of(world, script, false)
+}
+
+/// The same, or after some more data of both sides.
+pub(super) fn lifetime_of(world: &mut World<'_>, script: &[(Side, u8)], data: bool) -> Result<u32> {
     world.lifetime(
         |world| {
             let mut call = Call::new(proto::TCP, 5000, 80);
             call.play(world, script)?;
+            if data {
+                call.converse(world)?;
+            }
             Ok(call)
         },
         |world, call| {

@@ -539,7 +539,9 @@ fn fragments_bad(world: &mut World<'_>) -> Result<Outcome> {
     judge(world, "overlapping", &overlapping)?;
     let mut call = super::super::world::connected(world)?;
     let mut tiny = call.next(Side::Server, flag::ACK | flag::PSH, &[5; 64]).fragments(8);
-    tiny.iter_mut().for_each(|piece| piece.df = false);
+    for piece in &mut tiny {
+        piece.df = false;
+    }
     judge(world, "tiny TCP header", &tiny[..2])?;
     Ok(if passed.is_empty() {
         saw("nothing passes", true)
