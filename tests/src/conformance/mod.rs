@@ -5,6 +5,7 @@
 //! meet, and why.
 
 pub mod cells;
+pub mod differential;
 pub mod known;
 pub mod netbridge;
 pub mod netfilter;

@@ -1,5 +1,6 @@
 //! netbridge as a router: a lab of the library's, its stacks silenced.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -67,6 +68,8 @@ pub struct Netbridge<'a> {
     ageing: Duration,
     /// As the controller wrote it.
     config: Config,
+    /// A filter is loaded.
+    filtered: bool,
     /// Whose ports are published.
     published: Vec<Station>,
     flows: Flows,
@@ -105,6 +108,7 @@ impl<'a> Netbridge<'a> {
                 ..Options::default()
             },
             config: lab.datapath()?.tables().config()?,
+            filtered: false,
             published: Vec::new(),
             flows: open(&lab, "FLOWS")?,
             fdb: open(&lab, "FDB")?,
@@ -177,6 +181,14 @@ impl<'a> Netbridge<'a> {
     }
 }
 
+/// A port as the command line has it.
+fn specification(port: Port) -> Ports {
+    Ports {
+        endpoint: port.station.node().to_owned(),
+        specs: vec![format!("{}:{}/{}", port.host, port.container, port.transport)],
+    }
+}
+
 /// Opens a map of the lab's instance.
 fn open<M: TryFrom<Map, Error = MapError>>(lab: &Lab<'_>, name: &str) -> Result<M> {
     let path = lab.pins()?.root().join("maps").join(name);
@@ -223,6 +235,9 @@ impl Router for Netbridge<'_> {
             };
             self.play(async |host| ops::port_remove(host, &request).await)?;
         }
+        if std::mem::take(&mut self.filtered) {
+            self.play(async |host| ops::filter_flush(host).await)?;
+        }
         if self.lab.uplink()?.mtu != 1500 {
             self.set_mtu(1500)?;
         }
@@ -247,11 +262,27 @@ impl Router for Netbridge<'_> {
         Ok(())
     }
 
+    fn withdraw(&mut self, port: Port) -> Result<()> {
+        let request = specification(port);
+        self.play(async |host| ops::port_remove(host, &request).await).map(drop)
+    }
+
+    fn deny(&mut self, ports: &[u16]) -> Result<()> {
+        self.filtered = !ports.is_empty();
+        if ports.is_empty() {
+            return self.play(async |host| ops::filter_flush(host).await).map(drop);
+        }
+        let mut text = "*filter\n:FORWARD ACCEPT [0:0]\n".to_owned();
+        for (port, proto) in ports.iter().flat_map(|port| [(port, "tcp"), (port, "udp")]) {
+            writeln!(text, "-A FORWARD -p {proto} -m {proto} --dport {port} -j DROP")?;
+        }
+        text += "COMMIT\n";
+        self.play(async |host| ops::filter_load(host, "denied", &text).await)
+            .map(drop)
+    }
+
     fn publish(&mut self, port: Port) -> Result<()> {
-        let request = Ports {
-            endpoint: port.station.node().to_owned(),
-            specs: vec![format!("{}:{}/{}", port.host, port.container, port.transport)],
-        };
+        let request = specification(port);
         self.play(async |host| ops::port_add(host, &request).await)?;
         if !self.published.contains(&port.station) {
             self.published.push(port.station);

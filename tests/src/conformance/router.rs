@@ -71,6 +71,12 @@ pub trait Router {
     /// Publishes a port.
     fn publish(&mut self, port: Port) -> Result<()>;
 
+    /// Withdraws one.
+    fn withdraw(&mut self, port: Port) -> Result<()>;
+
+    /// Forwards nothing to these TCP and UDP ports any more, and to all others.
+    fn deny(&mut self, ports: &[u16]) -> Result<()>;
+
     /// Applies a setting; false if the router has none like it.
     fn set(&mut self, setting: Setting) -> Result<bool>;
 
