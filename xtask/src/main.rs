@@ -14,6 +14,7 @@ mod choice;
 mod ci;
 mod command;
 mod compliance;
+mod differential;
 mod doctor;
 mod linker;
 mod lint;
@@ -42,6 +43,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Write docs/rfc-compliance.md from a run of its rows
     Compliance,
+    /// Compare netbridge with the kernel's router event by event: `--events N --seed N`
+    Differential(differential::Arguments),
     /// Check format, lints, documentation and dependencies
     Lint,
     /// Run all that decides whether a change may go in
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Compliance => compliance::run(),
+        Command::Differential(arguments) => differential::run(&arguments),
         Command::Lint => lint::run(),
         Command::Ci => ci::run(),
         Command::Doctor => doctor::run(),

@@ -91,8 +91,15 @@ impl Level {
 pub struct Section {
     /// Its heading.
     pub title: &'static str,
-    /// The rows.
-    pub rows: &'static [Row],
+    /// The rows, a file's after the other's.
+    pub rows: &'static [&'static [Row]],
+}
+
+impl Section {
+    /// Its rows.
+    pub fn rows(&self) -> impl Iterator<Item = &'static Row> {
+        self.rows.iter().copied().flatten()
+    }
 }
 
 /// What one router did.
@@ -113,7 +120,7 @@ pub struct Both {
 
 /// All rows, of all sections.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    SECTIONS.iter().flat_map(|section| section.rows)
+    SECTIONS.iter().flat_map(Section::rows)
 }
 
 /// Runs the rows that `wanted` names on both routers, each in a sandbox of its own.

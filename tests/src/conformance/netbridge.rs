@@ -327,6 +327,10 @@ impl Router for Netbridge<'_> {
         Ok(opened.count())
     }
 
+    fn show(&self) -> Result<String> {
+        self.lab.report()
+    }
+
     fn refusals(&self) -> Result<Option<u64>> {
         Ok(Some(
             self.lab.drops(Reason::NatExhausted)? + self.lab.drops(Reason::FlowTableFull)?,
@@ -346,15 +350,21 @@ impl Router for Netbridge<'_> {
     }
 
     fn pass(&mut self, time: Duration) -> Result<()> {
-        let tick = self.lab.datapath()?.clock().ticks_to_duration(1).as_nanos();
+        let clock = *self.lab.datapath()?.clock();
+        let (tick, now) = (clock.ticks_to_duration(1).as_nanos(), clock.now_ticks()?);
         let ticks = u32::try_from((time.as_nanos() + tick / 2) / tick)?;
+        // Ticks wrap in some years: what is that old already stays as old as it is.
+        let aged = |seen: u32| {
+            let old = now.wrapping_sub(seen) >= 1 << 30 && seen.wrapping_sub(now) >= 1 << 30;
+            if old { seen } else { seen.wrapping_sub(ticks) }
+        };
         each(&mut self.flows, |flow: &mut FlowV4| {
-            flow.head.seen = flow.head.seen.wrapping_sub(ticks);
-            flow.head.resolved = flow.head.resolved.wrapping_sub(ticks);
+            flow.head.seen = aged(flow.head.seen);
+            flow.head.resolved = aged(flow.head.resolved);
         })?;
         each(&mut self.fdb, |station: &mut Learned| {
             if station.flags & station_flags::STATIC == 0 {
-                station.seen = station.seen.wrapping_sub(ticks);
+                station.seen = aged(station.seen);
             }
         })?;
         if time >= self.ageing {

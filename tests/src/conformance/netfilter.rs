@@ -278,6 +278,10 @@ impl Router for Netfilter {
         Ok(count.trim().parse()?)
     }
 
+    fn show(&self) -> Result<String> {
+        Ok(self.entries()?.join("\n"))
+    }
+
     fn refusals(&self) -> Result<Option<u64>> {
         // `insert_failed` and `drop` of `conntrack -S` count other causes too, and a NAT without ports counts none.
         Ok(None)

@@ -31,7 +31,7 @@ pub fn render(both: &Both) -> Result<String> {
         writeln!(text, "\n## {}\n", section.title)?;
         writeln!(text, "| | requirement | level | netfilter | netbridge | remark |")?;
         writeln!(text, "| --- | --- | --- | --- | --- | --- |")?;
-        for row in section.rows {
+        for row in section.rows() {
             line(&mut text, row, both)?;
         }
     }

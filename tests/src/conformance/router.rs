@@ -86,6 +86,9 @@ pub trait Router {
     /// Connections it knows, each counted once.
     fn connections(&self) -> Result<usize>;
 
+    /// Its connections, for a reader.
+    fn show(&self) -> Result<String>;
+
     /// Packets it refused for want of ports or of room, if it counts those.
     fn refusals(&self) -> Result<Option<u64>>;
 

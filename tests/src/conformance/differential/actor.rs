@@ -1,12 +1,13 @@
 //! Carries out events on one router, and says what arrived in words that do not depend on the ports it chose.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::{Context as _, Result};
 use netbridge_common::abi::proto;
 
 use super::super::packet::{Ip, Segment, error, flag, icmp, kind, query, seal, tcp, udp};
+use super::super::stage::Seen as Arrival;
 use super::super::stage::Station::{self, C1, C2, S1, S2, T1, T2};
 use super::super::stage::{EXTERNAL, GATEWAY, frame};
 use super::super::world::{Call, Side, World, at, external};
@@ -29,10 +30,14 @@ pub(super) struct Actor<'a> {
     /// Flows' last packets as servers saw them.
     last: HashMap<Flow, Ip>,
     calls: HashMap<Flow, Call>,
+    /// Calls that end: their ports may be used again.
+    ending: HashSet<Flow>,
     /// Calls so far: each one's numbers are higher than those before.
     opened: u32,
 }
 
+/// Longer than any flow lives, seconds.
+const LONG: u32 = 1 << 20;
 /// Numbers between two calls' first ones.
 const APART: u32 = 1_000_000;
 
@@ -43,6 +48,7 @@ impl<'a> Actor<'a> {
             ports: HashMap::new(),
             last: HashMap::new(),
             calls: HashMap::new(),
+            ending: HashSet::new(),
             opened: 0,
         };
         actor.announce()?;
@@ -116,6 +122,10 @@ impl<'a> Actor<'a> {
             }
             Event::Deny(ports) => self.world.router.deny(ports).map(|()| Seen::default()),
             Event::Expire => self.expire(),
+            Event::Show => Ok(Seen {
+                arrivals: vec![self.world.router.show()?],
+                through: false,
+            }),
         }
     }
 
@@ -123,8 +133,7 @@ impl<'a> Actor<'a> {
         self.ports.clear();
         self.last.clear();
         self.calls.clear();
-        /// Longer than any flow lives, seconds.
-        const LONG: u32 = 1 << 20;
+        self.ending.clear();
         self.world.router.expire(LONG)?;
         self.announce()?;
         Ok(Seen::default())
@@ -146,10 +155,7 @@ impl<'a> Actor<'a> {
     /// Sends a packet of a flow to its server, and takes note of the port that it leaves from.
     fn outwards(&mut self, flow: Flow, packet: &Ip) -> Result<Seen> {
         let seen = self.world.exchange(flow.client.0, packet)?;
-        let arrived = seen
-            .iter()
-            .find(|seen| seen.at == flow.server.0)
-            .and_then(|seen| seen.ip());
+        let arrived = seen.iter().find(|seen| seen.at == flow.server.0).and_then(Arrival::ip);
         let mut remarks = Vec::new();
         if let Some(packet) = arrived.filter(|packet| packet.proto == flow.proto) {
             let port = packet.sport();
@@ -157,7 +163,11 @@ impl<'a> Actor<'a> {
                 remarks.push(format!("{flow:?} has moved"));
             }
             let clashes = |(other, theirs): (&Flow, &u16)| {
-                *other != flow && other.proto == flow.proto && other.server == flow.server && *theirs == port
+                *other != flow
+                    && !self.ending.contains(other)
+                    && other.proto == flow.proto
+                    && other.server == flow.server
+                    && *theirs == port
             };
             if self.ports.iter().any(clashes) {
                 remarks.push(format!("{flow:?} shares its port"));
@@ -177,6 +187,7 @@ impl<'a> Actor<'a> {
     fn call(&mut self, flow: Flow, published: Option<usize>) -> Result<Seen> {
         let mut call = Call::between(proto::TCP, flow.client, flow.server);
         self.opened += 1;
+        self.ending.remove(&flow);
         call.client.seq += self.opened * APART;
         call.server.seq += self.opened * APART;
         if let Some(index) = published {
@@ -196,6 +207,9 @@ impl<'a> Actor<'a> {
         if flags == flag::SYN && self.last.contains_key(flow) && side == Side::Client {
             // Sent again.
             call.client.seq -= 1;
+        }
+        if flags & (flag::FIN | flag::RST) != 0 {
+            self.ending.insert(*flow);
         }
         let packet = call.next(side, flags, if data { b"some data" } else { &[] });
         let seen = match side {
@@ -261,7 +275,7 @@ impl<'a> Actor<'a> {
     }
 
     /// What arrived, in words.
-    fn tell(&self, seen: &[super::super::stage::Seen], to: Station) -> Seen {
+    fn tell(&self, seen: &[Arrival], to: Station) -> Seen {
         let packets = seen.iter().filter_map(|seen| Some((seen.at, seen.ip()?)));
         let mut arrivals: Vec<String> = packets
             .map(|(at, packet)| format!("{at:?}: {}", self.words(&packet, true)))
@@ -287,7 +301,7 @@ impl<'a> Actor<'a> {
                 .map_or(ip.to_string(), |station| format!("{station:?}")),
         };
         let (mut from, mut to) = (address(packet.src), address(packet.dst));
-        let mut rest = String::new();
+        let mut rest = Vec::new();
         match packet.proto {
             proto::TCP | proto::UDP => {
                 let named = |ip, own: u16, other: SocketAddrV4| self.named(packet.proto, ip, own, other);
@@ -295,12 +309,12 @@ impl<'a> Actor<'a> {
                 from += &named(packet.src, sport, SocketAddrV4::new(packet.dst, dport));
                 to += &named(packet.dst, dport, SocketAddrV4::new(packet.src, sport));
                 if packet.proto == proto::TCP && outer {
-                    rest = format!(" flags {:#04x} seq {}", packet.flags(), packet.seq());
+                    rest.push(format!("flags {:#04x} seq {}", packet.flags(), packet.seq()));
                 }
             }
             proto::ICMP => {
                 let (kind, code) = packet.icmp().unwrap_or_default();
-                rest = format!(" icmp {kind}/{code}");
+                rest.push(format!("icmp {kind}/{code}"));
                 let query = [kind::ECHO, kind::ECHO_REPLY].contains(&kind);
                 if query {
                     let (own, remote) = if packet.src == EXTERNAL {
@@ -308,31 +322,37 @@ impl<'a> Actor<'a> {
                     } else {
                         (packet.dst, packet.src)
                     };
-                    rest += &self.named(proto::ICMP, own, packet.sport(), SocketAddrV4::new(remote, 0));
+                    rest.push(self.named(proto::ICMP, own, packet.sport(), SocketAddrV4::new(remote, 0)));
                 } else if let Some(quoted) = packet.quoted().filter(|_| outer) {
-                    rest += &format!(" about ({})", self.words(&quoted, false));
+                    rest.push(format!("about ({})", self.words(&quoted, false)));
                 }
             }
-            number => rest = format!(" protocol {number}"),
+            number => rest.push(format!("protocol {number}")),
         }
         if outer {
-            rest += &format!(" ttl {} length {}", packet.ttl, packet.body.len());
+            rest.push(format!("ttl {} length {}", packet.ttl, packet.body.len()));
         }
-        format!("{from} > {to}{rest}")
+        format!("{from} > {to} {}", rest.join(" "))
     }
 
     /// A port of an address: the router's is named after the flow it stands for.
     fn named(&self, proto: u8, ip: Ipv4Addr, port: u16, remote: SocketAddrV4) -> String {
-        let flow = (ip == EXTERNAL).then(|| {
-            self.ports.iter().find(|(flow, own)| {
-                flow.proto == proto
-                    && **own == port
-                    && flow.server.0.ip() == *remote.ip()
-                    && (flow.server.1 == remote.port() || proto == proto::ICMP)
-            })
-        });
-        match flow.flatten() {
-            Some((flow, _)) => format!("[{:?}:{}]", flow.client.0, flow.client.1),
+        let stands_for = |flow: &Flow, own: u16| {
+            flow.proto == proto
+                && own == port
+                && flow.server.0.ip() == *remote.ip()
+                && (flow.server.1 == remote.port() || proto == proto::ICMP)
+        };
+        let flows = self
+            .ports
+            .iter()
+            .filter(|(flow, own)| ip == EXTERNAL && stands_for(flow, **own));
+        // One that ends and one that has its port now may both be there.
+        match flows
+            .map(|(flow, _)| flow)
+            .min_by_key(|flow| self.ending.contains(flow))
+        {
+            Some(flow) => format!("[{:?}:{}]", flow.client.0, flow.client.1),
             // A stranger was sent to the port of a flow of somebody else's.
             None if ip == EXTERNAL && self.ports.iter().any(|(flow, own)| flow.proto == proto && *own == port) => {
                 "[another's]".to_owned()

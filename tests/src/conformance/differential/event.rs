@@ -63,6 +63,8 @@ pub(super) enum Event {
     Deny(Vec<u16>),
     /// Flows' time is over.
     Expire,
+    /// The router's connections are shown.
+    Show,
 }
 
 /// What is odd.

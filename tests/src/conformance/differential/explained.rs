@@ -72,6 +72,11 @@ pub(super) const EXPLAINED: &[Explanation] = &[
         },
     },
     Explanation {
+        what: "a port is published to those too who asked for it in vain before; to the kernel they have a flow to the host",
+        source: "published ports take effect at once",
+        fits: |it| matches!(it.event, Event::Knock(..)) && !it.theirs.through && it.ours.through,
+    },
+    Explanation {
         what: "source quench is dropped",
         source: "RFC 6633 section 3",
         fits: |it| matches!(it.event, Event::Error(_, (kind::SOURCE_QUENCH, _), _)) && it.ours.arrivals.is_empty(),

@@ -140,12 +140,15 @@ fn compare(seed: u64, events: usize, kernel: &Stand, ours: &Stand, mut tell: imp
                 denied: &denied,
             };
             let Some(index) = explain(&difference) else {
+                let (at_kernel, at_ours) = both(&Event::Show)?;
                 let last = history.len().saturating_sub(HISTORY);
                 bail!(
-                    "seed {seed}, event {number}: {event:?}\nnetfilter: {:?}\nnetbridge: {:?}\nbefore that:\n{}",
+                    "seed {seed}, event {number}: {event:?}\nnetfilter: {:?}\nnetbridge: {:?}\nbefore that:\n{}\nconnections of netfilter:\n{}\nof netbridge:\n{}",
                     theirs.arrivals,
                     own.arrivals,
-                    history[last..].join("\n")
+                    history[last..].join("\n"),
+                    at_kernel.arrivals.join("\n"),
+                    at_ours.arrivals.join("\n")
                 );
             };
             *summary.explained.entry(index).or_default() += 1;
