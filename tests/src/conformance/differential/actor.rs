@@ -32,7 +32,7 @@ pub(super) struct Actor<'a> {
     calls: HashMap<Flow, Call>,
     /// Calls that end: their ports may be used again.
     ending: HashSet<Flow>,
-    /// Calls so far: each one's numbers are higher than those before.
+    /// Calls since flows were last forgotten: each one's numbers are higher than those before.
     opened: u32,
 }
 
@@ -134,6 +134,7 @@ impl<'a> Actor<'a> {
         self.last.clear();
         self.calls.clear();
         self.ending.clear();
+        self.opened = 0;
         self.world.router.expire(LONG)?;
         self.announce()?;
         Ok(Seen::default())
