@@ -226,3 +226,39 @@ pub fn compare(text: &str) -> Result<()> {
     );
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Run, saw};
+    use super::*;
+
+    fn both(netbridge: &[(&'static str, bool)]) -> Both {
+        let run = |outcomes: &[(&'static str, bool)]| Run {
+            outcomes: outcomes.iter().map(|(id, met)| (*id, saw("seen", *met))).collect(),
+            cells: Vec::new(),
+        };
+        Both {
+            netfilter: run(&[]),
+            netbridge: run(netbridge),
+        }
+    }
+
+    #[test]
+    fn a_failure_that_is_not_listed_and_a_listed_row_that_is_met_are_told() {
+        let listed = FAILURES[0].0;
+        let told = |seen: &[(&'static str, bool)]| {
+            let all = surprises(&both(seen));
+            all.iter().filter(|line| line.contains("seen")).count()
+        };
+        assert_eq!(told(&[("B1", true), (listed, false)]), 0);
+        assert_eq!(told(&[("B1", false), (listed, true)]), 2);
+    }
+
+    #[test]
+    fn ids_are_unique() {
+        let ids: Vec<_> = rows().map(|row| row.id).collect();
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
+        let listed: BTreeSet<_> = FAILURES.iter().map(|(id, _)| id).collect();
+        assert_eq!(listed.len(), FAILURES.len());
+    }
+}

@@ -163,14 +163,14 @@ impl<'a> Actor<'a> {
             if self.ports.insert(flow, port).is_some_and(|before| before != port) {
                 remarks.push(format!("{flow:?} has moved"));
             }
-            let clashes = |(other, theirs): (&Flow, &u16)| {
-                *other != flow
-                    && !self.ending.contains(other)
-                    && other.proto == flow.proto
-                    && other.server == flow.server
-                    && *theirs == port
+            let same = |other: &Flow, theirs: u16| {
+                *other != flow && other.proto == flow.proto && other.server == flow.server && theirs == port
             };
-            if self.ports.iter().any(clashes) {
+            // The port of a call that ends may be used again, and then stands for it no more.
+            let ending = &self.ending;
+            self.ports
+                .retain(|other, theirs| !(same(other, *theirs) && ending.contains(other)));
+            if self.ports.iter().any(|(other, theirs)| same(other, *theirs)) {
                 remarks.push(format!("{flow:?} shares its port"));
             }
             self.last.insert(flow, packet);
@@ -333,7 +333,7 @@ impl<'a> Actor<'a> {
         if outer {
             rest.push(format!("ttl {} length {}", packet.ttl, packet.body.len()));
         }
-        format!("{from} > {to} {}", rest.join(" "))
+        [&[format!("{from} > {to}")], &rest[..]].concat().join(" ")
     }
 
     /// A port of an address: the router's is named after the flow it stands for.
