@@ -188,7 +188,10 @@ impl<'a> Actor<'a> {
     fn call(&mut self, flow: Flow, published: Option<usize>) -> Result<Seen> {
         let mut call = Call::between(proto::TCP, flow.client, flow.server);
         self.opened += 1;
+        // What an earlier call of the same ports left says nothing about this one.
         self.ending.remove(&flow);
+        self.ports.remove(&flow);
+        self.last.remove(&flow);
         call.client.seq += self.opened * APART;
         call.server.seq += self.opened * APART;
         if let Some(index) = published {

@@ -46,8 +46,8 @@ impl Summary {
         let differences: usize = self.explained.values().sum();
         // Writing to a string does not fail.
         let _ = writeln!(text, "{differences} differences, all explained:");
-        for (index, count) in &self.explained {
-            let line = &EXPLAINED[*index];
+        for (index, line) in EXPLAINED.iter().enumerate() {
+            let count = self.explained.get(&index).copied().unwrap_or(0);
             let _ = writeln!(text, "{count:>7}  {} ({})", line.what, line.source);
         }
         text

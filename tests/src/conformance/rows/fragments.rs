@@ -73,33 +73,49 @@ fn fragments_out(world: &mut World<'_>) -> Result<Outcome> {
     })
 }
 
-/// Sends fragments of a datagram to a mapping of C1's; whether all of its data arrive.
-fn reassembled(world: &World<'_>, order: &[usize]) -> Result<bool> {
-    let seen = opened(world)?;
-    let whole = udp(at(S1, 7000), seen.from(), &[9; 2000]);
+/// Sends fragments of a datagram through a mapping of C1's, outwards or inwards; whether all of its data arrive.
+fn reassembled(world: &World<'_>, outwards: bool, order: &[usize]) -> Result<bool> {
+    let mapped = opened(world)?.from();
+    let (from, to, whole) = if outwards {
+        (C1, S1, udp(at(C1, 5000), at(S1, 7000), &[9; 2000]))
+    } else {
+        (S1, C1, udp(at(S1, 7000), mapped, &[9; 2000]))
+    };
     let pieces = whole.fragments(704);
     let mut arrived = Vec::new();
     for index in order {
-        arrived.extend(world.exchange(S1, &pieces[*index])?);
+        arrived.extend(world.exchange(from, &pieces[*index])?);
     }
-    let bytes: usize = of(&arrived, C1).map(|piece| piece.body.len()).sum();
-    Ok(bytes >= whole.body.len() && of(&arrived, C1).all(|piece| piece.dst == C1.ip()))
+    let bytes: usize = of(&arrived, to).map(|piece| piece.body.len()).sum();
+    let translated = |piece: Ip| {
+        if outwards {
+            piece.src == EXTERNAL
+        } else {
+            piece.dst == C1.ip()
+        }
+    };
+    Ok(bytes >= whole.body.len() && of(&arrived, to).all(translated))
 }
 
 fn fragments_in(world: &mut World<'_>) -> Result<Outcome> {
-    let mut words = Vec::new();
-    let mut all = true;
-    for (name, order) in [
-        ("in order", &[0, 1, 2][..]),
-        ("reversed", &[2, 1, 0]),
-        ("one twice", &[0, 1, 1, 2]),
-    ] {
-        world.router.reset()?;
-        let arrives = reassembled(world, order)?;
-        all &= arrives;
-        words.push(format!("{name}: {}", if arrives { "arrives" } else { "lost" }));
+    let mut lost = Vec::new();
+    for (way, outwards) in [("outwards", true), ("inwards", false)] {
+        for (name, order) in [
+            ("in order", &[0, 1, 2][..]),
+            ("reversed", &[2, 1, 0]),
+            ("one twice", &[0, 1, 1, 2]),
+        ] {
+            world.router.reset()?;
+            if !reassembled(world, outwards, order)? {
+                lost.push(format!("{way} {name}"));
+            }
+        }
     }
-    Ok(saw(words.join("; "), all))
+    Ok(if lost.is_empty() {
+        saw("in order, reversed, one twice: arrive, both ways", true)
+    } else {
+        saw(format!("lost: {}", lost.join(", ")), false)
+    })
 }
 
 fn fragments_bad(world: &mut World<'_>) -> Result<Outcome> {
