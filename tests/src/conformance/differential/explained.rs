@@ -2,7 +2,7 @@
 
 use super::super::packet::kind;
 use super::actor::Seen;
-use super::event::{Event, Odd};
+use super::event::{Event, Odd, PORTS};
 
 /// A difference that is meant.
 pub(super) struct Explanation {
@@ -74,7 +74,15 @@ pub(super) const EXPLAINED: &[Explanation] = &[
     Explanation {
         what: "a port is published to those too who asked for it in vain before; to the kernel they have a flow to the host",
         source: "published ports take effect at once",
-        fits: |it| matches!(it.event, Event::Knock(..)) && !it.theirs.through && it.ours.through,
+        fits: |it| match it.event {
+            Event::Knock(_, host) => {
+                let denied = PORTS
+                    .iter()
+                    .any(|port| port.host == *host && it.denied.contains(&port.container));
+                !it.theirs.through && (it.ours.through || (denied && it.ours.arrivals.is_empty()))
+            }
+            _ => false,
+        },
     },
     Explanation {
         what: "source quench is dropped",
