@@ -89,11 +89,6 @@ pub(super) const EXPLAINED: &[Explanation] = &[
         source: "RFC 6633 section 3",
         fits: |it| matches!(it.event, Event::Error(_, (kind::SOURCE_QUENCH, _), _)) && it.ours.arrivals.is_empty(),
     },
-    Explanation {
-        what: "order and numbers of segments are left to the endpoints",
-        source: "RFC 9293, RFC 5961",
-        fits: |it| matches!(it.event, Event::Segment(..)) && !it.theirs.through && it.ours.through,
-    },
 ];
 
 /// The explanation of a difference, by its index.

@@ -1,5 +1,5 @@
 //! The live differential run: one seeded stream of events into netbridge and into the kernel's router, and every
-//! difference in who received what explained by a line of [`explained`], or an error.
+//! difference in who received what explained by a line of `explained.rs`, or an error.
 //!
 //! External ports are each router's own choice: they are named after the flow that they stand for, and a flow that changes
 //! its port, or shares it with another one to the same server, shows. After a difference both routers forget their flows,
