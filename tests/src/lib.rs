@@ -6,6 +6,9 @@
 pub mod bench;
 pub mod census;
 pub mod cgroup;
+mod command;
+pub mod conformance;
+mod conntrack;
 pub mod frame;
 pub mod icmp;
 pub mod lab;

@@ -13,6 +13,8 @@ mod build_ebpf;
 mod choice;
 mod ci;
 mod command;
+mod compliance;
+mod differential;
 mod doctor;
 mod linker;
 mod lint;
@@ -39,6 +41,10 @@ enum Command {
     Test(test::Arguments),
     /// Measure Linux bridges and netbridge side by side; `bench --help` tells how
     Bench(bench::Arguments),
+    /// Write docs/rfc-compliance.md from a run of its rows
+    Compliance,
+    /// Compare netbridge with the kernel's router event by event: `--events N --seed N`
+    Differential(differential::Arguments),
     /// Check format, lints, documentation and dependencies
     Lint,
     /// Run all that decides whether a change may go in
@@ -53,6 +59,8 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Compliance => compliance::run(),
+        Command::Differential(arguments) => differential::run(&arguments),
         Command::Lint => lint::run(),
         Command::Ci => ci::run(),
         Command::Doctor => doctor::run(),

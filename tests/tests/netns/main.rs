@@ -17,6 +17,7 @@ mod bench_worlds;
 mod bulk;
 mod cgroups;
 mod command;
+mod conformance;
 mod controller;
 mod dry_run;
 mod errors;
