@@ -30,6 +30,7 @@ mod icmp;
 mod killed;
 mod lifecycle;
 mod namespaces;
+mod nat;
 mod netlink;
 mod policy;
 mod port_safety;
