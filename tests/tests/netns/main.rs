@@ -23,6 +23,7 @@ mod dry_run;
 mod errors;
 mod examples;
 mod guards;
+mod hairpin;
 mod hand;
 mod hardened;
 mod host_ports;
@@ -37,6 +38,8 @@ mod port_safety;
 mod proof;
 mod ranges;
 mod refused;
+mod settings;
+mod snat;
 mod sources;
 mod trunk;
 
