@@ -22,6 +22,7 @@ mod controller;
 mod dry_run;
 mod errors;
 mod examples;
+mod flows;
 mod guards;
 mod hairpin;
 mod hand;
