@@ -4,7 +4,7 @@ use crate::abi::{Addr, Config, FlowKey, Nat, Record, flow_flags, proto};
 
 use super::binding::{self, UNBOUND};
 use super::conntrack::{Cx, Work};
-use super::env::{AddrOf, Env};
+use super::env::{AddrOf, Env, Inserted};
 use super::inbound::published;
 
 /// Ports tried before giving up: with more than 25 the chance of success is next to nothing.
@@ -12,6 +12,9 @@ pub const TRIES: u32 = 32;
 
 /// After so many a port may be shared with another container, as long as the destinations differ (RFC 7857, section 3).
 const OWN_TRIES: u32 = 24;
+
+/// So many are as odd or even as the flow's own.
+const EVEN_TRIES: u32 = 16;
 
 /// First port, and number of ports, for source ports below 1024, which stay below (RFC 4787 REQ-3a).
 const LOW: (u16, u16) = (512, 512);
@@ -76,8 +79,7 @@ impl Choice {
             if is_taken(cx, work.half.tail()) {
                 return false;
             }
-            self.claimed = self.binds && binding::claim(cx, key, snat, port);
-            if self.binds && !self.claimed && attempt < OWN_TRIES {
+            if self.binds && !self.claims(cx, snat, port) && attempt < OWN_TRIES {
                 return false;
             }
         }
@@ -86,6 +88,16 @@ impl Choice {
             work.other.head_mut().flags &= !flow_flags::BOUND;
         }
         true
+    }
+
+    /// Claims a port for the container; false if another one has it.
+    #[inline(always)]
+    fn claims<E: Env>(&mut self, cx: &Cx<'_, E>, snat: AddrOf<E>, port: [u8; 2]) -> bool {
+        let claim = binding::claim(cx, &cx.packet.key, snat, port);
+        self.claimed = claim as u8 == Inserted::Yes as u8;
+        // In a full table there is no binding to be had: the flow goes without.
+        self.binds = claim as u8 != Inserted::Full as u8;
+        self.claimed || !self.binds
     }
 
     /// The flow has the port, or does not get it: the binding begins, or is given up.
@@ -112,8 +124,12 @@ fn candidate<A: Addr>(config: &Config, key: &FlowKey<A>, seed: u32, attempt: u32
     // Further ones lie a golden section apart: the next ones belong to the client's next ports.
     let place = (seed & 0xff_ffff) + u32::from(own) + (attempt.wrapping_mul(0x9e37_79b1) >> 8);
     let offset = (place.checked_rem(u32::from(count)).unwrap_or(0) & 0xffff) as u16;
-    // As odd or even as the flow's own (RFC 4787 REQ-4).
-    let odd = (first.wrapping_add(offset) ^ own) & 1;
+    // As odd or even as the flow's own (RFC 4787 REQ-4), while that does not cost it a port of its own.
+    let odd = if attempt < EVEN_TRIES {
+        (first.wrapping_add(offset) ^ own) & 1
+    } else {
+        0
+    };
     let twin = first.wrapping_add(offset) ^ odd;
     let inside = twin.wrapping_sub(first) < count;
     let port = if inside { twin } else { first.wrapping_add(offset) };

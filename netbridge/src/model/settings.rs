@@ -159,6 +159,12 @@ impl Settings {
         })
     }
 
+    /// Whether a SYN from outside to a port that masquerading may use, and nobody holds, gets no answer (RFC 5382 REQ-4);
+    /// Linux resets it.
+    pub fn is_silent(&self) -> bool {
+        self.profile == Profile::Rfc
+    }
+
     /// MACs that may be learned behind one trunk.
     pub fn macs(&self) -> u32 {
         self.macs.unwrap_or(256)
