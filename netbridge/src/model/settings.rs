@@ -87,11 +87,10 @@ impl Timer {
     pub const fn seconds(self, profile: Profile) -> u32 {
         // RFC 5382 REQ-5, RFC 4787 REQ-5, RFC 5508 REQ-2; Linux' sysctls net.netfilter.nf_conntrack_*_timeout_*.
         let (rfc, netfilter) = match self {
-            Self::TcpOpening => (240, 120),
+            Self::TcpOpening | Self::TcpClosing => (240, 120),
             Self::TcpAnswered => (240, 60),
             Self::TcpEstablished => (7440, 432_000),
             Self::TcpHalfClosed => (7440, 120),
-            Self::TcpClosing => (240, 120),
             Self::TcpReset => (240, 10),
             Self::UdpOpening => (300, 30),
             Self::UdpEstablished => (300, 120),
