@@ -9,7 +9,7 @@ use super::{Fault, Faults};
 /// Flows that the table holds unless something else is set.
 const FLOWS: u32 = 131_072;
 
-/// Part of the table that one endpoint may use, and part of that for flows that are not established, as divisors.
+/// Part of the table that one endpoint may use, as a divisor.
 const SHARE: u32 = 4;
 
 /// Longest lifetime that can be set: 30 days, seconds.
@@ -145,9 +145,9 @@ impl Settings {
         self.quota.unwrap_or_else(|| (self.flows() / SHARE).max(1))
     }
 
-    /// Of these, flows that are not established: a quarter again.
+    /// Of these, flows that are not established: as many, because they are the first to go anyway.
     pub fn half_open(&self) -> u32 {
-        self.half_open.unwrap_or_else(|| (self.quota() / SHARE).max(1))
+        self.half_open.unwrap_or_else(|| self.quota())
     }
 
     /// Seconds for which a port is kept from others (RFC 6888 REQ-8; Linux keeps none).
@@ -276,7 +276,7 @@ mod tests {
         let settings = Settings::default();
         assert_eq!(
             (settings.flows(), settings.quota(), settings.half_open()),
-            (131_072, 32_768, 8192)
+            (131_072, 32_768, 32_768)
         );
         assert_eq!(settings.timeout(Timer::TcpEstablished), 7440);
         let tune = Tune {
@@ -286,7 +286,7 @@ mod tests {
             ..Tune::default()
         };
         let tuned = tune.applied_to(&settings).unwrap();
-        assert_eq!((tuned.flows(), tuned.quota(), tuned.half_open()), (4096, 1024, 256));
+        assert_eq!((tuned.flows(), tuned.quota(), tuned.half_open()), (4096, 1024, 1024));
         assert_eq!((tuned.timeout(Timer::UdpOpening), tuned.timeout(Timer::Icmp)), (7, 30));
         assert_eq!(tuned.quarantine(), 0);
         let text = serde_json::to_string(&tuned).unwrap();
