@@ -441,15 +441,16 @@ impl Env for Skb<'_> {
         tuple.__bindgen_anon_1.ipv4.daddr = u32::from_ne_bytes(key.dst);
         tuple.__bindgen_anon_1.ipv4.sport = u16::from_ne_bytes(key.sport);
         tuple.__bindgen_anon_1.ipv4.dport = u16::from_ne_bytes(key.dport);
-        // The size of the union's IPv4 member is what names the family.
-        let size = size_of_val(&unsafe { tuple.__bindgen_anon_1.ipv4 }) as u32;
+        // SAFETY: the member that was written above. Its size is what names the family.
+        let size = size_of_val(unsafe { &tuple.__bindgen_anon_1.ipv4 }) as u32;
+        let here = i64::from(BPF_F_CURRENT_NETNS).cast_unsigned();
         let skb = self.raw().cast::<c_void>();
         // SAFETY: the helpers get the context and a tuple of the size they are told; a socket they find is released at once.
         unsafe {
             let socket: *mut c_void = if key.proto == proto::TCP {
-                helper::bpf_skc_lookup_tcp(skb, &raw mut tuple, size, BPF_F_CURRENT_NETNS as u64, 0).cast()
+                helper::bpf_skc_lookup_tcp(skb, &raw mut tuple, size, here, 0).cast()
             } else {
-                helper::bpf_sk_lookup_udp(skb, &raw mut tuple, size, BPF_F_CURRENT_NETNS as u64, 0).cast()
+                helper::bpf_sk_lookup_udp(skb, &raw mut tuple, size, here, 0).cast()
             };
             if socket.is_null() {
                 return false;
@@ -509,8 +510,8 @@ impl Env for Skb<'_> {
             ifindex: if says_where { params.ifindex } else { 0 },
             dmac: params.dmac,
             smac: params.smac,
-            // SAFETY: both members of the union are the same four bytes.
             src: if says_where {
+                // SAFETY: all members of the union are plain bytes, and the helper has written these.
                 unsafe { params.__bindgen_anon_3.ipv4_src }.to_ne_bytes()
             } else {
                 [0; 4]

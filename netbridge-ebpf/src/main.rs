@@ -3,7 +3,7 @@
 //! decided here. So do the programs on [`sockets`] of the host.
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(clippy::inline_always, reason = "as in the core: a frame on the stack has a reason")]
 #![expect(
     clippy::needless_pass_by_value,

@@ -49,8 +49,9 @@ pub struct Config {
     pub floods_per_second: u32,
     /// [`super::VERSION`] of the controller that wrote this.
     pub version: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Not 0 if a SYN from outside to a port that masquerading may use, and nobody holds, is dropped (RFC 5382 REQ-4); the host
+    /// resets it otherwise.
+    pub silent: u32,
     /// Cookie of the network namespace that plays the host: sockets of others are none of the socket hooks' business.
     pub host: u64,
 }

@@ -108,6 +108,8 @@ reasons! {
     FloodLimit = 34, "flood-limit";
     /// To a published port whose list of sources does not have the packet's.
     SourceNotAllowed = 35, "source-not-allowed";
+    /// To a group address that no bridge forwards (IEEE 802.1D-2004, table 7-10): a container takes no part in a spanning tree.
+    ReservedGroup = 36, "reserved-group";
 }
 
 #[cfg(test)]

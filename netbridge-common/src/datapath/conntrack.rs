@@ -14,6 +14,7 @@ use super::env::{AddrOf, Env, FlowKeyOf, FlowOf, HopKind, Renewal};
 use super::filter::{self, Subject};
 use super::flows;
 use super::icmp::Quoted;
+use super::nat::Choice;
 use super::parse::Packet;
 use super::state::{self, is_expired};
 use super::verdict::{Action, Verdict};
@@ -71,6 +72,8 @@ pub struct Work<F: Family> {
     pub standing: F::Flow,
     /// What an ICMP error quotes.
     pub quoted: Quoted<F::Addr>,
+    /// The source port under trial.
+    pub choice: Choice,
 }
 
 /// Copies the live flow of a key to `into`. An expired entry is none, whether or not anything

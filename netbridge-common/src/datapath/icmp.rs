@@ -170,7 +170,7 @@ where
     carry_sound(cx, work)
 }
 
-/// An error from the outside; [`Action::Pass`] if it is about none of our flows.
+/// An error from the outside, or for an address of the host; [`Action::Pass`] if it is about none of our flows.
 #[inline(always)]
 pub fn incoming_error<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action
 where

@@ -53,7 +53,7 @@ pub fn faulty<E: Env>(cx: &Cx<'_, E>, head: &LinkHead, addrs: &LinkAddrs<AddrOf<
     }
     let refused = match fault {
         Reason::SourceRouted => true,
-        Reason::BadFlags => cx.packet.to.is(head.station) && is_containers(cx, addrs, work),
+        Reason::BadFlags | Reason::Malformed => cx.packet.to.is(head.station) && is_containers(cx, addrs, work),
         _ => false,
     };
     work.verdict.refuse(if refused { fault } else { Reason::None })
@@ -98,15 +98,15 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut
 }
 
 /// What speaks against a packet for the host that is none of our flows: it is the host's, unless it comes to a container's port
-/// that is not open to everybody, or to one that may have been a container's until the flow table was lost. The host
-/// would answer such a packet with a reset (RFC 5382 REQ-4).
+/// that is not open to everybody, to one that may be a container's at any moment, or to one that may have been until the
+/// flow table was lost. The host would answer such a packet with a reset (RFC 5382 REQ-4).
 #[inline(always)]
 fn unsolicited<E: Env>(cx: &Cx<'_, E>) -> Reason {
     let key = &cx.packet.key;
     if !cx.packet.has_ports() || !cx.packet.is_whole() {
         return Reason::None;
     }
-    let reason = if binding::behind(cx, key.dst, key.dport, key.proto).is_some() {
+    let reason = if binding::behind(cx, key.dst, key.dport, key.proto).is_some() || is_silenced(cx) {
         Reason::Unsolicited
     } else if key.proto == proto::TCP && !conntrack::is_opening(cx.packet) && conntrack::may_open(cx) {
         Reason::MidStream
@@ -114,6 +114,14 @@ fn unsolicited<E: Env>(cx: &Cx<'_, E>) -> Reason {
         return Reason::None;
     };
     if cx.env.host_socket(key) { Reason::None } else { reason }
+}
+
+/// True if the packet opens a connection to a port that a container may get, and strangers are to hear nothing of those.
+#[inline(always)]
+fn is_silenced<E: Env>(cx: &Cx<'_, E>) -> bool {
+    let port = u16::from_be_bytes(cx.packet.key.dport);
+    let ephemeral = port >= cx.config.local_min && port <= cx.config.local_max;
+    cx.config.silent != 0 && conntrack::is_opening(cx.packet) && port >= 1024 && !ephemeral
 }
 
 /// True if the packet is for an address of the uplink: a published port answers nowhere else (CVE-2025-67499). The controller

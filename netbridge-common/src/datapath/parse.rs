@@ -303,7 +303,10 @@ fn parse_l4<A: Addr>(
             packet.key.sport = sport;
             packet.key.dport = dport;
             packet.l4_len = udp::LEN;
-            let whole = there >= u32::from(udp::LEN) && payload >= udp::LEN;
+            // A first fragment tells the length of all of them.
+            let length = u16::from_be_bytes(id);
+            let fits = length <= payload || packet.fragment as u8 != Fragment::Whole as u8;
+            let whole = there >= u32::from(udp::LEN) && payload >= udp::LEN && length >= udp::LEN && fits;
             if whole && hook as u8 == Hook::FromContainer as u8 && first == udp::DHCP_ANSWER {
                 return Reason::DhcpServer;
             }
@@ -320,5 +323,12 @@ fn parse_l4<A: Addr>(
         }
         _ => true,
     };
-    if whole { Reason::None } else { Reason::Malformed }
+    if whole {
+        return Reason::None;
+    }
+    if there < u32::from(udp::LEN) {
+        // What was read in their place is another frame's.
+        (packet.key.sport, packet.key.dport) = ([0; 2], [0; 2]);
+    }
+    Reason::Malformed
 }

@@ -14,6 +14,7 @@ use super::guard::{self, Guard};
 use super::icmp::{Quote, Quoted};
 use super::inbound::{self, inbound};
 use super::limits;
+use super::nat::Choice;
 use super::parse::{Head, Kind, Packet, Parse, parse};
 use super::route::routed;
 use super::verdict::{Action, Verdict};
@@ -47,6 +48,7 @@ impl<F: Family> Scratch<F> {
                 other: F::Flow::zeroed(),
                 standing: F::Flow::zeroed(),
                 quoted: Quoted::EMPTY,
+                choice: Choice::EMPTY,
             },
         }
     }

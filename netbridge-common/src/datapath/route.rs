@@ -89,6 +89,11 @@ where
         return Class::Settled;
     }
     match cx.env.subnet(cx.packet.key.dst) {
+        Some(SUBNET_LOCAL) if cx.packet.is_icmp_error() => {
+            // About a packet that came by an address of the host, or about the host's own.
+            work.verdict.action = icmp::incoming_error(cx, work);
+            return Class::Settled;
+        }
         Some(SUBNET_LOCAL) => return Class::Host,
         Some(net) if net == u32::from(cx.arrival.zone) => return Class::Neighbour,
         Some(_) => {

@@ -103,7 +103,9 @@ fn flows() -> Vec<Case> {
             Hook::FromContainer,
             with(|env| {
                 set_flags(env, network_flags::FIXED_SNAT);
-                env.networks[1].tail.snat = [192, 0, 2, 9];
+                if let Some(network) = env.networks.get_mut(1) {
+                    network.tail.snat = [192, 0, 2, 9];
+                }
                 env.run(Hook::FromContainer, &at(ifindex::A, ask(5000)));
                 set_flags(env, 0);
                 env.now += SECOND;
@@ -122,7 +124,9 @@ fn with(happens: impl FnOnce(&mut HostEnv)) -> HostEnv {
 
 /// Gives A's network these flags besides masquerading.
 fn set_flags(env: &mut HostEnv, flags: u32) {
-    env.networks[1].head.flags = network_flags::MASQUERADE | flags;
+    if let Some(network) = env.networks.get_mut(1) {
+        network.head.flags = network_flags::MASQUERADE | flags;
+    }
 }
 
 /// What a container may not send.

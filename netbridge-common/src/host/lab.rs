@@ -302,7 +302,7 @@ fn config() -> Config {
         learned_per_port: 256,
         floods_per_second: 1000,
         version: VERSION,
-        pad: 0,
+        silent: 0,
         host: HOST_COOKIE,
     }
 }

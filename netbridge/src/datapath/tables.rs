@@ -7,9 +7,9 @@ use aya::maps::MapError;
 use bytemuck::Zeroable;
 use ipnet::Ipv4Net;
 use netbridge_common::abi::{
-    AddrKey, BANKS, BindingKey, BindingV4, Config, FlowKey, FlowV4, Learned, LinkV4, Load, MAX_NETWORKS, MAX_RULES,
-    MacKey, NetworkV4, Peer, PeerKey, Policy, PortBlock, PortKey, PublishedV4, Reason, RuleV4, SourceKey, Station,
-    Traffic,
+    AddrKey, BANKS, Binding, BindingKey, BindingV4, Config, FlowKey, FlowV4, Learned, LinkV4, Load, MAX_NETWORKS,
+    MAX_RULES, MacKey, NetworkV4, Peer, PeerKey, Policy, PortBlock, PortKey, PublishedV4, Reason, RuleV4, SourceKey,
+    Station, Traffic, ZONE_UPLINK,
 };
 
 use super::map::{Array, Hash, PerCpu, Prefix, Trie};
@@ -287,14 +287,23 @@ impl Tables {
         self.bindings.entries()
     }
 
-    /// Removes the sides of bindings that `pred` names.
-    pub fn remove_bindings(
+    /// Ends the bindings of which `pred` names a side, at `now`, ticks: the port outside is nobody's, and kept from everybody for
+    /// a while.
+    pub(super) fn end_bindings(
         &self,
+        now: u32,
         mut pred: impl FnMut(&BindingKey<Ipv4>, &BindingV4) -> bool,
     ) -> Result<(), DatapathError> {
-        for (key, binding) in self.bindings()? {
+        for (key, mut binding) in self.bindings()? {
             if pred(&key, &binding) {
-                self.bindings.remove(&key)?;
+                if key.zone == ZONE_UPLINK.to_ne_bytes() {
+                    // Ended a tick ago, so that no packet finds it in this one.
+                    binding.head.until = now.wrapping_sub(1);
+                    binding.tail = Binding::zeroed();
+                    self.bindings.put(&key, &binding)?;
+                } else {
+                    self.bindings.remove(&key)?;
+                }
             }
         }
         Ok(())

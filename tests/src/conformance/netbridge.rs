@@ -340,7 +340,11 @@ impl Router for Netbridge<'_> {
             }
             Setting::Transitory { opening, closing } => {
                 let apart = Tune {
-                    timeouts: vec![format!("tcp-opening={opening}"), format!("tcp-half-closed={closing}")],
+                    timeouts: ["tcp-opening", "tcp-answered"]
+                        .map(|timer| format!("{timer}={opening}"))
+                        .into_iter()
+                        .chain(["tcp-half-closed", "tcp-closing"].map(|timer| format!("{timer}={closing}")))
+                        .collect(),
                     ..Tune::default()
                 };
                 self.tune(&apart).map(|()| true)?

@@ -74,12 +74,13 @@ const WORLDS: [fn(&mut HostEnv); 3] = [
     |_| (),
     |env| {
         env.networks[1].head.flags |= network_flags::INDEPENDENT_MAPPING;
-        env.config.quota = 60;
-        env.config.half_open_quota = 20;
+        env.config.quota = 6;
+        env.config.half_open_quota = 5;
     },
     |env| {
         env.networks[1].head.flags |= network_flags::INDEPENDENT_MAPPING | network_flags::INDEPENDENT_FILTERING;
         env.networks[3].head.flags |= network_flags::ROUTED;
+        env.config.silent = 1;
         env.config.pickup_until = env.now + 2000 * SECOND;
     },
 ];

@@ -140,8 +140,12 @@ impl Traffic {
             3 => (gateway.0, neighbour.1),
             4 => (gateway.0, self.destination()),
             5 => (
-                self.random
-                    .pick(&[[0xff; 6], [1, 0, 0x5e, 0, 0, 1], [2, 9, 9, 9, 9, 9]]),
+                self.random.pick(&[
+                    [0xff; 6],
+                    [1, 0, 0x5e, 0, 0, 1],
+                    [2, 9, 9, 9, 9, 9],
+                    [1, 0x80, 0xc2, 0, 0, 0],
+                ]),
                 neighbour.1,
             ),
             _ => (gateway.0, self.remote()),

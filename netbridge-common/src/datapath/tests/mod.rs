@@ -1,6 +1,7 @@
 //! The decisions, on the lab of [`crate::host::lab`].
 
 mod answer;
+mod binding;
 mod bridge;
 mod conntrack;
 mod filter;

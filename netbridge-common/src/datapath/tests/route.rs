@@ -287,7 +287,7 @@ fn what_arrives_and_is_not_ours_passes_as_it_is() {
         (
             "cut short",
             ifindex::UPLINK,
-            inward(REMOTE, A.1).syn(1, 2)[..40].to_vec(),
+            inward(REMOTE, HOST.1).syn(1, 2)[..40].to_vec(),
         ),
         ("by an interface unknown", ifindex::OTHER, inward(REMOTE, A.1).syn(1, 2)),
     ] {
