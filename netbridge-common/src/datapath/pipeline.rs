@@ -10,6 +10,7 @@ use super::answer::{self, Answer};
 use super::bridge::{NO_STATION, bridged};
 use super::conntrack::{Arrival, Cx, Work};
 use super::env::{AddrOf, Env};
+use super::fragments::{Datagram, Fragmented, judged};
 use super::guard::{self, Guard};
 use super::icmp::{Quote, Quoted};
 use super::inbound::{self, inbound};
@@ -19,9 +20,9 @@ use super::route::routed;
 use super::verdict::{Action, Verdict};
 
 /// A family that the whole pipeline can carry.
-pub trait Internet: Parse + Guard + Quote + Answer {}
+pub trait Internet: Parse + Guard + Quote + Answer + Fragmented {}
 
-impl<A: Parse + Guard + Quote + Answer> Internet for A {}
+impl<A: Parse + Guard + Quote + Answer + Fragmented> Internet for A {}
 
 /// Room for one packet and the work on it: more than a BPF stack holds, so the programs keep it in a
 /// per-CPU map. What a run leaves there the next one overwrites.
@@ -47,6 +48,7 @@ impl<F: Family> Scratch<F> {
                 other: F::Flow::zeroed(),
                 standing: F::Flow::zeroed(),
                 quoted: Quoted::EMPTY,
+                datagram: Datagram::EMPTY,
             },
         }
     }
@@ -134,11 +136,14 @@ where
             return work.verdict.refuse(reason);
         }
     }
-    if cx.packet.kind as u8 == Kind::Ip as u8 && cx.packet.to.is(network.head().gateway) {
-        routed(cx, network.head(), network.tail(), work)
-    } else {
-        bridged(cx, work)
-    }
+    let routes = cx.packet.kind as u8 == Kind::Ip as u8 && cx.packet.to.is(network.head().gateway);
+    judged(cx, !routes, work, |cx, work| {
+        if routes {
+            routed(cx, network.head(), network.tail(), work)
+        } else {
+            bridged(cx, work)
+        }
+    })
 }
 
 /// A frame that the host's stack or the kernel bridge hands to a container. Frames from its
@@ -186,7 +191,9 @@ where
     cx.arrival.slot = link.head().slot;
     let action = match cx.packet.kind {
         Kind::Ip if guard::is_martian(cx.packet) => work.verdict.refuse(Reason::Martian),
-        Kind::Ip if cx.packet.to.is(link.head().station) => inbound(cx, link.tail(), work),
+        Kind::Ip if cx.packet.to.is(link.head().station) => {
+            judged(cx, false, work, |cx, work| inbound(cx, link.tail(), work))
+        }
         Kind::Faulty => inbound::faulty(cx, link.head(), link.tail(), work),
         _ => Action::Pass,
     };
@@ -238,9 +245,9 @@ where
         Some(network) if network.head().uplink != 0 && network.head().uplink != cx.env.ifindex() => {
             work.verdict.refuse(Reason::OffUplink)
         }
-        Some(network) if network.head().bridge == cx.env.ingress_ifindex() => {
+        Some(network) if network.head().bridge == cx.env.ingress_ifindex() => judged(cx, false, work, |cx, work| {
             routed(cx, network.head(), network.tail(), work)
-        }
+        }),
         Some(network) if network.head().bridge != 0 => work.verdict.refuse(Reason::SpoofedIp),
         _ => work.verdict.refuse(Reason::UnknownLink),
     }
@@ -282,7 +289,8 @@ where
 #[inline(never)]
 fn count_dropped<E: Env>(cx: &Cx<'_, E>, reason: Reason) {
     cx.env.count_drop(cx.arrival.slot, reason);
-    if !cx.env.may_report(cx.arrival.now, cx.config.events_per_tick) {
+    // What waits is not lost yet.
+    if reason as u8 == Reason::FragmentWaits as u8 || !cx.env.may_report(cx.arrival.now, cx.config.events_per_tick) {
         return;
     }
     let packet = &*cx.packet;
