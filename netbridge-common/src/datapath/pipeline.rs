@@ -289,8 +289,7 @@ where
 #[inline(never)]
 fn count_dropped<E: Env>(cx: &Cx<'_, E>, reason: Reason) {
     cx.env.count_drop(cx.arrival.slot, reason);
-    // What waits is not lost yet.
-    if reason as u8 == Reason::FragmentWaits as u8 || !cx.env.may_report(cx.arrival.now, cx.config.events_per_tick) {
+    if !cx.env.may_report(cx.arrival.now, cx.config.events_per_tick) {
         return;
     }
     let packet = &*cx.packet;

@@ -7,6 +7,7 @@
 pub mod build;
 pub mod cases;
 pub mod lab;
+pub mod pieces;
 pub mod rewrite;
 
 use std::cell::RefCell;

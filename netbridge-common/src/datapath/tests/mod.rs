@@ -5,6 +5,7 @@ mod bridge;
 mod conntrack;
 mod filter;
 mod forbidden;
+mod fragments;
 mod guard;
 mod icmp;
 mod limits;
