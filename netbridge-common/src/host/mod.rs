@@ -47,6 +47,9 @@ pub struct Frame {
 /// An IPv4 prefix: address and length in bits.
 pub type Prefix = (Ip, u32);
 
+/// A frame that waits for the first fragment of its datagram.
+pub type Waiting = (HeldHead, Vec<u8>);
+
 /// The tables of an instance, its clock and the host's routes. The fields are the maps of the same
 /// name; those that the datapath writes are behind a [`RefCell`], because [`Env`] is shared.
 #[derive(Clone, Debug)]
@@ -90,7 +93,7 @@ pub struct HostEnv {
     /// What first fragments said.
     pub fragments: RefCell<HashMap<FragmentKey<Ip>, FirstFragment>>,
     /// Frames that wait for the first fragment of their datagram.
-    pub held: RefCell<HashMap<FragmentKey<Ip>, (HeldHead, Vec<u8>)>>,
+    pub held: RefCell<HashMap<FragmentKey<Ip>, Waiting>>,
     /// Frames that `held` holds.
     pub held_capacity: usize,
     /// How many of them came in by the interface of each slot.
