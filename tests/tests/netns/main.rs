@@ -20,6 +20,7 @@ mod controller;
 mod dry_run;
 mod errors;
 mod examples;
+mod fragments;
 mod guards;
 mod hand;
 mod hardened;
