@@ -11,8 +11,8 @@
 //! Linux for both), what would overlap with the layer-4 header is refused here.
 
 use crate::abi::{
-    Addr, COMPLETE, Family, FirstFragment, FragmentKey, HELD_BYTES, HELD_PLACES, HeldHead, Hook, Reason, SUBNET_LOCAL,
-    V4, ZONE_UPLINK, proto,
+    Addr, COMPLETE, Family, FirstFragment, FragmentKey, HELD_BYTES, HELD_PLACES, HeldHead, Hook, Reason, Record as _,
+    SUBNET_LOCAL, V4, ZONE_UPLINK, proto,
 };
 use crate::wire::{ethernet, ipv4};
 
@@ -98,25 +98,25 @@ impl<A: Addr> Datagram<A> {
 /// In a key's place: the datagram's fragments pass each for itself.
 const UNFOLLOWED: u8 = u8::MAX;
 
-/// What `judge` says of a packet, with the ports of its datagram if it is a later fragment; `bridged` if it does not go to
-/// the gateway.
+/// What `judge` says of a packet, with the ports of its datagram if it is a later fragment. `hook` is that of its arrival: handed
+/// on in a register the verifier sees which one it is.
 #[inline(always)]
 pub fn judged<E: Env>(
     cx: &mut Cx<'_, E>,
-    bridged: bool,
+    hook: Hook,
     work: &mut Work<E::F>,
     judge: impl FnOnce(&Cx<'_, E>, &mut Work<E::F>) -> Action,
 ) -> Action
 where
     AddrOf<E>: Fragmented,
 {
-    if !cx.packet.is_whole() && !enter(cx, bridged, work) {
+    if !cx.packet.is_whole() && !enter(cx, hook, work) {
         return work.verdict.action;
     }
     let action = judge(cx, work);
     // Asked anew: the verifier would follow the answer of before all the way.
     if !cx.packet.is_whole() {
-        leave(cx, action, work);
+        leave(cx, hook, action, work);
     }
     action
 }
@@ -124,27 +124,36 @@ where
 /// True if the fragments of the datagram share one verdict: it is about to be translated, or to be filtered by ports. Else
 /// each passes for itself.
 #[inline(always)]
-fn is_followed<E: Env>(cx: &Cx<'_, E>, bridged: bool) -> bool {
+fn is_followed<E: Env>(cx: &Cx<'_, E>, hook: Hook) -> bool {
     let protocol = cx.packet.key.proto;
     let tracked = matches!(protocol, proto::TCP | proto::UDP | proto::ICMP) || proto::is_portless(protocol);
     tracked
-        && match cx.arrival.hook {
-            Hook::FromContainer => !bridged || filter::policy(cx).active != 0,
+        && match hook {
+            Hook::FromContainer => !is_bridged(cx) || filter::policy(cx).active != 0,
+            // What the host forwards between others is not netbridge's.
             Hook::FromUplink => cx.env.subnet(cx.packet.key.dst).is_some(),
             Hook::ToUplink => true,
             Hook::ToContainer => false,
         }
 }
 
+/// True if a container's packet is for another station of its network, and not for the gateway.
+#[inline(always)]
+fn is_bridged<E: Env>(cx: &Cx<'_, E>) -> bool {
+    cx.env
+        .network(cx.arrival.zone)
+        .is_none_or(|network| !cx.packet.to.is(network.head().gateway))
+}
+
 /// Gives a later fragment its ports; false if it is not to be judged: `work.verdict` says what becomes of it. A function of
 /// its own in the object, as [`leave`] is: few packets are fragments.
 #[inline(never)]
-fn enter<E: Env>(cx: &mut Cx<'_, E>, bridged: bool, work: &mut Work<E::F>) -> bool
+fn enter<E: Env>(cx: &mut Cx<'_, E>, hook: Hook, work: &mut Work<E::F>) -> bool
 where
     AddrOf<E>: Fragmented,
 {
     work.datagram.key.place = UNFOLLOWED;
-    if !is_followed(cx, bridged) {
+    if !is_followed(cx, hook) {
         return true;
     }
     let piece = <AddrOf<E> as Fragmented>::piece(cx.env);
@@ -157,7 +166,7 @@ where
         place: 0,
     };
     if cx.packet.fragment as u8 != Fragment::First as u8 {
-        return follows(cx, bridged, &piece, work);
+        return follows(cx, hook, &piece, work);
     }
     if is_known(cx, &mut work.datagram) && is_another(cx.packet, &work.datagram.first) {
         // The rest would go another way than it was meant to.
@@ -189,9 +198,14 @@ const fn is_over<E: Env>(cx: &Cx<'_, E>, seen: u32) -> bool {
 
 /// [`enter`] of a later fragment.
 #[inline(always)]
-fn follows<E: Env>(cx: &mut Cx<'_, E>, bridged: bool, piece: &Piece, work: &mut Work<E::F>) -> bool {
+fn follows<E: Env>(cx: &mut Cx<'_, E>, hook: Hook, piece: &Piece, work: &mut Work<E::F>) -> bool {
     if !is_known(cx, &mut work.datagram) {
-        let reason = wait(cx, &mut work.datagram);
+        let reason = if hook as u8 == Hook::ToUplink as u8 {
+            // The stack sends them in order.
+            Reason::Fragment
+        } else {
+            wait(cx, &mut work.datagram)
+        };
         if reason as u8 != Reason::None as u8 {
             work.verdict.action = work.verdict.refuse(reason);
             // The host's own datagrams are not to suffer from a want of room; of a container's, its stack can make nothing.
@@ -215,7 +229,8 @@ fn follows<E: Env>(cx: &mut Cx<'_, E>, bridged: bool, piece: &Piece, work: &mut 
         cx.env
             .advance(&work.datagram.key, if piece.last { COMPLETE } else { next });
     }
-    if first.passed != 0 && !bridged && cx.arrival.hook as u8 != Hook::ToUplink as u8 {
+    let leaves = hook as u8 == Hook::ToUplink as u8;
+    if first.passed != 0 && !leaves && (hook as u8 == Hook::FromUplink as u8 || !is_bridged(cx)) {
         work.verdict.action = Action::Pass;
         return false;
     }
@@ -230,7 +245,7 @@ fn follows<E: Env>(cx: &mut Cx<'_, E>, bridged: bool, piece: &Piece, work: &mut 
 /// too old makes room, looked for about once a second. [`Reason::None`] if the first has come meanwhile.
 #[inline(never)]
 fn wait<E: Env>(cx: &Cx<'_, E>, datagram: &mut Datagram<AddrOf<E>>) -> Reason {
-    if cx.arrival.hook as u8 == Hook::ToUplink as u8 || !fits(cx) {
+    if !fits(cx) {
         return Reason::Fragment;
     }
     if cx.env.may_reclaim_held(cx.config.refresh, cx.arrival.now) {
@@ -286,7 +301,7 @@ fn forget<E: Env>(env: &E, place: &FragmentKeyOf<E>, held: &HeldHead) {
 
 /// Notes what a first fragment says and what became of it, and lets those go that wait for it.
 #[inline(never)]
-fn leave<E: Env>(cx: &Cx<'_, E>, action: Action, work: &mut Work<E::F>) {
+fn leave<E: Env>(cx: &Cx<'_, E>, hook: Hook, action: Action, work: &mut Work<E::F>) {
     let datagram = &mut work.datagram;
     if cx.packet.fragment as u8 != Fragment::First as u8 || datagram.key.place == UNFOLLOWED {
         return;
@@ -306,7 +321,7 @@ fn leave<E: Env>(cx: &Cx<'_, E>, action: Action, work: &mut Work<E::F>) {
         pad: 0,
     };
     cx.env.note_first(&datagram.key, &datagram.first);
-    if cx.arrival.hook as u8 != Hook::ToUplink as u8 && fits(cx) {
+    if hook as u8 != Hook::ToUplink as u8 && fits(cx) {
         cx.env.repeat(HELD_PLACES, |place| {
             datagram.key.place = (place & 0xff) as u8;
             release(cx, datagram)

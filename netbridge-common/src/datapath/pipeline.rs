@@ -136,9 +136,8 @@ where
             return work.verdict.refuse(reason);
         }
     }
-    let routes = cx.packet.kind as u8 == Kind::Ip as u8 && cx.packet.to.is(network.head().gateway);
-    judged(cx, !routes, work, |cx, work| {
-        if routes {
+    judged(cx, Hook::FromContainer, work, |cx, work| {
+        if cx.packet.kind as u8 == Kind::Ip as u8 && cx.packet.to.is(network.head().gateway) {
             routed(cx, network.head(), network.tail(), work)
         } else {
             bridged(cx, work)
@@ -192,7 +191,7 @@ where
     let action = match cx.packet.kind {
         Kind::Ip if guard::is_martian(cx.packet) => work.verdict.refuse(Reason::Martian),
         Kind::Ip if cx.packet.to.is(link.head().station) => {
-            judged(cx, false, work, |cx, work| inbound(cx, link.tail(), work))
+            judged(cx, Hook::FromUplink, work, |cx, work| inbound(cx, link.tail(), work))
         }
         Kind::Faulty => inbound::faulty(cx, link.head(), link.tail(), work),
         _ => Action::Pass,
@@ -245,9 +244,11 @@ where
         Some(network) if network.head().uplink != 0 && network.head().uplink != cx.env.ifindex() => {
             work.verdict.refuse(Reason::OffUplink)
         }
-        Some(network) if network.head().bridge == cx.env.ingress_ifindex() => judged(cx, false, work, |cx, work| {
-            routed(cx, network.head(), network.tail(), work)
-        }),
+        Some(network) if network.head().bridge == cx.env.ingress_ifindex() => {
+            judged(cx, Hook::ToUplink, work, |cx, work| {
+                routed(cx, network.head(), network.tail(), work)
+            })
+        }
         Some(network) if network.head().bridge != 0 => work.verdict.refuse(Reason::SpoofedIp),
         _ => work.verdict.refuse(Reason::UnknownLink),
     }
