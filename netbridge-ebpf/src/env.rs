@@ -500,7 +500,7 @@ impl Env for Skb<'_> {
     #[inline(always)]
     fn each_held<V: FnMut(&FragmentKey<Ip>, &HeldHead)>(&self, mut visit: V) {
         walk((&raw const HELD).cast(), &mut |place, held: &Held| {
-            visit(place, &held.head)
+            visit(place, &held.head);
         });
     }
 
