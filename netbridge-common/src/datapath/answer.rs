@@ -4,8 +4,8 @@
 //! The host's stack would make them only where it forwards itself, and takes a packet from the outside for its own. Who
 //! decides that a packet ends says so by [`Verdict::answer`]; when nothing else can become of it, [`make`] writes the
 //! headers of the answer, and the programs put them before the packet, cut it off behind the quote and send it back. It
-//! is decided for tracked packets alone, so never for an error or a fragment (RFC 1122, section 3.2.2); the rest is
-//! the stack's.
+//! is decided for tracked packets alone, so never for an error, and made for none but the first of a datagram's fragments
+//! (RFC 1122, section 3.2.2); the rest is the stack's.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -15,7 +15,7 @@ use crate::wire::{ethernet, icmp, ipv4, tcp};
 
 use super::conntrack::Cx;
 use super::env::{AddrOf, Env};
-use super::parse::Packet;
+use super::parse::{Fragment, Packet};
 use super::verdict::{Action, Verdict};
 
 /// Type of service: precedence "internetwork control" (RFC 1812, section 4.3.2.5).
@@ -81,7 +81,8 @@ where
         return verdict.refuse(Reason::None);
     }
     let packet = &*cx.packet;
-    let due = packet.key.src.is_unicast()
+    let due = packet.fragment as u8 != Fragment::Rest as u8
+        && packet.key.src.is_unicast()
         && packet.key.dst.is_unicast()
         && cx.env.may_answer(cx.arrival.now, cx.config.answers_per_tick)
         && Answer::write(cx.env, packet, sender(cx), verdict);

@@ -13,6 +13,7 @@ use super::filter;
 use super::flows;
 use super::guard;
 use super::icmp::{self, Quote};
+use super::parse::Fragment;
 use super::verdict::Action;
 
 /// Where a packet from the outside goes.
@@ -21,8 +22,7 @@ pub fn inbound<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut 
 where
     AddrOf<E>: Quote,
 {
-    if cx.packet.is_whole()
-        && cx.packet.is_tracked()
+    if cx.packet.is_tracked()
         && let Some(action) = conntrack::known(cx, work)
     {
         return action;
@@ -103,7 +103,7 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut
 #[inline(always)]
 fn unsolicited<E: Env>(cx: &Cx<'_, E>) -> Reason {
     let key = &cx.packet.key;
-    if !cx.packet.has_ports() || !cx.packet.is_whole() {
+    if !cx.packet.has_ports() {
         return Reason::None;
     }
     let reason = if binding::behind(cx, key.dst, key.dport, key.proto).is_some() || is_silenced(cx) {
@@ -263,7 +263,7 @@ fn station_of<E: Env>(cx: &Cx<'_, E>, addr: AddrOf<E>, net: u16) -> Station {
 /// Fills the forward half with the way to a container's port, and asks the filter.
 #[inline(never)]
 pub(super) fn lead<E: Env>(cx: &Cx<'_, E>, target: &Target<AddrOf<E>>, work: &mut Work<E::F>) -> Reason {
-    if !cx.packet.is_whole() {
+    if cx.packet.fragment as u8 == Fragment::Rest as u8 {
         return Reason::Fragment;
     }
     if cx.packet.is_icmp_reply() {

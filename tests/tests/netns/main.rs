@@ -22,6 +22,7 @@ mod controller;
 mod dry_run;
 mod errors;
 mod examples;
+mod fragments;
 mod guards;
 mod hand;
 mod hardened;

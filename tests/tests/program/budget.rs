@@ -11,8 +11,8 @@ use crate::world::with_kernel;
 const BUDGET: [(Hook, u32); 4] = [
     (Hook::FromContainer, 150_000),
     (Hook::ToContainer, 9_300),
-    (Hook::FromUplink, 54_000),
-    (Hook::ToUplink, 104_000),
+    (Hook::FromUplink, 78_000),
+    (Hook::ToUplink, 174_000),
 ];
 
 #[test]

@@ -6,6 +6,7 @@ use netbridge_common::host::build::{Datagram, arp, ipv6, packet_of, source_route
 use netbridge_common::host::lab::{
     A, B, BEHIND_TRUNK, D, E, ELSEWHERE, GATEWAYS, HOST, Node, REMOTE, ROUTER, UNREACHABLE, UNRESOLVED, ifindex,
 };
+use netbridge_common::host::pieces::{cut, set_place};
 use netbridge_common::host::{Frame, Ip};
 
 /// Packets remembered, to be answered.
@@ -66,6 +67,7 @@ impl Random {
 pub(crate) struct Traffic {
     random: Random,
     seen: Vec<Frame>,
+    pieces: Vec<(Hook, Frame)>,
 }
 
 impl Traffic {
@@ -73,6 +75,7 @@ impl Traffic {
         Self {
             random: Random::new(seed),
             seen: Vec::new(),
+            pieces: Vec::new(),
         }
     }
 
@@ -89,7 +92,8 @@ impl Traffic {
     /// The next packet and where it appears.
     pub(crate) fn next(&mut self) -> (Hook, Frame) {
         let (hook, mut frame) = match self.random.below(100) {
-            0..30 => self.outgoing(),
+            0..20 => self.outgoing(),
+            20..30 => self.piece(),
             30..45 => self.incoming(),
             45..75 => self.answer(),
             75..85 => self.error(),
@@ -239,6 +243,54 @@ impl Traffic {
         let icmp_type = self.random.pick(&[3, 3, 3, 11, 11, 12, 12, 5, 4]);
         let error = datagram.error(icmp_type, &quote);
         Self::opposite(Frame { bytes: error, ..frame })
+    }
+
+    /// A fragment of a datagram whose others come soon, before it or after.
+    fn piece(&mut self) -> (Hook, Frame) {
+        while self.pieces.len() < 12 {
+            let (hook, frame) = match self.random.below(8) {
+                0..4 => self.outgoing(),
+                4 | 5 => self.incoming(),
+                6 => self.answer(),
+                _ => self.slow_path(),
+            };
+            self.take_apart(hook, &frame);
+        }
+        // Mostly in order.
+        let place = if self.random.once_in(3) {
+            self.random.below(self.pieces.len())
+        } else {
+            0
+        };
+        let piece = if self.random.once_in(12) {
+            self.pieces[place].clone()
+        } else {
+            self.pieces.remove(place)
+        };
+        let lost = !self.pieces.is_empty() && self.random.once_in(16);
+        if lost { self.pieces.remove(0) } else { piece }
+    }
+
+    /// Cuts a datagram up, the other way round now and then, and with a fragment that overlaps others.
+    fn take_apart(&mut self, hook: Hook, frame: &Frame) {
+        let mut whole = frame.bytes.clone();
+        let more = self.random.pick(&[0, 20, 60, 100]);
+        whole.resize(whole.len() + more, 0x5a);
+        // Few, so that they are used again.
+        let id = self.random.pick(&[1, 1, 2, 3, 4, 5, 6, 7]);
+        let len = self.random.pick(&[8, 16, 24, 24, 32, 40, 64]);
+        let mut pieces = cut(&whole, id, len);
+        // What has no payload is one piece, or none.
+        if !pieces.is_empty() && self.random.once_in(6) {
+            let place = self.random.below(pieces.len());
+            let offset = self.random.pick(&[0, 8, 16, 24, 1000, 65_504]);
+            set_place(&mut pieces[place], id, offset, self.random.once_in(2));
+        }
+        if self.random.once_in(3) {
+            pieces.reverse();
+        }
+        let frames = pieces.into_iter().map(|bytes| Frame { bytes, ..frame.clone() });
+        self.pieces.extend(frames.map(|frame| (hook, frame)));
     }
 
     fn resolution(&mut self) -> (Hook, Frame) {

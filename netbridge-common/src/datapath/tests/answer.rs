@@ -278,7 +278,7 @@ fn what_the_filter_refuses_is_not_answered() {
 }
 
 #[test]
-fn no_answer_is_made_about_an_error_a_reply_to_nothing_or_a_fragment() {
+fn no_answer_is_made_about_an_error_or_a_reply_to_nothing() {
     let env = lab();
     let seen = packet_of(&sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).udp(5000, 53, b"")).bytes);
     let error = dying(inward(ROUTER.1, HOST.1)).error(TIME_EXCEEDED, &seen);
@@ -288,16 +288,6 @@ fn no_answer_is_made_about_an_error_a_reply_to_nothing_or_a_fragment() {
     assert_eq!(sends(&env, ifindex::A, error).action(), Action::Drop);
     let reply = dying(out(A, GATEWAY, REMOTE)).echo(ECHO_REPLY, 7, b"");
     assert_eq!(sends(&env, ifindex::A, reply).action(), Action::Drop);
-    for fragment in [0x2000, 0x0010] {
-        let part = Datagram {
-            fragment,
-            ..dying(out(A, GATEWAY, REMOTE))
-        };
-        assert_eq!(
-            sends(&env, ifindex::A, part.udp(5000, 53, b"part")).action(),
-            Action::Drop
-        );
-    }
     assert_eq!(halves(&env, 1).len(), 1);
 }
 
