@@ -59,8 +59,9 @@ reasons! {
     FlowTableFull = 11, "flow-table-full";
     /// To the outside with a protocol that cannot be masqueraded.
     UnsupportedProtocol = 12, "unsupported-protocol";
-    /// A fragment that waited in vain for room, whose flow is gone, that would overwrite the header of its datagram's first
-    /// (RFC 1858, RFC 3128), or a first one with other ports than the first; or of a protocol that cannot be masqueraded.
+    /// A fragment that would have to wait and finds no room, whose first was dropped or whose flow is gone, that would overwrite
+    /// the header of the first (RFC 1858, RFC 3128), or a second first one with other ports; or one of a protocol that cannot
+    /// be masqueraded.
     Fragment = 13, "fragment";
     /// An ICMP error about no flow of this network on its way out, or a reply to no request.
     UntrackedIcmp = 14, "untracked-icmp";

@@ -7,12 +7,12 @@
 //!
 //! What waits is bounded by places for each datagram, by a share for each sender, and by time. The table of first
 //! fragments may lose its oldest entries: those of a datagram come within microseconds of each other, and what a lost
-//! entry costs is one datagram. What overlaps in the payload is for the receiver to refuse (RFC 5722 for IPv6, and
+//! entry costs is one datagram. Frames longer than the room for one do not wait, nor does anything for them. What overlaps in the payload is for the receiver to refuse (RFC 5722 for IPv6, and
 //! Linux for both), what would overlap with the layer-4 header is refused here.
 
 use crate::abi::{
-    Addr, COMPLETE, Family, FirstFragment, FragmentKey, HELD_BYTES, HELD_PLACES, HeldHead, Hook, Reason, Record as _,
-    SUBNET_LOCAL, V4, ZONE_UPLINK, proto,
+    Addr, COMPLETE, Config, Family, FirstFragment, FragmentKey, HELD_BYTES, HELD_PLACES, HeldHead, Hook, Reason,
+    Record as _, SUBNET_LOCAL, V4, ZONE_UPLINK, proto,
 };
 use crate::wire::{ethernet, ipv4};
 
@@ -98,8 +98,8 @@ impl<A: Addr> Datagram<A> {
 /// In a key's place: the datagram's fragments pass each for itself.
 const UNFOLLOWED: u8 = u8::MAX;
 
-/// What `judge` says of a packet, with the ports of its datagram if it is a later fragment. `hook` is that of its arrival: handed
-/// on in a register the verifier sees which one it is.
+/// What `judge` says of a packet, with the ports of its datagram if it is a later fragment. `hook` is that of its arrival: in a
+/// register the verifier sees which one it is, and leaves out what is not for it.
 #[inline(always)]
 pub fn judged<E: Env>(
     cx: &mut Cx<'_, E>,
@@ -249,11 +249,7 @@ fn wait<E: Env>(cx: &Cx<'_, E>, datagram: &mut Datagram<AddrOf<E>>) -> Reason {
         return Reason::Fragment;
     }
     if cx.env.may_reclaim_held(cx.config.refresh, cx.arrival.now) {
-        cx.env.each_held(|place, held| {
-            if is_over(cx, held.seen) {
-                forget(cx.env, place, held);
-            }
-        });
+        reap(cx.env, cx.config, cx.arrival.now);
     }
     if cx.env.held_by(cx.arrival.slot) >= cx.config.held_quota.cast_signed() {
         return Reason::Fragment;
@@ -283,6 +279,15 @@ fn wait<E: Env>(cx: &Cx<'_, E>, datagram: &mut Datagram<AddrOf<E>>) -> Reason {
         return Reason::None;
     }
     Reason::FragmentWaits
+}
+
+/// Removes what has waited for too long.
+pub fn reap<E: Env>(env: &E, config: &Config, now: u32) {
+    env.each_held(|place, held| {
+        if outlived(now, held.seen, config.fragment_timeout) {
+            forget(env, place, held);
+        }
+    });
 }
 
 /// True if there is room for a frame as long as this, to wait in or to be set aside in.

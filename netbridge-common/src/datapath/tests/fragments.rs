@@ -257,6 +257,32 @@ fn one_sender_leaves_room_for_others_and_time_makes_room_for_all() {
 }
 
 #[test]
+fn frames_longer_than_the_room_for_one_do_not_wait_and_let_nothing_go() {
+    let env = lab();
+    let datagram = Datagram::new((ROUTER.0, REMOTE), (HOST.0, HOST.1)).udp(5000, 5353, &[0; 5000]);
+    let long = cut(&datagram, 7, 2400);
+    // To the host itself it may go, which makes nothing of it.
+    assert_eq!(arrives(&env, long[1].clone()).action(), Action::Pass);
+    assert_eq!(
+        sends(
+            &env,
+            ifindex::A,
+            cut(&out(A, GATEWAY, REMOTE).udp(1, 53, &[0; 5000]), 7, 2400).swap_remove(1)
+        )
+        .reason(),
+        Reason::Fragment
+    );
+    let mut wait = long[2].clone();
+    set_place(&mut wait, 8, 4800, false);
+    assert_eq!(pass(&env, INWARD, [wait]), []);
+    let mut first = long[0].clone();
+    set_place(&mut first, 8, 0, true);
+    assert_eq!(pass(&env, INWARD, [first]).len(), 1);
+    assert_eq!(env.held.borrow().len(), 1);
+    assert_eq!(pass(&env, INWARD, long).len(), 3, "in order they pass");
+}
+
+#[test]
 fn after_half_a_minute_a_datagram_is_another_one() {
     let mut env = lab();
     let pieces = cut(&out(A, GATEWAY, REMOTE).udp(5000, 53, &[0; 60]), 7, 24);
