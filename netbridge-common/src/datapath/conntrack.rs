@@ -102,9 +102,16 @@ pub const fn may_open<E: Env>(cx: &Cx<'_, E>) -> bool {
     }
 }
 
-/// The state of a packet without a flow.
+/// The state of a packet between neighbours that has no flow. What is taken up in the middle was established before:
+/// without a filter such connections are not tracked, and the first filter must not cut them.
 pub const fn opening_state<E: Env>(cx: &Cx<'_, E>) -> u8 {
-    if may_open(cx) { CtState::NEW } else { CtState::INVALID }
+    if !may_open(cx) {
+        CtState::INVALID
+    } else if cx.packet.key.proto == proto::TCP && !is_opening(cx.packet) {
+        CtState::ESTABLISHED
+    } else {
+        CtState::NEW
+    }
 }
 
 /// True if a segment in the middle of a connection opens a flow now.

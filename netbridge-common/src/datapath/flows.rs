@@ -182,7 +182,8 @@ fn insert<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>, standing
     }
 }
 
-/// Removes the half that stands where `flow` is to be inserted, if that has expired.
+/// Removes the half that stands where `flow` is to be inserted, if that has expired. The container that had the tuple may
+/// have it again at once. It is known by its interface too: a detached one's address may be another's by now.
 #[inline(never)]
 fn gives_way<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>, standing: &mut FlowOf<E>) -> bool {
     if !cx.env.flow(key, standing) {
@@ -192,8 +193,8 @@ fn gives_way<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>, stand
     if !is_expired(cx.config, key.proto, head, now) {
         return false;
     }
-    let same = head.state != FlowState::Ended as u8
-        && (standing.tail().dst, head.peer_zone) == (flow.tail().dst, flow.head().peer_zone);
+    let same = (standing.tail().dst, head.peer_zone, head.ifindex)
+        == (flow.tail().dst, flow.head().peer_zone, flow.head().ifindex);
     let free = same || !is_quarantined(cx.config, key.proto, head, now);
     if free {
         remove(cx.env, key, standing);

@@ -86,7 +86,7 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut
             Reason::None => returning(cx, work),
             reason => reason,
         },
-        None if inside == SUBNET_LOCAL => unsolicited(cx),
+        None if inside == SUBNET_LOCAL => unsolicited(cx, addrs),
         None => Reason::DirectAccess,
     };
     work.verdict.action = if reason as u8 == Reason::TtlExpired as u8 {
@@ -99,16 +99,21 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut
 
 /// What speaks against a packet for the host that is none of our flows: it is the host's, unless it comes to a container's port
 /// that is not open to everybody, to one that may be a container's at any moment, or to one that may have been until the
-/// flow table was lost. The host would answer such a packet with a reset (RFC 5382 REQ-4).
+/// flow table was lost. The host would answer such a packet with a reset (RFC 5382 REQ-4). What is not for an address of the
+/// uplink is not for the host: it routes for others too.
 #[inline(always)]
-fn unsolicited<E: Env>(cx: &Cx<'_, E>) -> Reason {
+fn unsolicited<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>) -> Reason {
     let key = &cx.packet.key;
     if !cx.packet.has_ports() {
         return Reason::None;
     }
-    let reason = if binding::behind(cx, key.dst, key.dport, key.proto).is_some() || is_silenced(cx) {
+    let reason = if binding::behind(cx, key.dst, key.dport, key.proto).is_some() {
         Reason::Unsolicited
-    } else if key.proto == proto::TCP && !conntrack::is_opening(cx.packet) && conntrack::may_open(cx) {
+    } else if key.proto != proto::TCP || !is_local(addrs, key.dst) {
+        return Reason::None;
+    } else if is_silenced(cx) {
+        Reason::Unsolicited
+    } else if !conntrack::is_opening(cx.packet) && conntrack::may_open(cx) {
         Reason::MidStream
     } else {
         return Reason::None;

@@ -264,7 +264,10 @@ fn neighbour<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, work: &mut Work<E::F
     if !trackable || station.ifindex == 0 || station.ifindex == cx.arrival.ifindex {
         return Class::Neighbour;
     }
-    let reason = filter::evaluate(cx, &Subject::of(cx, CtState::NEW).to(station.ifindex, cx.arrival.zone));
+    let reason = filter::evaluate(
+        cx,
+        &Subject::of(cx, conntrack::opening_state(cx)).to(station.ifindex, cx.arrival.zone),
+    );
     if reason as u8 != Reason::None as u8 {
         work.verdict.action = work.verdict.refuse(reason);
         return Class::Settled;
