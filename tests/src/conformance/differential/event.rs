@@ -182,9 +182,9 @@ impl Generator {
     pub(super) fn next(&mut self) -> Event {
         loop {
             let event = match self.random.u32(..1000) {
-                0..150 => Some(self.ask()),
-                150..300 => self.flow().map(Event::Answer),
-                300..340 => self.stranger(),
+                0..160 => Some(self.ask()),
+                160..320 => self.flow().map(Event::Answer),
+                320..340 => self.stranger(),
                 340..390 => self.error(),
                 390..480 => self.call(),
                 480..800 => self.segment(),
@@ -241,11 +241,17 @@ impl Generator {
             (kind::SOURCE_QUENCH, 0),
         ]);
         let by = self.pick(&[S1, S2]);
-        self.flow().map(|flow| Event::Error(flow, what, by))
+        let calls = self.talks.iter().filter(|talk| talk.opener == Client);
+        let flows: Vec<_> = calls.map(|talk| talk.flow).chain(self.flows.iter().copied()).collect();
+        (!flows.is_empty()).then(|| Event::Error(self.pick(&flows), what, by))
     }
 
     fn call(&mut self) -> Option<Event> {
         let published = self.random.usize(..4);
+        // What is refused ends all flows, so few calls are.
+        if published < 2 && !self.published[published] && self.random.u32(..8) > 0 {
+            return None;
+        }
         let flow = if published < 2 {
             let Port { station, container, .. } = PORTS[published];
             Flow {
