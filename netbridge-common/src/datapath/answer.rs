@@ -24,6 +24,9 @@ const CONTROL: u8 = 0xc0;
 /// "Don't fragment", in the byte of the flags.
 const DONT_FRAGMENT: u8 = 0x40;
 
+/// How long an answer may be: as much of the packet as fits is quoted (RFC 1812, section 4.3.2.3), bytes.
+const LONGEST: u16 = 576;
+
 /// TTL of an answer (RFC 1812, section 4.2.2.9, and IANA's default).
 const TTL: u8 = 64;
 
@@ -125,14 +128,16 @@ impl Answer for <V4 as Family>::Addr {
 
     #[inline(always)]
     fn write<E: Env>(env: &E, packet: &Packet<Self>, from: Self, verdict: &mut Verdict<Self>) -> bool {
-        // Eight bytes behind the header are due (RFC 792). A TCP header is quoted up to its options: the frame's
-        // checksum, where a device is still to write it, must be within the quote.
+        // Eight bytes behind the header are the least (RFC 792). A TCP header is quoted up to its options at least: the
+        // frame's checksum, where a device is still to write it, must be within the quote.
         let behind = if packet.key.proto == proto::TCP {
             tcp::MIN_LEN
         } else {
             icmp::LEN
         };
-        let quote = packet.l4.wrapping_sub(ethernet::LEN).wrapping_add(behind);
+        let least = packet.l4.wrapping_sub(ethernet::LEN).wrapping_add(behind);
+        let datagram = packet.end.wrapping_sub(ethernet::LEN);
+        let quote = datagram.min(LONGEST - Headers::GROWTH).max(least);
         let Some(quoted) = env.sum(ethernet::LEN, quote) else {
             return false;
         };
