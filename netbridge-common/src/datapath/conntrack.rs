@@ -300,9 +300,9 @@ fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) ->
     follow(cx, work)
 }
 
-/// Asks the filter again, and keeps its answer.
+/// Asks the filter about a packet of `work.half`, and keeps its answer.
 #[inline(never)]
-fn is_accepted<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
+pub(super) fn is_accepted<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
     let reason = filter::evaluate(cx, &subject(cx, &work.half, state::named(work.half.head())));
     let head = work.half.head_mut();
     head.reason = reason as u8;

@@ -211,7 +211,10 @@ fn hairpin<E: Env>(
     let Some(target) = inbound::behind_port(cx) else {
         return Class::Settled;
     };
-    let reason = inbound::lead(cx, &target, work);
+    let mut reason = inbound::lead(cx, &target, work);
+    if reason as u8 == Reason::None as u8 && !conntrack::is_accepted(cx, work) {
+        reason = Reason::Filtered;
+    }
     if reason as u8 != Reason::None as u8 {
         work.verdict.action = work.verdict.refuse(reason);
         return Class::Settled;

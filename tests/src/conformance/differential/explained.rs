@@ -36,11 +36,6 @@ pub(super) const EXPLAINED: &[Explanation] = &[
         fits: |it| matches!(it.event, Event::Forged(..)) && it.theirs.through && it.is_silent(),
     },
     Explanation {
-        what: "fragments are dropped",
-        source: "not met: RFC 4787 REQ-14",
-        fits: |it| matches!(it.event, Event::Odd(Odd::Fragments, ..)) && it.theirs.through && it.is_silent(),
-    },
-    Explanation {
         what: "a hairpinned packet comes from the external address",
         source: "RFC 4787 REQ-9a",
         fits: |it| matches!(it.event, Event::Hairpin(..)) && it.theirs.is_one(": C") && it.ours.is_one(": R"),
