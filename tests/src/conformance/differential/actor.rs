@@ -281,6 +281,8 @@ impl<'a> Actor<'a> {
                 all.through |= told.through;
                 all.arrivals.extend(told.arrivals);
             }
+            // The kernel lets none go before it has all.
+            all.arrivals.sort_unstable();
             return Ok(all);
         }
         if packet.proto == proto::ICMP {
