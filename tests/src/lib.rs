@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod census;
 pub mod frame;
+pub mod fuzz;
 pub mod icmp;
 pub mod lab;
 pub mod proof;
