@@ -277,6 +277,9 @@ impl Tables {
     }
 }
 
+/// A function of its own in the binary: inlined where the length is known to be at most 32, rustc 1.95 (LLVM 22.1.2) with
+/// thin LTO makes every prefix 0.0.0.0/0 of it.
+#[inline(never)]
 fn subnet_prefix(subnet: Ipv4Net) -> Prefix<Ipv4> {
     Prefix {
         bits: subnet.prefix_len().into(),

@@ -49,7 +49,7 @@ fn on_the_way(random: &mut Random, hook: Hook) -> (Datagram, u32, u32) {
         }
         Hook::ToContainer => {
             let datagram = Datagram::new((gateway.0, remote(random)), node);
-            (datagram, index, random.pick(&[bridge, ifindex::UPLINK]))
+            (datagram, index, random.pick(&[bridge, 0, ifindex::UPLINK]))
         }
     }
 }

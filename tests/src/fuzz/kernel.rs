@@ -188,7 +188,7 @@ impl Kernel {
             .replace(stations.iter().map(|(key, station)| (*key, heard(station, self.lead))))?;
         let tables = self.datapath.tables();
         for (&(address, length), &network) in &env.subnets {
-            tables.put_subnet(Ipv4Net::new(address.into(), u8::try_from(length)?)?, network)?;
+            tables.put_subnet(Ipv4Net::new_assert(address.into(), u8::try_from(length)?), network)?;
         }
         for (key, station) in &env.addresses {
             tables.put_address(key, station)?;

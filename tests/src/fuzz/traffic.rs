@@ -126,8 +126,9 @@ impl Traffic {
     fn arriving(&self, random: &mut Random) -> Option<Frame> {
         let bytes = self.recall(random, Hook::FromContainer)?.bytes;
         let receiver = mac(&bytes, 0);
-        let node = NODES.iter().find(|(node, ..)| node.0 == receiver);
-        node.map(|(_, _, index, _)| at(*index, ifindex::UPLINK, bytes))
+        let (_, _, index, net) = NODES.iter().find(|(node, ..)| node.0 == receiver)?;
+        let bridge = ifindex::BRIDGES[*net as usize - 1];
+        Some(at(*index, random.pick(&[0, bridge, bridge, ifindex::UPLINK]), bytes))
     }
 
     /// Something that this program's senders may answer.
@@ -200,10 +201,17 @@ fn slow_path(random: &mut Random) -> Frame {
 
 /// What the host's stack or the kernel bridge hands to a container.
 fn handed_over(random: &mut Random) -> Frame {
-    let (node, gateway, index, _) = random.pick(&NODES);
-    let src = random.pick(&[gateway.1, A.1, B.1, D.1, REMOTE, HOST.1]);
-    let datagram = Datagram::new((gateway.0, src), node);
-    at(index, ifindex::UPLINK, payload(random, datagram))
+    let (node, gateway, index, net) = random.pick(&NODES);
+    let bridge = ifindex::BRIDGES[net as usize - 1];
+    let (from, ingress) = match random.below(8) {
+        0..3 => (random.pick(&[gateway, (gateway.0, HOST.1)]), 0),
+        3..7 => (random.pick(&[A, B, BEHIND_TRUNK, D]), bridge),
+        _ => {
+            let src = random.pick(&[gateway.1, A.1, B.1, D.1, REMOTE, HOST.1]);
+            ((gateway.0, src), random.pick(&[ifindex::UPLINK, bridge]))
+        }
+    };
+    at(index, ingress, payload(random, Datagram::new(from, node)))
 }
 
 /// A whole packet of any protocol in this datagram.
