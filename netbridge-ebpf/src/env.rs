@@ -14,7 +14,7 @@ use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::TcContext;
 use netbridge_common::abi::{
     AddrKey, BindingKey, BindingV4, Config, DropEvent, FlowKey, FlowV4, LinkV4, Load, MacKey, NetworkV4, Policy,
-    PortKey, PublishedV4, Reason, RuleV4, SAMPLES, Station, V4, proto, station_flags,
+    PortKey, PublishedV4, Reason, RuleV4, SAMPLES, SourceKey, Station, V4, proto, station_flags,
 };
 use netbridge_common::datapath::env::{Env, Hop, HopKind, Inserted, Renewal};
 use netbridge_common::datapath::parse::Head;
@@ -22,7 +22,7 @@ use netbridge_common::datapath::state::outlived;
 
 use crate::maps::{
     ADDRESSES, ANSWER_RATE, BINDINGS, CHUNK, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FLOODS, FLOWS, HALF_OPEN, Ip,
-    LEARNED, LINKS, LOADS, NETWORKS, POLICY, PUBLISHED, RECLAIMED, RULES, SUBNETS, SUMMED, TRAFFIC,
+    LEARNED, LINKS, LOADS, NETWORKS, POLICY, PUBLISHED, RECLAIMED, RULES, SOURCES, SUBNETS, SUMMED, TRAFFIC,
 };
 
 /// `errno` of an insertion that must not replace.
@@ -462,6 +462,11 @@ impl Env for Skb<'_> {
     #[inline(always)]
     fn published(&self, key: &PortKey<Ip>) -> Option<&PublishedV4> {
         PUBLISHED.get(&Key::new(PortKey::<Ip>::BITS, *key))
+    }
+
+    #[inline(always)]
+    fn is_source(&self, key: &SourceKey<Ip>) -> bool {
+        SOURCES.get(&Key::new(SourceKey::<Ip>::BITS, *key)).is_some()
     }
 
     #[inline(always)]

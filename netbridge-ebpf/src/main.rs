@@ -1,6 +1,6 @@
 //! The TC programs of netbridge, one file per entry point. Each builds an [`env::Skb`], lets the core
 //! in `netbridge-common` decide, and carries the verdict out ([`forward`], [`rewrite`]); nothing is
-//! decided here.
+//! decided here. So do the programs on [`sockets`] of the host.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -23,6 +23,7 @@ mod from_uplink;
 mod housekeeping;
 mod maps;
 mod rewrite;
+mod sockets;
 mod ticks;
 mod to_container;
 mod to_uplink;

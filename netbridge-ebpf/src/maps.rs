@@ -3,12 +3,12 @@
 //! `#[btf_map]` and not `#[map]`: the kernel then knows key and value types, `bpftool map dump`
 //! prints them by field, and libbpf 1.x tools accept the object.
 
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use netbridge_common::abi::{
     AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, EVENT_BYTES, FlowKey, FlowV4, Learned, LinkV4, Load,
-    MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4, Policy, PortKey, PublishedV4, REASON_SLOTS, RuleV4, SAMPLES, SLOTS,
-    Station, Traffic, V4,
+    MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4, Peer, PeerKey, Policy, PortKey, PublishedV4, REASON_SLOTS, RuleV4,
+    SAMPLES, SLOTS, SourceKey, Station, Traffic, V4,
 };
 use netbridge_common::datapath::env::Budget;
 use netbridge_common::datapath::pipeline::Scratch;
@@ -57,9 +57,20 @@ pub(crate) static HALF_OPEN: Array<FlowKey<Ip>, { (SLOTS * SAMPLES) as usize }> 
 #[btf_map]
 pub(crate) static BINDINGS: HashMap<BindingKey<Ip>, BindingV4, 131_072> = HashMap::new();
 
-/// Published ports, by blocks; room for every port of a transport one by one. Written by the controller.
+/// Published ports, by blocks; room for every port of a transport one by one at one address, which takes two entries each.
+/// Written by the controller.
 #[btf_map]
-pub(crate) static PUBLISHED: LpmTrie<PortKey<Ip>, PublishedV4, 65536> = LpmTrie::new();
+pub(crate) static PUBLISHED: LpmTrie<PortKey<Ip>, PublishedV4, 131_072> = LpmTrie::new();
+
+/// Lists of sources that published ports are open to; the value says nothing. Written by the controller.
+#[btf_map]
+pub(crate) static SOURCES: LpmTrie<SourceKey<Ip>, u32, 16384> = LpmTrie::new();
+
+/// What sockets of the host asked for when they were led to a container. Written by the socket hooks; the controller
+/// deletes. Nobody tells that a socket is gone, so the oldest entry makes room: a program whose entry is lost sees the
+/// container's address, and its packets go on.
+#[btf_map]
+pub(crate) static PEERS: LruHashMap<PeerKey<Ip>, Peer<Ip>, 32768> = LruHashMap::new();
 
 /// Filter banks. The controller writes the one not in force.
 #[btf_map]

@@ -8,7 +8,7 @@ use std::path::Path;
 use aya::util::KernelVersion;
 use serde::Serialize;
 
-use crate::datapath::{MOUNT_ADVICE, SnatRange, is_bpffs, tcx_supported};
+use crate::datapath::{MOUNT_ADVICE, SnatRange, check_cgroup, is_bpffs, tcx_supported};
 use crate::sysctl;
 
 /// Bits of the effective capabilities, from `linux/capability.h`.
@@ -69,13 +69,15 @@ impl Check {
     }
 }
 
-/// Looks at everything, `bpffs` being where the BPF file system should be.
-pub fn checks(bpffs: &Path) -> Vec<Check> {
+/// Looks at everything, `bpffs` being where the BPF file system should be and `cgroup` whose sockets are led to published
+/// ports, `None` for the root.
+pub fn checks(bpffs: &Path, cgroup: Option<&Path>) -> Vec<Check> {
     vec![
         kernel(),
         privileges(),
         bpf_file_system(bpffs),
         hooks(),
+        sockets(cgroup),
         jit(),
         btf(),
         interface_settings(),
@@ -148,6 +150,21 @@ fn hooks() -> Check {
         "no tcx, or no right to ask: clsact filters are used",
         "use Linux 6.6 or later, with CONFIG_NET_XGRESS, and run as root",
     )
+}
+
+fn sockets(cgroup: Option<&Path>) -> Check {
+    let name = "sockets";
+    match check_cgroup(cgroup) {
+        Ok(path) => Check::ok(name, format!("cgroup {path}")),
+        Err(error) => Check::warn(
+            name,
+            format!(
+                "{error}: published ports are reachable from outside and from containers, not from the host itself, and its \
+                 programs can take them"
+            ),
+            "from the host, use the container's address",
+        ),
+    }
 }
 
 fn jit() -> Check {

@@ -4,10 +4,11 @@ use std::net::Ipv4Addr;
 
 use netbridge_common::abi::{
     AddrKey, LINK_ADDRS, LinkAddrs, LinkHead, LinkV4, MacKey, NO_SLOT, NetworkAddrs, NetworkHead, NetworkV4, PortBlock,
-    PortKey, PortTarget, PublishedHead, PublishedV4, Record, Station, link_kind, network_flags, station_flags,
+    PortKey, PortTarget, PublishedHead, PublishedV4, Record, Station, link_kind, network_flags, port_scope,
+    station_flags,
 };
 
-use crate::state::{Endpoint, Network, Published, Uplink};
+use crate::state::{Dependence, Endpoint, Network, Published, Uplink};
 
 /// The entry of an uplink.
 pub fn uplink(uplink: &Uplink) -> LinkV4 {
@@ -58,11 +59,7 @@ fn link_addresses(addresses: impl Iterator<Item = Ipv4Addr>) -> LinkAddrs<[u8; 4
 /// The entry of a network on the bridge `bridge`.
 pub fn network(network: &Network, bridge: u32, uplink: Option<&Uplink>) -> NetworkV4 {
     let head = NetworkHead {
-        flags: if network.masquerade {
-            network_flags::MASQUERADE
-        } else {
-            0
-        },
+        flags: flags(network),
         bridge,
         uplink: uplink.map_or(0, |uplink| uplink.ifindex),
         mtu: uplink.map_or(network.mtu, |uplink| uplink.mtu),
@@ -73,9 +70,8 @@ pub fn network(network: &Network, bridge: u32, uplink: Option<&Uplink>) -> Netwo
         uplink_slot: uplink.map_or(NO_SLOT, |uplink| uplink.slot),
         pad: 0,
     };
-    let snat = uplink
-        .and_then(|uplink| uplink.addresses.first())
-        .map_or([0; 4], Ipv4Addr::octets);
+    let first = uplink.and_then(|uplink| uplink.addresses.first());
+    let snat = network.snat.as_ref().or(first).map_or([0; 4], Ipv4Addr::octets);
     NetworkV4::new(
         head,
         NetworkAddrs {
@@ -83,6 +79,26 @@ pub fn network(network: &Network, bridge: u32, uplink: Option<&Uplink>) -> Netwo
             snat,
         },
     )
+}
+
+/// The bits of [`network_flags`] for a network.
+fn flags(network: &Network) -> u32 {
+    [
+        (network.masquerade, network_flags::MASQUERADE),
+        (network.snat.is_some(), network_flags::FIXED_SNAT),
+        (
+            network.mapping == Dependence::Independent,
+            network_flags::INDEPENDENT_MAPPING,
+        ),
+        (
+            network.filtering == Dependence::Independent,
+            network_flags::INDEPENDENT_FILTERING,
+        ),
+        (network.routed, network_flags::ROUTED),
+    ]
+    .into_iter()
+    .filter(|(set, _)| *set)
+    .fold(0, |flags, (_, flag)| flags | flag)
 }
 
 /// The key of an address in network `net`.
@@ -115,13 +131,24 @@ pub fn station(endpoint: &Endpoint, ifindex: u32) -> Station {
 
 /// The keys of published ports.
 pub fn port_blocks(published: &Published) -> impl Iterator<Item = PortBlock<[u8; 4]>> {
-    let first = PortKey {
+    PortBlock::cover(first_key(published), published.ports().last())
+}
+
+/// The keys that say that ports of one address are published somewhere. Ports of several addresses may have them in common,
+/// and where they lead is not in them: all zero.
+pub fn somewhere_blocks(published: &Published) -> impl Iterator<Item = PortBlock<[u8; 4]>> {
+    let first = published.host_ip.map(|_| first_key(published).somewhere());
+    let last = published.ports().last();
+    first.into_iter().flat_map(move |first| PortBlock::cover(first, last))
+}
+
+fn first_key(published: &Published) -> PortKey<[u8; 4]> {
+    PortKey {
         addr: published.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED).octets(),
         proto: published.transport.number(),
-        pad: 0,
+        scope: port_scope::HERE,
         port: published.host_port.to_be_bytes(),
-    };
-    PortBlock::cover(first, published.ports().last())
+    }
 }
 
 /// Where all of them lead: an endpoint in network `net`.
@@ -131,6 +158,7 @@ pub fn port_target(port: &Published, endpoint: &Endpoint, net: u16) -> Published
         slot: endpoint.slot,
         mac: endpoint.mac.0,
         net,
+        sources: port.list,
     };
     let addr = endpoint.address().map_or([0; 4], |address| address.octets());
     PublishedV4::new(
@@ -182,8 +210,17 @@ mod tests {
         assert_eq!(blocks(&state.ports[0]), [([0, 80], 64)]);
         let target = port_target(&state.ports[0], &state.endpoints[0], 1);
         assert_eq!(target.tail.port([0, 80]), [0x1f, 0x90]);
+        assert_eq!(
+            somewhere_blocks(&state.ports[0]).count(),
+            0,
+            "at any address is somewhere"
+        );
         state.ports[0].count = 3;
         assert_eq!(blocks(&state.ports[0]), [([0, 80], 63), ([0, 82], 64)]);
         assert_eq!(port_target(&state.ports[0], &state.endpoints[0], 1), target);
+        state.ports[0].host_ip = Some(Ipv4Addr::LOCALHOST);
+        let somewhere: Vec<_> = somewhere_blocks(&state.ports[0]).collect();
+        let keys = port_blocks(&state.ports[0]).map(|block| (block.first.somewhere(), block.prefix));
+        assert!(keys.eq(somewhere.iter().map(|block| (block.first, block.prefix))));
     }
 }

@@ -1,10 +1,13 @@
 //! What a plan must know of the host and of a namespace, read before it decides.
 
+use std::fs;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
 use anyhow::Result;
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::datapath::SnatRange;
 use crate::names;
 use crate::netlink::{LinkInfo, Netlink, in_namespace};
 use crate::netns::Netns;
@@ -27,6 +30,12 @@ pub struct HostFacts {
     pub addresses: Vec<(u32, Ipv4Net)>,
     /// Where its IPv4 routes lead, by ifindex.
     pub routes: Vec<(u32, Ipv4Net)>,
+    /// The ports it gives to programs and to masqueraded packets; none where that is not known.
+    pub ports: Option<SnatRange>,
+    /// Ports of that range that programs are not given: `net.ipv4.ip_local_reserved_ports`.
+    pub reserved: Vec<RangeInclusive<u16>>,
+    /// Why the host's own sockets are not led to published ports, nor kept from taking them.
+    pub unhooked: Option<String>,
 }
 
 impl HostFacts {
@@ -66,8 +75,16 @@ impl HostFacts {
             links,
             addresses: addresses.filter(|(index, _)| stays(index)).collect(),
             routes: routes.filter(|(index, _)| stays(index)).collect(),
+            ports: SnatRange::of_host().ok(),
+            reserved: reserved_ports(),
+            unhooked: None,
         };
         Ok((facts, litter))
+    }
+
+    /// Whether an address is the host's own.
+    pub fn owns(&self, address: Ipv4Addr) -> bool {
+        address.is_loopback() || self.addresses.iter().any(|(_, net)| net.addr() == address)
     }
 
     /// The interface called `name`.
@@ -113,5 +130,31 @@ fn only_ipv4((index, net): (u32, IpNet)) -> Option<(u32, Ipv4Net)> {
     match net {
         IpNet::V4(net) => Some((index, net)),
         IpNet::V6(_) => None,
+    }
+}
+
+/// The ports that the kernel of the calling thread's namespace does not give to programs by itself.
+fn reserved_ports() -> Vec<RangeInclusive<u16>> {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports");
+    text.map(|text| parse_ports(&text)).unwrap_or_default()
+}
+
+/// `FIRST-LAST,PORT,…`, as the sysctl prints it.
+fn parse_ports(text: &str) -> Vec<RangeInclusive<u16>> {
+    let range = |text: &str| {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
+    };
+    text.split(',').filter_map(range).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_ports;
+
+    #[test]
+    fn reads_the_ports_that_the_kernel_prints() {
+        assert_eq!(parse_ports("\n"), []);
+        assert_eq!(parse_ports("8080,9000-9099\n"), [8080..=8080, 9000..=9099]);
     }
 }

@@ -1,6 +1,7 @@
 //! Sockets of the host that hold ports, asked of the kernel's socket monitoring (`sock_diag`): `/proc/net/tcp` says the
 //! same, but walks every connection's hash bucket for it, which takes milliseconds.
 
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -18,7 +19,7 @@ use crate::model::{PortSpec, Transport};
 const REFUSED: &str = "the kernel refuses; `modprobe -a tcp_diag udp_diag`";
 
 /// A port that a socket of the host holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// TCP, listening; or UDP, bound and not connected.
     pub transport: Transport,
@@ -26,6 +27,10 @@ pub struct Listener {
     pub address: Option<Ipv4Addr>,
     /// The port.
     pub port: u16,
+    /// The socket's inode.
+    pub inode: u32,
+    /// Whose it is, as far as anyone asked: a program's name and process id.
+    pub holder: Option<String>,
 }
 
 impl Listener {
@@ -112,7 +117,33 @@ fn listener(transport: Transport, socket: &InetResponseHeader) -> Option<Listene
         transport,
         address: (!address.is_unspecified()).then_some(address),
         port: socket.socket_id.source_port,
+        inode: socket.inode,
+        holder: None,
     })
+}
+
+/// Names the holders of sockets, where they can be found. It takes a look at every open file of every process that may be
+/// looked at.
+pub fn name_holders(sockets: &mut [&mut Listener]) {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in processes.filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit)) {
+        if sockets.iter().all(|socket| socket.holder.is_some()) {
+            return;
+        }
+        // A process may end while it is looked at.
+        for file in fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten() {
+            let Ok(target) = fs::read_link(file.path()) else {
+                continue;
+            };
+            for socket in sockets.iter_mut() {
+                if target.as_os_str() == format!("socket:[{}]", socket.inode).as_str() {
+                    let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+                    let pid = process.file_name();
+                    socket.holder = Some(format!("{} (pid {})", name.trim_end(), pid.display()));
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -133,13 +164,18 @@ mod tests {
         let port = tcp.local_addr().unwrap().port();
         let client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
         let found = listeners().unwrap();
-        let held = |transport, address, port| Listener {
-            transport,
-            address,
-            port,
+        let held = |transport, address, port| {
+            let is = |held: &&Listener| (held.transport, held.address, held.port) == (transport, address, port);
+            found.iter().find(is).cloned().unwrap()
         };
-        assert!(found.contains(&held(Transport::Tcp, Some(Ipv4Addr::LOCALHOST), port)));
-        assert!(found.contains(&held(Transport::Udp, None, udp.local_addr().unwrap().port())));
+        let mut mine = held(Transport::Tcp, Some(Ipv4Addr::LOCALHOST), port);
+        held(Transport::Udp, None, udp.local_addr().unwrap().port());
+        name_holders(&mut [&mut mine]);
+        let pid = format!("(pid {})", std::process::id());
+        assert!(
+            mine.holder.as_ref().is_some_and(|holder| holder.ends_with(&pid)),
+            "{mine:?}"
+        );
         let connection = client.local_addr().unwrap().port();
         assert!(found.iter().all(|listener| listener.port != connection), "a connection");
     }
@@ -248,6 +284,8 @@ mod tests {
             transport: Transport::Tcp,
             address: None,
             port: 80,
+            inode: 0,
+            holder: None,
         };
         for (ports, expected) in [
             ("127.0.0.1:80:1", true),

@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 use netbridge_common::abi;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Claims, MacAddr, Name, PortSpec, Transport};
+use crate::model::{Claims, MacAddr, Name, PortSpec, Settings, Transport};
 
 /// A network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +35,35 @@ pub struct Network {
     pub uplink: Option<String>,
     /// No way out, and no default route for its endpoints.
     pub internal: bool,
-    /// Packets to the outside take the uplink's address.
+    /// Packets to the outside take an address of the host's.
     pub masquerade: bool,
+    /// That address; `None` for the one that the host would use itself.
+    #[serde(default)]
+    pub snat: Option<Ipv4Addr>,
+    /// What the port outside depends on.
+    #[serde(default = "independent")]
+    pub mapping: Dependence,
+    /// Who may send to it.
+    #[serde(default)]
+    pub filtering: Dependence,
+    /// The endpoints' own addresses can be reached from outside.
+    #[serde(default)]
+    pub routed: bool,
+}
+
+/// What a translation depends on (RFC 4787, sections 4.1 and 5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dependence {
+    /// Not on the remote endpoint.
+    Independent,
+    /// On the remote address and port.
+    #[default]
+    Dependent,
+}
+
+const fn independent() -> Dependence {
+    Dependence::Independent
 }
 
 /// An interface to the outside that networks share.
@@ -98,13 +125,13 @@ impl Endpoint {
 }
 
 /// Published ports: one, or a range.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Published {
     /// The endpoint it leads to.
     pub endpoint: Name,
     /// TCP or UDP.
     pub transport: Transport,
-    /// The host's address; `None` for any address of the uplink.
+    /// The host's address; `None` for any.
     pub host_ip: Option<Ipv4Addr>,
     /// The first port on the host.
     pub host_port: u16,
@@ -113,6 +140,13 @@ pub struct Published {
     /// How many ports, one behind the other on both sides; a state of format 1 knows single ports alone.
     #[serde(default = "single")]
     pub count: u16,
+    /// Who may come in by them from elsewhere than the host, in order and none within another; empty for anybody. A state
+    /// of format 2 knows no sources.
+    #[serde(default)]
+    pub from: Vec<Ipv4Net>,
+    /// The number of that list in the datapath, the same for equal ones; 0 for anybody.
+    #[serde(default)]
+    pub list: u32,
 }
 
 const fn single() -> u16 {
@@ -120,7 +154,7 @@ const fn single() -> u16 {
 }
 
 impl Published {
-    /// Ports of an endpoint.
+    /// Ports of an endpoint, for anybody.
     pub fn new(endpoint: Name, ports: &PortSpec) -> Self {
         Self {
             endpoint,
@@ -129,6 +163,8 @@ impl Published {
             host_port: ports.host,
             port: ports.container,
             count: ports.count,
+            from: Vec::new(),
+            list: 0,
         }
     }
 
@@ -153,7 +189,12 @@ impl fmt::Display for Published {
             ports.host_side(),
             self.endpoint,
             ports.container_side()
-        )
+        )?;
+        for (index, source) in self.from.iter().enumerate() {
+            let before = if index == 0 { " from " } else { ", " };
+            write!(f, "{before}{source}")?;
+        }
+        Ok(())
     }
 }
 
@@ -183,6 +224,9 @@ pub struct State {
     pub filter: Option<FilterSource>,
     /// Addresses the datapath knows as the host's own.
     pub local: BTreeSet<Ipv4Addr>,
+    /// What is set for the instance; it stays when the last network goes.
+    #[serde(default)]
+    pub settings: Settings,
 }
 
 impl State {
@@ -218,6 +262,17 @@ impl State {
         self.ports.iter().map(|port| (port.ports(), port)).collect()
     }
 
+    /// The number of a list of sources: that of an equal one, else the lowest that is free; 0 for an empty list.
+    pub fn list_of(&self, from: &[Ipv4Net]) -> u32 {
+        if from.is_empty() {
+            return 0;
+        }
+        let equal = self.ports.iter().find(|port| port.from == from);
+        let taken: BTreeSet<u32> = self.ports.iter().map(|port| port.list).collect();
+        let free = || (1..u32::MAX).find(|list| !taken.contains(list));
+        equal.map(|port| port.list).or_else(free).unwrap_or(u32::MAX)
+    }
+
     /// The lowest network id that is free.
     pub fn free_network_id(&self) -> Option<u16> {
         let last = u16::try_from(abi::MAX_NETWORKS - 1).unwrap_or(u16::MAX);
@@ -235,9 +290,22 @@ impl State {
         (0..abi::SLOTS).find(|slot| !taken.contains(slot))
     }
 
-    /// Nothing is left of the instance.
+    /// There is no network, and so nothing is loaded.
     pub fn is_empty(&self) -> bool {
         self.networks.is_empty()
+    }
+
+    /// What stays when the last network goes.
+    pub fn emptied(&self) -> Self {
+        Self {
+            settings: self.settings.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// There is nothing to remember.
+    pub fn is_forgettable(&self) -> bool {
+        self.is_empty() && self.settings == Settings::default()
     }
 }
 
@@ -252,5 +320,9 @@ mod tests {
         assert_eq!(port.to_string(), "0.0.0.0:80/tcp to web:8080");
         let range = Published { count: 3, ..port };
         assert_eq!(range.to_string(), "0.0.0.0:80-82/tcp to web:8080-8082");
+        let from = ["10.0.0.0/8", "192.0.2.7/32"].map(|net| net.parse().unwrap()).into();
+        let restricted = Published { from, ..range };
+        let text = "0.0.0.0:80-82/tcp to web:8080-8082 from 10.0.0.0/8, 192.0.2.7/32";
+        assert_eq!(restricted.to_string(), text);
     }
 }

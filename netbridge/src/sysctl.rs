@@ -48,6 +48,12 @@ pub struct SysctlError {
     source: io::Error,
 }
 
+/// Lets the kernel route what containers send to a bridge, whatever the host does with its own interfaces: that is the slow
+/// path, and without it the kernel tells the programs no next hop (`bpf_fib_lookup`). Only what a program passes gets there.
+pub fn route(bridge: &str) -> Result<(), SysctlError> {
+    write("ipv4", bridge, "forwarding", "1")
+}
+
 /// Sets what an interface of the host that containers send to must have; before it is up.
 pub fn harden(ifname: &str) -> Result<(), SysctlError> {
     for (name, value) in IPV4 {

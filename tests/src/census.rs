@@ -9,12 +9,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{MapInfo, loaded_maps};
 use aya::programs::{ProgramInfo, loaded_programs};
-use netbridge::datapath::HOOKS;
+use netbridge::datapath::{HOOKS, socket_programs};
 use netbridge::netlink::in_namespace;
 use netbridge::netns::Netns;
 use netbridge_common::abi::Hook;
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::sandboxes;
 use crate::sandbox::Sandbox;
 use crate::wait::wait_until;
 
@@ -114,6 +115,8 @@ pub struct Machine {
     pub pins: BTreeSet<PathBuf>,
     /// Interfaces.
     pub links: BTreeSet<String>,
+    /// Cgroups of sandboxes.
+    pub cgroups: BTreeSet<PathBuf>,
     /// Programs with a name of ours, by id.
     pub programs: BTreeMap<u32, String>,
     /// Maps that those programs use.
@@ -123,11 +126,18 @@ pub struct Machine {
 impl Machine {
     /// Counts now.
     pub fn take() -> Result<Self> {
-        let names: Vec<&str> = HOOKS.into_iter().map(Hook::name).chain(["ticks"]).collect();
+        let names: Vec<&str> = HOOKS
+            .into_iter()
+            .map(Hook::name)
+            .chain(socket_programs())
+            .chain(["ticks"])
+            .collect();
         let mut machine = Self {
             namespaces: tree(Path::new("/run/netns"))?,
             pins: tree(Path::new("/sys/fs/bpf/netbridge"))?,
             links: links(&Netns::current()?)?,
+            // Without cgroup v2 there are none.
+            cgroups: sandboxes().unwrap_or_default().into_iter().collect(),
             ..Self::default()
         };
         // One that goes away between being listed and being asked is not there.
@@ -150,6 +160,7 @@ impl Machine {
         self.namespaces.retain(|name| !before.namespaces.contains(name));
         self.pins.retain(|pin| !before.pins.contains(pin));
         self.links.retain(|link| !before.links.contains(link));
+        self.cgroups.retain(|cgroup| !before.cgroups.contains(cgroup));
         self.programs.retain(|id, _| !before.programs.contains_key(id));
         self.maps.retain(|id| !before.maps.contains(id));
         self

@@ -118,7 +118,7 @@ pub fn verify(frame: &[u8]) -> Result<()> {
 }
 
 /// The one's complement sum of RFC 1071, folded to 16 bits.
-fn ones_sum(seed: u32, bytes: &[u8]) -> u32 {
+pub(crate) fn ones_sum(seed: u32, bytes: &[u8]) -> u32 {
     let mut sum = u64::from(seed);
     let mut words = bytes.chunks_exact(2);
     for word in &mut words {

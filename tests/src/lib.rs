@@ -5,10 +5,15 @@
 
 pub mod bench;
 pub mod census;
+pub mod cgroup;
+mod command;
+pub mod conformance;
+mod conntrack;
 pub mod frame;
 pub mod fuzz;
 pub mod icmp;
 pub mod lab;
+pub mod load;
 pub mod proof;
 pub mod sandbox;
 pub mod tcp;

@@ -56,6 +56,38 @@ impl Wire {
         Ok(())
     }
 
+    /// Lets the socket see nothing that its own namespace sends: what a station sends in another's name is no arrival.
+    pub fn ignore_outgoing(&self) -> Result<()> {
+        let on: libc::c_int = 1;
+        let length = libc::socklen_t::try_from(size_of_val(&on))?;
+        // SAFETY: the option takes an `int`, which `on` is and which lives until the call returns.
+        let result = unsafe {
+            libc::setsockopt(
+                std::os::fd::AsRawFd::as_raw_fd(&self.socket),
+                libc::SOL_PACKET,
+                libc::PACKET_IGNORE_OUTGOING,
+                (&raw const on).cast(),
+                length,
+            )
+        };
+        nix::errno::Errno::result(result).context("cannot ignore outgoing frames")?;
+        Ok(())
+    }
+
+    /// All frames that have arrived and were not read, this socket's own among them unless they are ignored.
+    pub fn waiting(&self) -> Result<Vec<Vec<u8>>> {
+        let mut frames = Vec::new();
+        let mut buffer = [0; 16_384];
+        loop {
+            let fd = std::os::fd::AsRawFd::as_raw_fd(&self.socket);
+            match nix::sys::socket::recv(fd, &mut buffer, nix::sys::socket::MsgFlags::MSG_DONTWAIT) {
+                Ok(length) => frames.push(buffer[..length].to_vec()),
+                Err(nix::errno::Errno::EAGAIN) => return Ok(frames),
+                Err(error) => return Err(error).context("cannot receive raw frames"),
+            }
+        }
+    }
+
     /// Waits for a frame of somebody else's that `wanted` accepts.
     pub fn receive(&self, limit: Duration, mut wanted: impl FnMut(&[u8]) -> bool) -> Result<Option<Vec<u8>>> {
         let start = std::time::Instant::now();

@@ -13,9 +13,13 @@ mod build_ebpf;
 mod choice;
 mod ci;
 mod command;
+mod compliance;
+mod differential;
 mod doctor;
+mod fuzz;
 mod linker;
 mod lint;
+mod load;
 mod oracles;
 mod privilege;
 mod run;
@@ -39,6 +43,14 @@ enum Command {
     Test(test::Arguments),
     /// Measure Linux bridges and netbridge side by side; `bench --help` tells how
     Bench(bench::Arguments),
+    /// Write docs/rfc-compliance.md from a run of its rows
+    Compliance,
+    /// Compare netbridge with the kernel's router event by event: `--events N --seed N`
+    Differential(differential::Arguments),
+    /// Compare the programs in the kernel with the core on the host, 10 million packets each: `fuzz --help` tells how
+    Fuzz(fuzz::Arguments),
+    /// Load netbridge with connections, full tables and floods for long: `load --help` tells how
+    Load(load::Arguments),
     /// Check format, lints, documentation and dependencies
     Lint,
     /// Run all that decides whether a change may go in
@@ -53,6 +65,10 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Compliance => compliance::run(),
+        Command::Differential(arguments) => differential::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Load(arguments) => load::run(&arguments),
         Command::Lint => lint::run(),
         Command::Ci => ci::run(),
         Command::Doctor => doctor::run(),

@@ -38,6 +38,9 @@ pub trait Addr: Pod + Eq + Hash + Debug {
     /// True for an address of the host that looks: 0/8 and 127/8, or `::` and `::1`.
     fn is_own_host(self) -> bool;
 
+    /// True for 127.0.0.0/8, or `::1`.
+    fn is_loopback(self) -> bool;
+
     /// `diff`, and what it adds to a checksum that `old` becomes this address.
     fn replacing(self, old: Self, diff: Diff) -> Diff;
 
@@ -74,6 +77,11 @@ impl Addr for [u8; 4] {
     fn is_own_host(self) -> bool {
         let [first, ..] = self;
         first == 0 || first == 127
+    }
+
+    fn is_loopback(self) -> bool {
+        let [first, ..] = self;
+        first == 127
     }
 
     fn replacing(self, old: Self, diff: Diff) -> Diff {
@@ -113,6 +121,10 @@ impl Addr for [u8; 16] {
 
     fn is_own_host(self) -> bool {
         u128::from_be_bytes(self) <= 1
+    }
+
+    fn is_loopback(self) -> bool {
+        u128::from_be_bytes(self) == 1
     }
 
     fn replacing(self, old: Self, diff: Diff) -> Diff {

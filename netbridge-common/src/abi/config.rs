@@ -49,6 +49,10 @@ pub struct Config {
     pub floods_per_second: u32,
     /// [`super::VERSION`] of the controller that wrote this.
     pub version: u32,
+    /// Zero.
+    pub pad: u32,
+    /// Cookie of the network namespace that plays the host: sockets of others are none of the socket hooks' business.
+    pub host: u64,
 }
 
 /// Lifetimes of idle flows, ticks.

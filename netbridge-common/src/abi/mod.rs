@@ -21,6 +21,7 @@ mod link;
 mod network;
 mod port;
 mod reason;
+mod socket;
 mod station;
 
 pub use addr::{Addr, Family, Mac, Record, V4, V6};
@@ -36,8 +37,9 @@ pub use flow::{
 };
 pub use link::{LINK_ADDRS, LinkAddrs, LinkHead, LinkV4, LinkV6, link_kind};
 pub use network::{MAX_NETWORKS, NetworkAddrs, NetworkHead, NetworkV4, NetworkV6, SUBNET_LOCAL, network_flags};
-pub use port::{PortBlock, PortKey, PortTarget, PublishedHead, PublishedV4, PublishedV6};
+pub use port::{PortBlock, PortKey, PortTarget, PublishedHead, PublishedV4, PublishedV6, SourceKey, port_scope};
 pub use reason::Reason;
+pub use socket::{Peer, PeerKey};
 pub use station::{AddrKey, Learned, MacKey, Station, station_flags};
 
 /// Version of every layout in this module and of the set of maps.

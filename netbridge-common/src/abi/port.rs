@@ -1,10 +1,10 @@
-//! Published ports: a trie of blocks of host ports, and where each leads.
+//! Published ports: a trie of blocks of host ports, where each leads, and who may come in by it.
 
 use core::iter::successors;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::record;
+use super::{Addr, record};
 
 /// Bits of a port.
 const PORT_BITS: u32 = 16;
@@ -13,20 +13,50 @@ const PORT_BITS: u32 = 16;
 #[repr(C, packed)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct PortKey<A: Pod> {
-    /// The host's address; unspecified for any address of the uplink.
+    /// The host's address; unspecified for any.
     pub addr: A,
     /// TCP or UDP.
     pub proto: u8,
-    /// Zero.
-    pub pad: u8,
+    /// One of [`port_scope`].
+    pub scope: u8,
     /// The port, network order.
     pub port: [u8; 2],
+}
+
+/// Values of [`PortKey::scope`].
+pub mod port_scope {
+    /// The port leads somewhere: at the key's address, or at any.
+    pub const HERE: u8 = 0;
+    /// The port is published at some address, and the key's is unspecified: a socket bound to all addresses would compete
+    /// for it.
+    pub const SOMEWHERE: u8 = 1;
 }
 
 impl<A: Pod> PortKey<A> {
     /// All bits of a key: the prefix length of a single port.
     #[expect(clippy::cast_possible_truncation, reason = "at most 20 bytes")]
     pub const BITS: u32 = 8 * size_of::<Self>() as u32;
+}
+
+impl<A: Addr> PortKey<A> {
+    /// The key of the port at any address of the host.
+    #[must_use]
+    pub fn anywhere(self) -> Self {
+        Self {
+            addr: A::UNSPECIFIED,
+            ..self
+        }
+    }
+
+    /// The key that says that the port is published at some address.
+    #[must_use]
+    pub fn somewhere(self) -> Self {
+        Self {
+            addr: A::UNSPECIFIED,
+            scope: port_scope::SOMEWHERE,
+            ..self
+        }
+    }
 }
 
 /// Ports on the host that lead to one container: those that share the first bits of a key.
@@ -71,6 +101,27 @@ pub struct PublishedHead {
     pub mac: [u8; 6],
     /// The endpoint's network.
     pub net: u16,
+    /// The list of sources that may open connections from elsewhere than the host; 0 for anybody.
+    pub sources: u32,
+}
+
+/// An address on a list of sources. What may differ within a prefix, the address, comes last.
+#[repr(C, packed)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct SourceKey<A: Pod> {
+    /// The list, from [`PublishedHead::sources`].
+    pub list: u32,
+    /// The address.
+    pub addr: A,
+}
+
+impl<A: Pod> SourceKey<A> {
+    /// All bits of a key: the prefix length of a single address.
+    #[expect(clippy::cast_possible_truncation, reason = "at most 20 bytes")]
+    pub const BITS: u32 = 8 * size_of::<Self>() as u32;
+
+    /// Bits of the list's number, which every prefix holds whole.
+    pub const LIST_BITS: u32 = u32::BITS;
 }
 
 /// Where a block of published ports leads.
@@ -116,7 +167,7 @@ mod tests {
         let first = PortKey {
             addr: [192, 0, 2, 1],
             proto: 6,
-            pad: 0,
+            scope: port_scope::HERE,
             port: first.to_be_bytes(),
         };
         let block = |block: PortBlock<[u8; 4]>| {

@@ -106,6 +106,8 @@ reasons! {
     MacLimit = 33, "mac-limit";
     /// More broadcast, multicast and unknown unicast frames of a port than all others must take.
     FloodLimit = 34, "flood-limit";
+    /// To a published port whose list of sources does not have the packet's.
+    SourceNotAllowed = 35, "source-not-allowed";
 }
 
 #[cfg(test)]

@@ -330,6 +330,8 @@ fn renew_both<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>,
         let _same = cx.env.flow_renew(&other_key, &renewal);
     }
     if renewal.state as u8 == FlowState::Ended as u8 {
+        // It is counted as what it was.
+        work.half.head_mut().state = old;
         flows::remove(cx.env, key, &work.half);
         return false;
     }

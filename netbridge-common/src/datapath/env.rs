@@ -2,7 +2,7 @@
 
 use crate::abi::{
     AddrKey, BindingKey, Config, DropEvent, Family, FlowKey, FlowState, Load, Mac, MacKey, Policy, PortKey, Reason,
-    Station,
+    SourceKey, Station,
 };
 
 use super::parse::Head;
@@ -183,6 +183,8 @@ pub trait Env {
     fn host_socket(&self, key: &FlowKeyOf<Self>) -> bool;
     /// Where a published port leads, by the longest prefix that holds the key.
     fn published(&self, key: &PortKey<AddrOf<Self>>) -> Option<&<Self::F as Family>::Published>;
+    /// Whether a list of sources has an address.
+    fn is_source(&self, key: &SourceKey<AddrOf<Self>>) -> bool;
     /// The head of a filter bank.
     fn policy(&self, bank: u32) -> Option<&Policy>;
     /// A rule: bank · `MAX_RULES` + position.

@@ -14,9 +14,6 @@ use super::nat::{Choice, TRIES};
 use super::state::{is_collectable, is_expired, is_half_open, is_over, is_quarantined};
 use super::verdict::Action;
 
-/// Samples looked at to find a flow that can go.
-const LOOKS: u32 = 8;
-
 /// How much longer, as a power of two, an endpoint at its quota waits for a walk over the table than one that finds
 /// the table full.
 const PATIENCE: u32 = 4;
@@ -158,7 +155,7 @@ fn make_room<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
 fn evict<E: Env>(cx: &Cx<'_, E>, owner: u32, standing: &mut FlowOf<E>) -> bool {
     let mut evicted = false;
     let first = place(&cx.packet.key);
-    cx.env.repeat(LOOKS, |look| {
+    cx.env.repeat(SAMPLES, |look| {
         let Some(key) = cx.env.sample(owner, first.wrapping_add(look) & (SAMPLES - 1)) else {
             return true;
         };

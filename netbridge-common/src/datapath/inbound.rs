@@ -2,7 +2,7 @@
 
 use crate::abi::{
     Addr, AddrKey, CtState, Family, LINK_ADDRS, LinkAddrs, LinkHead, Nat, PortKey, Reason, Record, SUBNET_LOCAL,
-    Station, flow_action, flow_flags, network_flags, proto,
+    SourceKey, Station, flow_action, flow_flags, network_flags, port_scope, proto,
 };
 
 use super::binding;
@@ -80,6 +80,8 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut
     };
     let found = target.is_some();
     let reason = match target {
+        // Nobody outside holds an address of the host's or of a container's: the answers would go to its owner.
+        Some(_) if cx.env.subnet(cx.packet.key.src).is_some() => Reason::SpoofedIp,
         Some(target) => match lead(cx, &target, work) {
             Reason::None => returning(cx, work),
             reason => reason,
@@ -147,13 +149,16 @@ pub(super) fn published<E: Env>(
         addr,
         port,
         proto,
-        pad: 0,
+        scope: port_scope::HERE,
     };
-    let any = PortKey {
-        addr: Addr::UNSPECIFIED,
-        ..exact
-    };
-    env.published(&exact).or_else(|| env.published(&any))
+    env.published(&exact).or_else(|| env.published(&exact.anywhere()))
+}
+
+/// Whether a source elsewhere than on the host may open a flow through a published port.
+#[inline(always)]
+/// True if a list of sources has the address; list 0 has everybody.
+pub(super) fn admits<E: Env>(env: &E, list: u32, src: AddrOf<E>) -> bool {
+    list == 0 || env.is_source(&SourceKey { list, addr: src })
 }
 
 /// A container's port that a packet leads to.
@@ -166,6 +171,8 @@ pub(super) struct Target<A> {
     addr: A,
     /// The port, network order.
     port: [u8; 2],
+    /// Who may open flows to it: a list of sources, 0 for everybody.
+    sources: u32,
 }
 
 /// The container that answers at the packet's destination, one of the host's addresses: behind a published port, or behind
@@ -180,7 +187,12 @@ pub(super) fn behind_port<E: Env>(cx: &Cx<'_, E>) -> Option<Target<AddrOf<E>>> {
     }
     if let Some(published) = published(cx.env, key.dst, key.dport, key.proto) {
         let (to, target) = (published.head(), published.tail());
-        return Some(Target {
+        // In a network without a way out it is published for the host alone, and for its neighbours.
+        let inside = cx
+            .env
+            .network(to.net)
+            .is_some_and(|network| network.head().bridge != 0 && network.head().uplink == 0);
+        return (!inside || cx.arrival.zone == to.net).then_some(Target {
             station: Station {
                 ifindex: to.ifindex,
                 slot: to.slot,
@@ -191,6 +203,7 @@ pub(super) fn behind_port<E: Env>(cx: &Cx<'_, E>) -> Option<Target<AddrOf<E>>> {
             net: to.net,
             addr: target.addr,
             port: target.port(key.dport),
+            sources: to.sources,
         });
     }
     let binding = binding::behind(cx, key.dst, key.dport, key.proto)?;
@@ -203,6 +216,7 @@ pub(super) fn behind_port<E: Env>(cx: &Cx<'_, E>) -> Option<Target<AddrOf<E>>> {
         net,
         addr,
         port: to.port,
+        sources: 0,
     })
 }
 
@@ -217,6 +231,7 @@ fn at_address<E: Env>(cx: &Cx<'_, E>, net: u16) -> Option<Target<AddrOf<E>>> {
         net,
         addr,
         port,
+        sources: 0,
     })
 }
 
@@ -253,6 +268,9 @@ pub(super) fn lead<E: Env>(cx: &Cx<'_, E>, target: &Target<AddrOf<E>>, work: &mu
         return Reason::UnknownLink;
     };
     let key = &cx.packet.key;
+    if !admits(cx.env, target.sources, key.src) {
+        return Reason::SourceNotAllowed;
+    }
     *work.half.tail_mut() = Nat {
         src: key.src,
         dst: target.addr,
@@ -276,10 +294,6 @@ pub(super) fn lead<E: Env>(cx: &Cx<'_, E>, target: &Target<AddrOf<E>>, work: &mu
 /// Fills in the reply half of a flow from the outside, whose forward half [`lead`] has filled in.
 #[inline(always)]
 fn returning<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
-    // Nobody outside holds an address of the host's or of a container's: the answers would go to its owner.
-    if cx.env.subnet(cx.packet.key.src).is_some() {
-        return Reason::SpoofedIp;
-    }
     if cx.packet.ttl <= 1 {
         return Reason::TtlExpired;
     }

@@ -3,6 +3,7 @@
 //! [`parse`] → [`guard`] → [`pipeline`], which calls [`bridge`], [`route`], [`inbound`] or
 //! [`icmp`]; those consult [`conntrack`], [`filter`] and [`nat`] and end in a [`verdict::Verdict`], for a
 //! packet whose sender must hear of its end by way of [`answer`].
+//! [`socket`] stands apart: what becomes of the host's own sockets that mean a published port.
 //! Nothing here knows whether it runs in the kernel: bytes and tables come through [`env::Env`].
 
 pub mod answer;
@@ -22,6 +23,7 @@ mod options;
 pub mod parse;
 pub mod pipeline;
 pub mod route;
+pub mod socket;
 pub mod state;
 pub mod verdict;
 

@@ -9,10 +9,10 @@ use crate::wire::{icmp, tcp};
 use super::build::{Datagram, packet_of};
 use super::lab::{
     A, B, D, ELSEWHERE, GATEWAY, GATEWAYS, HOST, REMOTE, ROUTER, SECOND, UNREACHABLE, at, ifindex, inward, lab, out,
-    publish, slot,
+    publish, restrict, slot,
 };
 use super::rewrite::apply;
-use super::{Frame, HostEnv};
+use super::{Frame, HostEnv, Prefix};
 
 /// A packet that must be dropped.
 pub struct Case {
@@ -291,6 +291,13 @@ fn arriving() -> Vec<Case> {
             at(ifindex::UPLINK, fragment),
         ),
         case(
+            "a source that is on no list of a published port stays outside",
+            Reason::SourceNotAllowed,
+            Hook,
+            with_sources(&[(ROUTER.1, 32)]),
+            at(ifindex::UPLINK, inward(REMOTE, HOST.1).syn(5000, 8080)),
+        ),
+        case(
             "the TTL ends at a published port",
             Reason::TtlExpired,
             Hook,
@@ -429,6 +436,13 @@ fn with_one_port_taken() -> HostEnv {
     env.config.snat_ports = 1;
     let frame = at(ifindex::B, out(B, GATEWAY, REMOTE).udp(40_001, 53, b""));
     env.run(Hook::FromContainer, &frame);
+    env
+}
+
+/// Published ports for these sources alone.
+fn with_sources(sources: &[Prefix]) -> HostEnv {
+    let mut env = lab();
+    restrict(&mut env, sources);
     env
 }
 

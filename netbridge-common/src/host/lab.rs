@@ -15,12 +15,12 @@ use core::ops::RangeInclusive;
 use crate::abi::{
     AddrKey, Config, CtState, LINK_ADDRS, LinkAddrs, LinkHead, LinkV4, Mac, MacKey, NO_SLOT, NetworkAddrs, NetworkHead,
     NetworkV4, PortBlock, PortKey, PortTarget, PublishedHead, PublishedV4, RuleAddrs, RuleHead, RuleV4, SUBNET_LOCAL,
-    Station, Timeouts, VERSION, link_kind, network_flags, proto, station_flags, verdict,
+    Station, Timeouts, VERSION, link_kind, network_flags, port_scope, proto, station_flags, verdict,
 };
 use crate::datapath::env::{Hop, HopKind};
 
 use super::build::Datagram;
-use super::{Frame, HostEnv, Ip};
+use super::{Frame, HostEnv, Ip, Prefix};
 
 /// Ticks of a second.
 pub const SECOND: u32 = 100_000;
@@ -58,6 +58,9 @@ pub const UNRESOLVED: Ip = [192, 0, 2, 77];
 pub const ELSEWHERE: Ip = [198, 51, 100, 9];
 /// A destination that the host refuses to route.
 pub const UNREACHABLE: Ip = [192, 88, 99, 9];
+
+/// Cookie of the host's network namespace.
+pub const HOST_COOKIE: u64 = 7;
 
 /// Interface numbers.
 pub mod ifindex {
@@ -235,7 +238,7 @@ pub fn publish_range(
     let first = PortKey {
         addr,
         proto,
-        pad: 0,
+        scope: port_scope::HERE,
         port: ports.start().to_be_bytes(),
     };
     let head = PublishedHead {
@@ -243,15 +246,29 @@ pub fn publish_range(
         slot,
         mac: node.0,
         net: 1,
+        sources: 0,
     };
     let tail = PortTarget {
         addr: node.1,
         shift: PortTarget::<Ip>::shift(*ports.start(), to),
         pad: [0; 2],
     };
-    let blocks = PortBlock::cover(first, *ports.end());
+    let keys = [Some(first), (addr != [0; 4]).then(|| first.somewhere())];
+    let blocks = keys
+        .into_iter()
+        .flatten()
+        .flat_map(|key| PortBlock::cover(key, *ports.end()));
     env.published
         .extend(blocks.map(|block| (block, PublishedV4 { head, tail })));
+}
+
+/// Lets only these sources in through the ports that are published so far.
+pub fn restrict(env: &mut HostEnv, sources: &[Prefix]) {
+    const LIST: u32 = 1;
+    for target in env.published.values_mut() {
+        target.head.sources = LIST;
+    }
+    env.sources.extend(sources.iter().map(|prefix| (LIST, *prefix)));
 }
 
 fn config() -> Config {
@@ -285,6 +302,8 @@ fn config() -> Config {
         learned_per_port: 256,
         floods_per_second: 1000,
         version: VERSION,
+        pad: 0,
+        host: HOST_COOKIE,
     }
 }
 

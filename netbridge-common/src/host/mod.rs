@@ -6,8 +6,10 @@
 
 pub mod build;
 pub mod cases;
+mod housekeeping;
 pub mod lab;
 pub mod rewrite;
+pub mod socket;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -16,8 +18,8 @@ use bytemuck::Zeroable;
 
 use crate::abi::{
     AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, FlowKey, FlowV4, Hook, Learned, LinkV4, Load,
-    MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4, Policy, PortBlock, PortKey, PublishedV4, REASON_SLOTS, Reason, RuleV4,
-    SLOTS, Station, Traffic, V4, station_flags,
+    MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4, Peer, PeerKey, Policy, PortBlock, PortKey, PublishedV4, REASON_SLOTS,
+    Reason, RuleV4, SLOTS, SourceKey, Station, Traffic, V4, station_flags,
 };
 use crate::datapath::env::{Budget, Env, Hop, HopKind, Inserted, Renewal};
 use crate::datapath::parse::{Head, Packet, parse};
@@ -64,6 +66,10 @@ pub struct HostEnv {
     pub addresses: HashMap<AddrKey<Ip>, Station>,
     /// Published ports, by blocks.
     pub published: HashMap<PortBlock<Ip>, PublishedV4>,
+    /// Lists of sources: the number of each and a prefix on it.
+    pub sources: HashSet<(u32, Prefix)>,
+    /// What sockets of the host asked for, by the container that they talk to.
+    pub peers: RefCell<HashMap<PeerKey<Ip>, Peer<Ip>>>,
     /// Heads of the filter's banks.
     pub policy: [Policy; BANKS as usize],
     /// Rules of both banks.
@@ -121,6 +127,8 @@ impl Default for HostEnv {
             subnets: HashMap::new(),
             addresses: HashMap::new(),
             published: HashMap::new(),
+            sources: HashSet::new(),
+            peers: RefCell::default(),
             policy: [Policy::zeroed(); BANKS as usize],
             rules: vec![RuleV4::zeroed(); (BANKS * MAX_RULES) as usize],
             hops: HashMap::new(),
@@ -204,6 +212,23 @@ impl HostEnv {
         }
     }
 
+    /// The block that holds a port by the longest prefix: where it leads.
+    fn leads(&self, key: PortKey<Ip>) -> Option<&PublishedV4> {
+        let holds = |block: &PortBlock<Ip>| {
+            let bits = |key: &PortKey<Ip>| u64::from_be_bytes(bytemuck::cast(*key));
+            let differ = bits(&block.first) ^ bits(&key);
+            differ.checked_shr(PortKey::<Ip>::BITS - block.prefix).unwrap_or(0) == 0
+        };
+        let blocks = self.published.iter().filter(|(block, _)| holds(block));
+        blocks.max_by_key(|(block, _)| block.prefix).map(|(_, target)| target)
+    }
+
+    /// Whether a list of sources has an address.
+    fn lists(&self, key: SourceKey<Ip>) -> bool {
+        let on = |(list, prefix): &(u32, Prefix)| *list == { key.list } && holds(*prefix, key.addr);
+        self.sources.iter().any(on)
+    }
+
     fn change(&self, slot: u32, change: impl FnOnce(&mut Traffic)) {
         if slot < SLOTS {
             change(self.traffic.borrow_mut().entry(slot).or_default());
@@ -211,15 +236,17 @@ impl HostEnv {
     }
 }
 
+/// Whether a prefix holds an address.
+fn holds((net, length): Prefix, addr: Ip) -> bool {
+    let differ = u32::from_be_bytes(net) ^ u32::from_be_bytes(addr);
+    differ.checked_shr(32 - length).unwrap_or(0) == 0
+}
+
 /// The value of the longest prefix that holds an address.
 fn longest<T: Copy>(table: &HashMap<Prefix, T>, addr: Ip) -> Option<T> {
-    let holds = |(net, length): Prefix| {
-        let differ = u32::from_be_bytes(net) ^ u32::from_be_bytes(addr);
-        differ.checked_shr(32 - length).unwrap_or(0) == 0
-    };
     let found = table
         .iter()
-        .filter(|(prefix, _)| holds(**prefix))
+        .filter(|(prefix, _)| holds(**prefix, addr))
         .max_by_key(|((_, length), _)| *length);
     found.map(|(_, value)| *value)
 }
@@ -483,13 +510,11 @@ impl Env for View<'_> {
     }
 
     fn published(&self, key: &PortKey<Ip>) -> Option<&PublishedV4> {
-        let holds = |block: &PortBlock<Ip>| {
-            let bits = |key: &PortKey<Ip>| u64::from_be_bytes(bytemuck::cast(*key));
-            let differ = bits(&block.first) ^ bits(key);
-            differ.checked_shr(PortKey::<Ip>::BITS - block.prefix).unwrap_or(0) == 0
-        };
-        let blocks = self.tables.published.iter().filter(|(block, _)| holds(block));
-        blocks.max_by_key(|(block, _)| block.prefix).map(|(_, target)| target)
+        self.tables.leads(*key)
+    }
+
+    fn is_source(&self, key: &SourceKey<Ip>) -> bool {
+        self.tables.lists(*key)
     }
 
     fn policy(&self, bank: u32) -> Option<&Policy> {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use anyhow::Result;
+use bytemuck::Zeroable;
 use ipnet::Ipv4Net;
 use netbridge_common::abi::{
     AddrKey, FlowKey, FlowV4, LinkV4, MacKey, NetworkV4, PortBlock, PublishedV4, SUBNET_LOCAL, Station, ZONE_UPLINK,
@@ -18,6 +19,9 @@ use crate::encode;
 use crate::model::Name;
 use crate::netlink::LinkInfo;
 use crate::state::{Endpoint, State};
+
+/// What stands for a source that is on a list.
+const LISTED: u32 = 1;
 
 /// Makes what is loaded agree with `state`; `links` are the host's interfaces. Programs and maps without a state are
 /// removed.
@@ -63,6 +67,7 @@ struct Entries {
     addresses: HashMap<AddrKey<Ipv4>, Station>,
     stations: HashMap<MacKey, Station>,
     ports: HashMap<PortBlock<Ipv4>, PublishedV4>,
+    sources: HashMap<(u32, Ipv4Net), u32>,
 }
 
 impl Entries {
@@ -82,6 +87,7 @@ impl Entries {
             addresses: HashMap::new(),
             stations: HashMap::new(),
             ports: HashMap::new(),
+            sources: HashMap::new(),
         };
         let mut owners: HashMap<&Name, (&Endpoint, u16)> = HashMap::new();
         for network in &state.networks {
@@ -109,6 +115,11 @@ impl Entries {
                 entries
                     .ports
                     .extend(encode::port_blocks(port).map(|block| (block, target)));
+                let somewhere = encode::somewhere_blocks(port).map(|block| (block, PublishedV4::zeroed()));
+                entries.ports.extend(somewhere);
+                entries
+                    .sources
+                    .extend(port.from.iter().map(|source| ((port.list, *source), LISTED)));
             }
         }
         entries
@@ -170,6 +181,12 @@ impl Entries {
                 &self.stations,
                 |key, station| tables.put_station(key, station),
                 |key| tables.remove_station(key),
+            )?,
+            settle(
+                tables.sources()?.into_iter().map(|source| (source, LISTED)).collect(),
+                &self.sources,
+                |(list, source), _| tables.put_source(*list, *source),
+                |(list, source)| tables.remove_source(*list, *source),
             )?,
             settle(
                 tables.published()?,

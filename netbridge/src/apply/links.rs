@@ -28,6 +28,7 @@ impl Run<'_> {
             record.ifindex = bridge.index;
         }
         sysctl::harden(&network.bridge)?;
+        sysctl::route(&network.bridge)?;
         let address = Ipv4Net::new(network.gateway, network.subnet.prefix_len())?;
         Ok(netlink.add_address(bridge.index, address.into()).await?)
     }

@@ -8,6 +8,7 @@ mod links;
 mod tables;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use futures_util::FutureExt;
@@ -37,6 +38,16 @@ pub struct Apply<'a> {
     pub datapath: Option<Datapath>,
     /// How programs are attached.
     pub attach_mode: AttachMode,
+    /// The cgroup whose processes' sockets are led to published ports.
+    pub cgroup: Option<&'a Path>,
+}
+
+impl Apply<'_> {
+    /// Leads the host's own sockets to published ports. The instance works without: why that cannot be is returned.
+    pub fn hook_sockets(&self) -> Option<String> {
+        let hooked = self.datapath.as_ref()?.attach_sockets(self.cgroup);
+        hooked.err().map(|error| format!("{:#}", anyhow::Error::from(error)))
+    }
 }
 
 /// A plan being carried out.
@@ -148,7 +159,13 @@ impl<'a> Run<'a> {
     async fn step(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::LoadDatapath => {
-                self.with.datapath = Some(Datapath::load(self.with.pins, &LoadOptions::default())?);
+                let options = LoadOptions {
+                    settings: self.new.settings.clone(),
+                    ..LoadOptions::default()
+                };
+                self.with.datapath = Some(Datapath::load(self.with.pins, &options)?);
+                // Where that fails, it is told to those who publish ports.
+                let _unhooked = self.with.hook_sockets();
                 Ok(())
             }
             Step::UnloadDatapath => {
@@ -185,6 +202,8 @@ impl<'a> Run<'a> {
             Step::EndFlows(endpoint) => self.end_flows(endpoint),
             Step::SwapFilter => self.swap_filter(true).await,
             Step::RestoreFilter => self.swap_filter(false).await,
+            Step::Tune => Ok(self.loaded()?.tune(&self.new.settings)?),
+            Step::Untune => Ok(self.loaded()?.tune(&self.old.settings)?),
         }
     }
 

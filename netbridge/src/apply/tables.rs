@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
-use netbridge_common::abi::{FlowKey, FlowV4, Policy, RuleV4, SUBNET_LOCAL, flow_flags};
+use bytemuck::Zeroable;
+use netbridge_common::abi::{FlowKey, FlowV4, Peer, PeerKey, Policy, PublishedV4, RuleV4, SUBNET_LOCAL, flow_flags};
 use netbridge_common::datapath::conntrack::other_half;
 
 use super::Run;
@@ -94,6 +95,11 @@ impl Run<'_> {
         let tables = self.loaded()?.tables();
         let owners: HashMap<_, _> = self.new.endpoints.iter().map(|owner| (&owner.name, owner)).collect();
         for port in ports {
+            port.from
+                .iter()
+                .try_for_each(|source| tables.put_source(port.list, *source))?;
+            encode::somewhere_blocks(port)
+                .try_for_each(|block| tables.put_published(&block, &PublishedV4::zeroed()))?;
             let owner = owners.get(&port.endpoint);
             let owner = owner.with_context(|| format!("endpoint {} is not known", port.endpoint))?;
             let target = encode::port_target(port, owner, self.network_id(owner)?);
@@ -107,8 +113,24 @@ impl Run<'_> {
             return Ok(());
         };
         let tables = datapath.tables();
+        let gone: HashSet<&Published> = ports.iter().collect();
+        // An undone publication is in the new state, a withdrawn one in the old.
+        let known = self.old.ports.iter().chain(&self.new.ports);
+        let (mut lists, mut somewhere) = (HashSet::new(), HashSet::new());
+        for port in known.filter(|port| !gone.contains(port)) {
+            lists.insert(port.list);
+            somewhere.extend(encode::somewhere_blocks(port));
+        }
         for port in ports {
-            encode::port_blocks(port).try_for_each(|block| tables.remove_published(&block))?;
+            let unshared = encode::somewhere_blocks(port).filter(|block| !somewhere.contains(block));
+            encode::port_blocks(port)
+                .chain(unshared)
+                .try_for_each(|block| tables.remove_published(&block))?;
+            if !lists.contains(&port.list) {
+                port.from
+                    .iter()
+                    .try_for_each(|source| tables.remove_source(port.list, *source))?;
+            }
         }
         let owners = self.new.endpoints.iter().chain(&self.old.endpoints);
         let addresses: HashMap<_, _> = owners
@@ -119,7 +141,7 @@ impl Run<'_> {
             .filter_map(|port| Some((port.ports(), *addresses.get(&port.endpoint)?)))
             .collect();
         tables.flush_flows(|key, flow| came_through(key, flow, &gone))?;
-        Ok(())
+        Ok(tables.flush_peers(|key, asked| was_led(key, asked, &gone))?)
     }
 
     pub(super) fn end_flows(&self, endpoint: &Endpoint) -> Result<()> {
@@ -139,6 +161,11 @@ impl Run<'_> {
         if !other_halves.is_empty() {
             tables.flush_flows(|key, _| other_halves.contains(key))?;
         }
+        let net = self.network_id(endpoint)?.to_ne_bytes();
+        tables.remove_bindings(|key, binding| {
+            let inner = if key.zone == net { key.addr } else { binding.tail.addr };
+            (key.zone == net || binding.tail.zone == net) && endpoint.has_address(inner.into())
+        })?;
         Ok(())
     }
 
@@ -149,11 +176,19 @@ impl Run<'_> {
         };
         let state = if new { &self.new } else { self.old };
         let filter = compile_filter(state, &self.with.netlink.links().await?)?;
+        let (before, _) = datapath.tables().filter()?;
+        if before.active == 0 && filter.bank.0.active != 0 {
+            // Connections between neighbours were not tracked: they are to be known, not opened again.
+            datapath.pick_up(PICKUP)?;
+        }
         filter.put_in_force(datapath)?;
         self.warnings.extend(filter.warnings);
         Ok(())
     }
 }
+
+/// Seconds for which connections that were not tracked are taken up in the middle when the first filter is loaded.
+const PICKUP: u32 = 120;
 
 /// A compiled filter.
 pub(super) struct Compiled {
@@ -227,6 +262,20 @@ fn came_through(key: &FlowKey<Ipv4>, flow: &FlowV4, ports: &Claims<Ipv4Addr>) ->
         || (has(flow_flags::SRC) && through((nat.src, nat.sport), (key.src, key.sport)))
 }
 
+/// Whether a socket of the host was led through one of these published ports. Of which transport it is, nobody knows: what
+/// it asked for may be forgotten for the other, and its program then sees where it is led.
+fn was_led(key: &PeerKey<Ipv4>, asked: Peer<Ipv4>, ports: &Claims<Ipv4Addr>) -> bool {
+    let (container, host_port) = (key.container, u16::from_be_bytes(asked.port));
+    let leads = |transport| {
+        let found = ports.at(transport, asked.addr.into(), host_port);
+        found.is_some_and(|(ports, address)| {
+            address.octets() == { container.addr }
+                && ports.behind(host_port) == Some(u16::from_be_bytes(container.port))
+        })
+    };
+    leads(Transport::Tcp) || leads(Transport::Udp)
+}
+
 /// Whether either half of a flow has the endpoint at an end.
 pub fn concerns(key: &FlowKey<[u8; 4]>, flow: &FlowV4, endpoint: &Endpoint) -> bool {
     let nat = flow.tail;
@@ -237,10 +286,37 @@ pub fn concerns(key: &FlowKey<[u8; 4]>, flow: &FlowV4, endpoint: &Endpoint) -> b
 #[cfg(test)]
 mod tests {
     use bytemuck::Zeroable;
-    use netbridge_common::abi::{FlowKey, FlowV4, flow_flags};
+    use netbridge_common::abi::{FlowKey, FlowV4, Peer, PeerKey, flow_flags};
 
-    use super::came_through;
+    use super::{Published, came_through, was_led};
     use crate::plan::fixtures;
+
+    #[test]
+    fn sockets_that_were_led_by_a_port_are_known_by_both_its_ends() {
+        let mut port = fixtures::state().ports[0].clone();
+        (port.host_port, port.port, port.count) = (8000, 80, 10);
+        let led = |port: &Published, container: ([u8; 4], u16), asked: ([u8; 4], u16)| {
+            let ports = [(port.ports(), [10, 88, 0, 2].into())].into_iter().collect();
+            let key = PeerKey {
+                socket: 1,
+                container: Peer::new(container.0, container.1.to_be_bytes()),
+            };
+            was_led(&key, Peer::new(asked.0, asked.1.to_be_bytes()), &ports)
+        };
+        let (inside, loopback) = ([10, 88, 0, 2], [127, 0, 0, 1]);
+        for (container, asked, expected) in [
+            ((inside, 80), (loopback, 8000), true),
+            ((inside, 89), ([192, 0, 2, 1], 8009), true),
+            ((inside, 81), (loopback, 8000), false),
+            ((inside, 90), (loopback, 8010), false),
+            (([10, 88, 0, 3], 80), (loopback, 8000), false),
+        ] {
+            assert_eq!(led(&port, container, asked), expected, "{container:?} {asked:?}");
+        }
+        port.host_ip = Some(loopback.into());
+        assert!(led(&port, (inside, 80), (loopback, 8000)));
+        assert!(!led(&port, (inside, 80), ([192, 0, 2, 1], 8000)));
+    }
 
     #[test]
     fn a_port_at_one_address_leaves_the_flows_of_the_port_at_another() {

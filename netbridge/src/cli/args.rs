@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::port::{ABOUT, EXAMPLES, Port};
 use crate::datapath::{AttachMode, DEFAULT_BPFFS};
-use crate::model::{Attach, NetCreate, Ports};
-use crate::ops::Options;
+use crate::model::{self, Attach, NetCreate, Tune};
+use crate::ops::{CGROUP_VARIABLE, Options};
+use crate::state;
 
 /// A container host's bridge network whose packet path is eBPF.
 ///
@@ -39,6 +41,9 @@ pub(super) struct Global {
     /// Where the BPF file system is mounted
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_BPFFS)]
     pub(super) bpffs: PathBuf,
+    /// Lead the sockets of this cgroup's processes to published ports [default: the root of cgroup v2]
+    #[arg(long, global = true, value_name = "PATH", env = CGROUP_VARIABLE)]
+    cgroup: Option<PathBuf>,
     /// How programs are attached
     #[arg(long, global = true, hide = true, value_enum, default_value_t = Mode::Auto)]
     attach_mode: Mode,
@@ -55,6 +60,7 @@ impl Global {
                 Mode::Tcx => AttachMode::Tcx,
                 Mode::Clsact => AttachMode::Clsact,
             },
+            cgroup: self.cgroup.clone(),
             dry_run: self.dry_run,
         }
     }
@@ -85,7 +91,7 @@ pub(super) enum Command {
     #[command(subcommand, visible_alias = "endpoint")]
     Ep(Ep),
     /// Published ports
-    #[command(subcommand)]
+    #[command(subcommand, long_about = ABOUT, after_long_help = EXAMPLES)]
     Port(Port),
     /// The FORWARD filter, in iptables-save syntax
     #[command(subcommand)]
@@ -157,6 +163,38 @@ pub(super) struct NetCreateArgs {
     /// Leave the source address of packets to the outside as it is
     #[arg(long)]
     no_masquerade: bool,
+    /// The address that packets to the outside take, one of the uplink's [default: the one that the host would use]
+    #[arg(long, value_name = "IP")]
+    snat: Option<String>,
+    /// What a container's port outside depends on: nothing else (RFC 4787, endpoint-independent mapping), or the remote
+    /// endpoint too, as with Linux' masquerade
+    #[arg(long, value_enum, default_value_t = Dependence::Independent)]
+    mapping: Dependence,
+    /// Who may send to it: those the container has sent to (RFC 4787, address- and port-dependent filtering), or anybody
+    /// (endpoint-independent filtering, "full cone")
+    #[arg(long, value_enum, default_value_t = Dependence::Dependent)]
+    filtering: Dependence,
+    /// Let the containers' own addresses be reached from outside; implies --no-masquerade
+    #[arg(long)]
+    routed: bool,
+}
+
+/// [`state::Dependence`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Dependence {
+    /// Not on the remote endpoint
+    Independent,
+    /// On the remote address and port
+    Dependent,
+}
+
+impl From<Dependence> for state::Dependence {
+    fn from(dependence: Dependence) -> Self {
+        match dependence {
+            Dependence::Independent => Self::Independent,
+            Dependence::Dependent => Self::Dependent,
+        }
+    }
 }
 
 impl From<NetCreateArgs> for NetCreate {
@@ -169,6 +207,10 @@ impl From<NetCreateArgs> for NetCreate {
             mtu: args.mtu,
             internal: args.internal,
             masquerade: !args.no_masquerade,
+            snat: args.snat,
+            mapping: args.mapping.into(),
+            filtering: args.filtering.into(),
+            routed: args.routed,
         }
     }
 }
@@ -227,42 +269,6 @@ pub(super) enum Ep {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Port {
-    /// Publish ports of an endpoint
-    Add {
-        /// The endpoint
-        #[arg(value_name = "EP")]
-        endpoint: String,
-        /// [HOSTIP:]HOST[-END]:CONTAINER[-END][/tcp|udp]
-        #[arg(required = true, value_name = "SPEC")]
-        specs: Vec<String>,
-    },
-    /// Stop publishing ports of an endpoint
-    Rm {
-        /// The endpoint
-        #[arg(value_name = "EP")]
-        endpoint: String,
-        /// As given to `port add`
-        #[arg(required_unless_present = "all", value_name = "SPEC")]
-        specs: Vec<String>,
-        /// All of its ports
-        #[arg(long, conflicts_with = "specs")]
-        all: bool,
-    },
-    /// List published ports
-    Ls {
-        /// Only this endpoint's
-        #[arg(value_name = "EP")]
-        endpoint: Option<String>,
-    },
-}
-
-/// A request about ports of `endpoint`.
-pub(super) fn ports(endpoint: String, specs: Vec<String>) -> Ports {
-    Ports { endpoint, specs }
-}
-
-#[derive(Debug, Subcommand)]
 pub(super) enum Filter {
     /// Put a file's rules in force; `-` reads standard input
     Load {
@@ -286,6 +292,73 @@ pub(super) enum Ct {
     Ls(OneEndpoint),
     /// End flows
     Flush(OneEndpoint),
+    /// Remove expired flows now; the programs do so when they need room
+    Reap,
+    /// Take up TCP connections in the middle for a while: the flow table was lost
+    Pickup {
+        /// For how long
+        #[arg(value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
+        seconds: u32,
+    },
+    /// Show or set lifetimes, quotas and the size of the table
+    Config(ConfigArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ConfigArgs {
+    /// Begin with nothing set
+    #[arg(long)]
+    reset: bool,
+    /// Lifetimes: those of the RFCs, or those of Linux' conntrack
+    #[arg(long, value_enum)]
+    profile: Option<Profile>,
+    /// One lifetime; repeatable
+    #[arg(long = "timeout", value_name = "NAME=SECONDS")]
+    timeouts: Vec<String>,
+    /// Flows that the table holds; only while there is no network
+    #[arg(long, value_name = "N")]
+    flows: Option<u32>,
+    /// Flows that one endpoint may have [default: a quarter of the table]
+    #[arg(long, value_name = "N")]
+    quota: Option<u32>,
+    /// Of these, flows that are not established [default: a quarter]
+    #[arg(long, value_name = "N")]
+    half_open: Option<u32>,
+    /// How long a port that stood for a container's is kept from others
+    #[arg(long, value_name = "SECONDS")]
+    quarantine: Option<u32>,
+    /// MACs that may be learned behind one trunk; 0 for no limit
+    #[arg(long, value_name = "N")]
+    macs: Option<u32>,
+    /// Broadcast, multicast and unknown unicast frames of one port a second on each CPU; 0 for no limit
+    #[arg(long, value_name = "N")]
+    floods: Option<u32>,
+}
+
+/// [`model::Profile`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Profile {
+    Rfc,
+    Netfilter,
+}
+
+impl From<ConfigArgs> for Tune {
+    fn from(args: ConfigArgs) -> Self {
+        Self {
+            reset: args.reset,
+            profile: args.profile.map(|profile| match profile {
+                Profile::Rfc => model::Profile::Rfc,
+                Profile::Netfilter => model::Profile::Netfilter,
+            }),
+            timeouts: args.timeouts,
+            flows: args.flows,
+            quota: args.quota,
+            half_open: args.half_open,
+            quarantine: args.quarantine,
+            macs: args.macs,
+            floods: args.floods,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -317,6 +390,9 @@ subnet = "10.88.1.0/24"
 gateway = "10.88.1.1"                 # [the subnet's first address]
 internal = false                      # [true: no way out]
 masquerade = true                     # [false: no source translation]
+mapping = "independent"               # [or "dependent": what a port outside depends on]
+filtering = "dependent"               # [or "independent": who may send to it]
+routed = false                        # [true: reached from outside by their own addresses]
 
 [[nodes]]
 name = "web"

@@ -6,7 +6,8 @@ use std::path::Path;
 use netbridge_common::abi::VERSION;
 use serde_json::json;
 
-use super::args::{self, Command, Ct, Ep, Fdb, Filter, Global, Net, Port};
+use super::args::{Command, Ct, Ep, Fdb, Filter, Global, Net};
+use super::port::{self, Port};
 use super::reply::{Reply, list};
 use super::{lab, monitor, views};
 use crate::doctor::{self, Status};
@@ -45,6 +46,25 @@ pub(super) async fn dispatch(global: Global, command: Command) -> Result<Reply, 
             let text = format!("flows ended: {}", done.value);
             Reply::done(&done.map(|flows| json!({ "flows": flows })), dry_run, |_| text)
         }
+        Command::Ct(Ct::Reap) => {
+            let halves = ops::flows_reap(&open()?)?;
+            Reply::new(
+                &json!({ "halves": halves }),
+                format!("halves of flows removed: {halves}"),
+            )
+        }
+        Command::Ct(Ct::Pickup { seconds }) => {
+            ops::flows_pick_up(&open()?, seconds).await?;
+            Reply::new(
+                &json!({ "seconds": seconds }),
+                format!("TCP connections are taken up in the middle for {seconds} s"),
+            )
+        }
+        Command::Ct(Ct::Config(args)) => {
+            let (host, request) = (open()?, args.into());
+            let done = ops::tune(&host, &request).await?;
+            Reply::done(&done, dry_run, views::settings)
+        }
         Command::Fdb(Fdb::Ls) => {
             let stations = ops::stations(&open()?)?;
             Reply::new(&stations, views::stations(&stations))
@@ -55,7 +75,7 @@ pub(super) async fn dispatch(global: Global, command: Command) -> Result<Reply, 
         }
         Command::Monitor { count } => monitor::run(&open()?, count, global.json).await,
         Command::Lab(command) => lab::run(&global, command).await,
-        Command::Doctor => examine(&global.bpffs),
+        Command::Doctor => examine(&global.options()),
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             Reply::new(
@@ -95,8 +115,8 @@ async fn port(host: &Host, command: Port, dry_run: bool) -> Result<Reply, Failur
         }
     };
     match command {
-        Port::Add { endpoint, specs } => {
-            let done = ops::port_add(host, &args::ports(endpoint, specs)).await?;
+        Port::Add { endpoint, specs, from } => {
+            let done = ops::port_add(host, &port::ports(endpoint, specs, from)).await?;
             Reply::done(&done, dry_run, lines("published"))
         }
         Port::Rm {
@@ -104,7 +124,7 @@ async fn port(host: &Host, command: Port, dry_run: bool) -> Result<Reply, Failur
             specs,
             all: _,
         } => {
-            let done = ops::port_remove(host, &args::ports(endpoint, specs)).await?;
+            let done = ops::port_remove(host, &port::ports(endpoint, specs, Vec::new())).await?;
             Reply::done(&done, dry_run, lines("removed"))
         }
         Port::Ls { endpoint } => {
@@ -157,8 +177,8 @@ fn inspection(details: &impl serde::Serialize) -> Result<Reply, Failure> {
     Ok(reply)
 }
 
-fn examine(bpffs: &Path) -> Result<Reply, Failure> {
-    let checks = doctor::checks(bpffs);
+fn examine(options: &ops::Options) -> Result<Reply, Failure> {
+    let checks = doctor::checks(&options.bpffs, options.cgroup.as_deref());
     let mut reply = Reply::new(&checks, views::checks(&checks))?;
     reply.code = u8::from(checks.iter().any(|check| check.status == Status::Fail));
     Ok(reply)

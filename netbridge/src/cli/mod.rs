@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod lab;
 mod monitor;
+mod port;
 mod reply;
 mod views;
 

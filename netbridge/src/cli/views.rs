@@ -1,7 +1,8 @@
 //! What there is, as text for people.
 
 use crate::doctor::{Check, Status};
-use crate::ops::{EndpointDetails, FlowView, Half, NamedTraffic, NetworkDetails, StationView, Stats};
+use crate::model::Profile;
+use crate::ops::{EndpointDetails, FlowView, Half, NamedTraffic, NetworkDetails, SettingsView, StationView, Stats};
 use crate::state::{Endpoint, Network, Published};
 
 use super::reply::{list, or_dash, table};
@@ -67,13 +68,62 @@ pub(super) fn endpoints(endpoints: &[EndpointDetails]) -> String {
     table(["NAME", "NETWORK", "ADDRESS", "MAC", "NETNS", "IFNAME", "HOST"], &rows)
 }
 
+/// The settings, each with what it is for.
+pub(super) fn settings(view: &SettingsView) -> String {
+    let limit = |value: u32| {
+        if value == 0 {
+            "no limit".to_owned()
+        } else {
+            value.to_string()
+        }
+    };
+    let profile = match view.profile {
+        Profile::Rfc => "rfc",
+        Profile::Netfilter => "netfilter",
+    };
+    let mut rows = vec![
+        ["profile".to_owned(), profile.to_owned()],
+        ["flows".to_owned(), view.flows.to_string()],
+        ["quota of an endpoint".to_owned(), view.quota.to_string()],
+        ["  not established".to_owned(), view.half_open.to_string()],
+        ["quarantine of a port".to_owned(), format!("{} s", view.quarantine_s)],
+        ["MACs behind a trunk".to_owned(), limit(view.macs)],
+        ["floods a second and CPU".to_owned(), limit(view.floods)],
+    ];
+    rows.extend(view.timeouts_s.iter().map(|(timer, seconds)| {
+        let set = if view.set.contains(timer) { ", set" } else { "" };
+        [format!("timeout {}", timer.name()), format!("{seconds} s{set}")]
+    }));
+    if !view.memory.is_empty() {
+        let total: u64 = view.memory.values().sum();
+        rows.push(["memory".to_owned(), format!("{} KiB", total >> 10)]);
+        let mut maps: Vec<_> = view.memory.iter().collect();
+        maps.sort_by_key(|(_, bytes)| std::cmp::Reverse(**bytes));
+        rows.extend(
+            maps.into_iter()
+                .map(|(name, bytes)| [format!("  {name}"), format!("{} KiB", bytes >> 10)]),
+        );
+    }
+    table(["SETTING", "VALUE"], &rows)
+}
+
 pub(super) fn ports(ports: &[Published]) -> String {
     let row = |port: &Published| {
         let ports = port.ports();
-        [ports.host_side(), port.endpoint.to_string(), ports.container_side()]
+        let from = if port.from.is_empty() {
+            "anywhere".to_owned()
+        } else {
+            list(&port.from)
+        };
+        [
+            ports.host_side(),
+            port.endpoint.to_string(),
+            ports.container_side(),
+            from,
+        ]
     };
     let rows: Vec<_> = ports.iter().map(row).collect();
-    table(["HOST", "ENDPOINT", "PORT"], &rows)
+    table(["HOST", "ENDPOINT", "PORT", "FROM"], &rows)
 }
 
 pub(super) fn flows(flows: &[FlowView]) -> String {

@@ -11,6 +11,10 @@ use netbridge_common::abi::{MAX_RULES, VERSION};
 use thiserror::Error;
 
 use super::pins::MOUNT_ADVICE;
+use crate::netns::NetnsError;
+
+/// What to do where there is no cgroup v2.
+pub(super) const CGROUP_ADVICE: &str = "`mount -t cgroup2 none /sys/fs/cgroup/unified` mounts the hierarchy where it is not, and --cgroup names a directory of it";
 
 /// Why an operation on an instance failed; the kernel's answer is the source.
 #[derive(Debug, Error)]
@@ -186,6 +190,25 @@ pub enum DatapathError {
         /// Why it failed.
         source: io::Error,
     },
+
+    /// The network namespace of the calling thread cannot be told.
+    #[error("cannot tell which network namespace is the host")]
+    Host(#[from] NetnsError),
+
+    /// No cgroup v2 hierarchy is mounted.
+    #[error("no cgroup v2 hierarchy is mounted; {CGROUP_ADVICE}")]
+    NoCgroups,
+
+    /// What was named is no cgroup, or one of version 1.
+    #[error("{} is no cgroup of version 2; {CGROUP_ADVICE}", path.display())]
+    NotACgroup {
+        /// What was named.
+        path: PathBuf,
+    },
+
+    /// The kernel has no programs on sockets.
+    #[error("this kernel runs no programs on the sockets of a cgroup; use one with CONFIG_CGROUP_BPF")]
+    NoSocketPrograms,
 
     /// The kernel's clocks cannot be read.
     #[error("cannot read the kernel's clock")]

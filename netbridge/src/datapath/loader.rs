@@ -9,32 +9,29 @@ use netbridge_common::abi::{Config, Hook};
 use super::clock::Clock;
 use super::map::MapPod;
 use super::object::{OBJECT, TICKS, TOOLS, maps};
-use super::{DatapathError, HOOKS, Pins, SnatRange, attach, settings};
+use super::{DatapathError, HOOKS, Pins, SnatRange, attach, settings, sockets};
+use crate::model::Settings;
 
 /// What can be chosen when an instance is loaded.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// Halves of flows that can be tracked; `None` for what the object says.
+    /// What is set for the instance.
+    pub settings: Settings,
+    /// Halves of flows that can be tracked; `None` for two for each flow of the settings.
     pub flow_entries: Option<u32>,
     /// What the programs log; `None` for nothing, at no cost: the verifier removes the code.
     pub log_level: Option<Level>,
     /// Drop events that one CPU may send per tick, which is 64 jiffies.
     pub events_per_tick: u32,
-    /// MACs that may be learned behind one trunk; 0 for as many as there is room.
-    pub learned_per_port: u32,
-    /// Broadcast, multicast and unknown unicast frames that one port may send in a second, on each CPU and with as many
-    /// at once; 0 for no limit.
-    pub floods_per_second: u32,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
         Self {
+            settings: Settings::default(),
             flow_entries: None,
             log_level: None,
             events_per_tick: 16,
-            learned_per_port: 256,
-            floods_per_second: 1000,
         }
     }
 }
@@ -66,9 +63,8 @@ fn load_and_pin(pins: &Pins, options: &LoadOptions, range: &SnatRange) -> Result
     let log_level = options.log_level.map_or(0, |level| level as u8);
     let mut loader = EbpfLoader::new();
     loader.override_global(aya_log::LEVEL, &log_level, false);
-    if let Some(entries) = options.flow_entries {
-        loader.map_max_entries(maps::FLOWS, entries);
-    }
+    let entries = options.flow_entries.unwrap_or(2 * options.settings.flows());
+    loader.map_max_entries(maps::FLOWS, entries);
     let mut object = loader
         .load(OBJECT)
         .map_err(|source| DatapathError::Object(Box::new(source)))?;
@@ -81,6 +77,7 @@ fn load_and_pin(pins: &Pins, options: &LoadOptions, range: &SnatRange) -> Result
             .pin(&path)
             .map_err(|source| DatapathError::Pin { path, source })?;
     }
+    sockets::load(&mut object, pins)?;
     let clock = Clock::calibrate(program(&mut object, TICKS)?)?;
     write_config(&mut object, &settings::initial(&clock, range, options)?)?;
 

@@ -8,6 +8,7 @@
 
 mod attach;
 mod batch;
+mod cgroup;
 mod clock;
 mod error;
 mod events;
@@ -15,12 +16,15 @@ mod housekeeping;
 mod loader;
 mod log;
 mod map;
+mod memory;
 mod object;
 mod pins;
 mod settings;
+mod sockets;
 mod tables;
 
 use std::fmt;
+use std::path::Path;
 
 use aya::programs::SchedClassifier;
 use netbridge_common::abi::{Hook, VERSION};
@@ -33,7 +37,10 @@ pub use loader::LoadOptions;
 pub use log::LogReader;
 pub use pins::{DEFAULT_BPFFS, MOUNT_ADVICE, Pins, is_bpffs};
 pub use settings::{MIN_SNAT_PORTS, SnatRange};
-pub use tables::{Ipv4, Tables};
+pub use sockets::{check_cgroup, socket_programs};
+pub use tables::{Ipv4, Led, Tables};
+
+use crate::model::Settings;
 
 /// The hooks, in the order in which a packet that leaves a container and is answered meets them.
 pub const HOOKS: [Hook; 4] = [Hook::FromContainer, Hook::ToUplink, Hook::FromUplink, Hook::ToContainer];
@@ -84,6 +91,28 @@ impl Datapath {
         })
     }
 
+    /// Puts settings in force; the size of the flow table is that of the load.
+    pub fn tune(&self, settings: &Settings) -> Result<(), DatapathError> {
+        self.tables
+            .change_config(|config| settings::tune(config, &self.clock, settings))
+    }
+
+    /// Lets TCP segments in the middle of a connection open flows for so many seconds from now: the flow table was lost, or
+    /// was not kept before.
+    pub fn pick_up(&self, seconds: u32) -> Result<(), DatapathError> {
+        let until = self
+            .clock
+            .now_ticks()?
+            .wrapping_add(self.clock.seconds_to_ticks(seconds));
+        // 0 stands for never.
+        self.tables.change_config(|config| config.pickup_until = until.max(1))
+    }
+
+    /// What the instance's maps take of the kernel's memory, by name, bytes.
+    pub fn memory(&self) -> Result<Vec<(&'static str, u64)>, DatapathError> {
+        memory::of_maps(&self.pins)
+    }
+
     /// Removes the flows that have expired, and returns how many halves that were. The programs do so when the table is
     /// full.
     pub fn reap(&self) -> Result<usize, DatapathError> {
@@ -108,6 +137,14 @@ impl Datapath {
     /// Takes every program of this instance off an interface, which may be gone; nothing attached is fine.
     pub fn detach(&self, ifindex: u32) -> Result<(), DatapathError> {
         attach::detach(&self.pins, ifindex)
+    }
+
+    /// Runs the programs on the sockets of the processes in a cgroup, `None` for the root of cgroup v2, from now on and when
+    /// this process is gone. Where none is named and they run already, they stay.
+    ///
+    /// Without them the instance works, but the host itself does not reach its published ports, and may take them.
+    pub fn attach_sockets(&self, cgroup: Option<&Path>) -> Result<(), DatapathError> {
+        sockets::attach(&self.pins, cgroup)
     }
 
     /// The hook's program: its [`info`](SchedClassifier::info), and [`aya::TestRun`] to run it on a packet of one's own.

@@ -30,6 +30,8 @@ pub(super) mod maps {
     pub(crate) const HALF_OPEN: &str = "HALF_OPEN";
     pub(crate) const BINDINGS: &str = "BINDINGS";
     pub(crate) const PUBLISHED: &str = "PUBLISHED";
+    pub(crate) const SOURCES: &str = "SOURCES";
+    pub(crate) const PEERS: &str = "PEERS";
     pub(crate) const POLICY: &str = "POLICY";
     pub(crate) const RULES: &str = "RULES";
     pub(crate) const DROPS: &str = "DROPS";
@@ -38,9 +40,9 @@ pub(super) mod maps {
     pub(crate) const EVENTS: &str = "EVENTS";
 
     /// All of them.
-    pub(crate) const ALL: [&str; 17] = [
-        CONFIG, LINKS, NETWORKS, SUBNETS, ADDRESSES, FDB, FLOWS, LOADS, HALF_OPEN, BINDINGS, PUBLISHED, POLICY, RULES,
-        DROPS, TRAFFIC, LEARNED, EVENTS,
+    pub(crate) const ALL: [&str; 19] = [
+        CONFIG, LINKS, NETWORKS, SUBNETS, ADDRESSES, FDB, FLOWS, LOADS, HALF_OPEN, BINDINGS, PUBLISHED, SOURCES, PEERS,
+        POLICY, RULES, DROPS, TRAFFIC, LEARNED, EVENTS,
     ];
 }
 

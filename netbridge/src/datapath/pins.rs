@@ -135,6 +135,11 @@ impl Pins {
         self.root().join("links").join(format!("{ifindex}-{}", hook.name()))
     }
 
+    /// Pin of the link that runs a program on the sockets of a cgroup.
+    pub(super) fn socket_link(&self, program: &str) -> PathBuf {
+        self.root().join("links").join(format!("cgroup-{program}"))
+    }
+
     fn parent(&self) -> PathBuf {
         self.bpffs.join("netbridge")
     }

@@ -4,9 +4,12 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
 
+use bytemuck::Zeroable;
 use netbridge_common::abi::{Config, Timeouts, VERSION};
 
 use super::{Clock, DatapathError, LoadOptions};
+use crate::model::{Settings, Timer};
+use crate::netns::Netns;
 
 /// Fewest ports that SNAT is started with.
 pub const MIN_SNAT_PORTS: u16 = 1024;
@@ -71,25 +74,9 @@ pub(super) fn initial(clock: &Clock, range: &SnatRange, options: &LoadOptions) -
     let second = |seconds| clock.seconds_to_ticks(seconds);
     let (snat_min, snat_max) = range.snat.clone().into_inner();
     let (local_min, local_max) = range.local.clone().into_inner();
-    Ok(Config {
+    let mut config = Config {
         generation: FIRST_GENERATION,
         refresh: second(1),
-        timeouts: Timeouts {
-            tcp_opening: second(240),
-            tcp_answered: second(240),
-            tcp_established: second(7440),
-            tcp_half_closed: second(7440),
-            tcp_closing: second(240),
-            tcp_reset: second(240),
-            udp_opening: second(300),
-            udp_established: second(300),
-            icmp: second(60),
-            other: second(600),
-        },
-        quarantine: second(120),
-        pickup_until: 0,
-        quota: 32_768,
-        half_open_quota: 8192,
         fdb_ageing: second(300),
         snat_min,
         snat_ports: snat_max - snat_min + 1,
@@ -97,11 +84,38 @@ pub(super) fn initial(clock: &Clock, range: &SnatRange, options: &LoadOptions) -
         local_max,
         secret: secret().map_err(DatapathError::file("read", RANDOM))?,
         events_per_tick: options.events_per_tick,
-        learned_per_port: options.learned_per_port,
-        floods_per_second: options.floods_per_second,
         answers_per_tick: ANSWERS_PER_SECOND.div_ceil(second(1).max(1)),
         version: VERSION,
-    })
+        host: Netns::current().and_then(|netns| netns.cookie())?,
+        ..Config::zeroed()
+    };
+    tune(&mut config, clock, &options.settings);
+    Ok(config)
+}
+
+/// Puts settings into a configuration.
+pub(super) fn tune(config: &mut Config, clock: &Clock, settings: &Settings) {
+    let timeout = |timer| clock.seconds_to_ticks(settings.timeout(timer));
+    config.timeouts = Timeouts {
+        tcp_opening: timeout(Timer::TcpOpening),
+        tcp_answered: timeout(Timer::TcpAnswered),
+        tcp_established: timeout(Timer::TcpEstablished),
+        tcp_half_closed: timeout(Timer::TcpHalfClosed),
+        tcp_closing: timeout(Timer::TcpClosing),
+        tcp_reset: timeout(Timer::TcpReset),
+        udp_opening: timeout(Timer::UdpOpening),
+        udp_established: timeout(Timer::UdpEstablished),
+        icmp: timeout(Timer::Icmp),
+        other: timeout(Timer::Other),
+    };
+    config.quarantine = match settings.quarantine() {
+        0 => 0,
+        seconds => clock.seconds_to_ticks(seconds),
+    };
+    config.quota = settings.quota();
+    config.half_open_quota = settings.half_open();
+    config.learned_per_port = settings.macs();
+    config.floods_per_second = settings.floods();
 }
 
 fn secret() -> io::Result<u32> {

@@ -8,7 +8,8 @@ use bytemuck::Zeroable;
 use ipnet::Ipv4Net;
 use netbridge_common::abi::{
     AddrKey, BANKS, BindingKey, BindingV4, Config, FlowKey, FlowV4, Learned, LinkV4, Load, MAX_NETWORKS, MAX_RULES,
-    MacKey, NetworkV4, Policy, PortBlock, PortKey, PublishedV4, Reason, RuleV4, Station, Traffic,
+    MacKey, NetworkV4, Peer, PeerKey, Policy, PortBlock, PortKey, PublishedV4, Reason, RuleV4, SourceKey, Station,
+    Traffic,
 };
 
 use super::map::{Array, Hash, PerCpu, Prefix, Trie};
@@ -17,6 +18,9 @@ use super::{DatapathError, Pins, housekeeping};
 
 /// An IPv4 address as the maps hold it, in network order.
 pub type Ipv4 = [u8; 4];
+
+/// A socket of the host and the container that it was led to, and what it asked for.
+pub type Led = (PeerKey<Ipv4>, Peer<Ipv4>);
 
 /// The maps of one instance, opened.
 pub struct Tables {
@@ -31,6 +35,8 @@ pub struct Tables {
     loads: Array<Load>,
     bindings: Hash<BindingKey<Ipv4>, BindingV4>,
     published: Trie<PortKey<Ipv4>, PublishedV4>,
+    sources: Trie<SourceKey<Ipv4>, u32>,
+    peers: Hash<PeerKey<Ipv4>, Peer<Ipv4>>,
     policy: Array<Policy>,
     rules: Array<RuleV4>,
     drops: PerCpu<u64>,
@@ -52,6 +58,8 @@ impl Tables {
             loads: Array::open(pins, maps::LOADS)?,
             bindings: Hash::open(pins, maps::BINDINGS)?,
             published: Trie::open(pins, maps::PUBLISHED)?,
+            sources: Trie::open(pins, maps::SOURCES)?,
+            peers: Hash::open(pins, maps::PEERS)?,
             policy: Array::open(pins, maps::POLICY)?,
             rules: Array::open(pins, maps::RULES)?,
             drops: PerCpu::open(pins, maps::DROPS)?,
@@ -72,6 +80,13 @@ impl Tables {
     /// The configuration in force.
     pub fn config(&self) -> Result<Config, DatapathError> {
         self.config.get(0)
+    }
+
+    /// Changes the configuration in force, but for its generation.
+    pub(super) fn change_config(&self, change: impl FnOnce(&mut Config)) -> Result<(), DatapathError> {
+        let mut config = self.config()?;
+        change(&mut config);
+        self.config.set(0, &config)
     }
 
     /// Writes the state of an interface.
@@ -185,6 +200,40 @@ impl Tables {
         self.published.remove(port_prefix(ports)).map(drop)
     }
 
+    /// Puts a subnet on a list of sources.
+    pub fn put_source(&self, list: u32, subnet: Ipv4Net) -> Result<(), DatapathError> {
+        self.sources.put(source_prefix(list, subnet), &1)
+    }
+
+    /// Every list of sources: its number and a subnet on it.
+    pub fn sources(&self) -> Result<Vec<(u32, Ipv4Net)>, DatapathError> {
+        let entry = |Prefix { bits, key }: Prefix<SourceKey<Ipv4>>| {
+            let length = u8::try_from(bits.checked_sub(SourceKey::<Ipv4>::LIST_BITS)?).ok()?;
+            Some((key.list, Ipv4Net::new(key.addr.into(), length).ok()?))
+        };
+        let sources = self.sources.entries()?.into_iter();
+        Ok(sources.filter_map(|(prefix, _)| entry(prefix)).collect())
+    }
+
+    /// Takes a subnet off a list of sources.
+    pub fn remove_source(&self, list: u32, subnet: Ipv4Net) -> Result<(), DatapathError> {
+        self.sources.remove(source_prefix(list, subnet)).map(drop)
+    }
+
+    /// Every socket of the host that asked for a published port: the container that it was led to, and what it asked for.
+    /// Those that are closed are among them until the room is needed.
+    pub fn peers(&self) -> Result<Vec<Led>, DatapathError> {
+        self.peers.entries()
+    }
+
+    /// Forgets what sockets of the host asked for, where `pred` says so.
+    pub fn flush_peers(&self, pred: impl Fn(&PeerKey<Ipv4>, Peer<Ipv4>) -> bool) -> Result<(), DatapathError> {
+        for (key, _) in self.peers()?.into_iter().filter(|(key, asked)| pred(key, *asked)) {
+            self.peers.remove(&key)?;
+        }
+        Ok(())
+    }
+
     /// Puts a filter in force, all of it at once, and makes every flow ask it again.
     ///
     /// The rules are written to the bank that is not in force; the generation, whose low bit
@@ -277,13 +326,20 @@ impl Tables {
     }
 }
 
-/// A function of its own in the binary: inlined where the length is known to be at most 32, rustc 1.95 (LLVM 22.1.2) with
-/// thin LTO makes every prefix 0.0.0.0/0 of it.
-#[inline(never)]
 fn subnet_prefix(subnet: Ipv4Net) -> Prefix<Ipv4> {
     Prefix {
         bits: subnet.prefix_len().into(),
         key: subnet.network().octets(),
+    }
+}
+
+fn source_prefix(list: u32, subnet: Ipv4Net) -> Prefix<SourceKey<Ipv4>> {
+    Prefix {
+        bits: SourceKey::<Ipv4>::LIST_BITS + u32::from(subnet.prefix_len()),
+        key: SourceKey {
+            list,
+            addr: subnet.network().octets(),
+        },
     }
 }
 

@@ -163,6 +163,10 @@ impl<'a> Check<'a> {
                 mtu: network.mtu.as_ref().map(|mtu| *mtu.get_ref()),
                 internal: network.internal,
                 masquerade: network.masquerade,
+                snat: None,
+                mapping: network.mapping,
+                filtering: network.filtering,
+                routed: network.routed,
             };
             networks.push((request, subnet));
         }
@@ -225,7 +229,6 @@ impl<'a> Check<'a> {
         lab: Option<&Name>,
         nodes: &[file::Node],
         networks: &[(NetCreate, Option<Ipv4Net>)],
-        outside: bool,
     ) -> (Vec<Attach>, Vec<Ports>) {
         let (mut attachments, mut ports): (Vec<Attach>, Vec<Ports>) = (Vec::new(), Vec::new());
         for node in nodes {
@@ -258,7 +261,7 @@ impl<'a> Check<'a> {
                     default_route: true,
                 });
             }
-            self.published(node, networks, outside, &mut ports);
+            self.published(node, &mut ports);
         }
         (attachments, ports)
     }
@@ -288,29 +291,21 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn published(
-        &mut self,
-        node: &file::Node,
-        networks: &[(NetCreate, Option<Ipv4Net>)],
-        outside: bool,
-        ports: &mut Vec<Ports>,
-    ) {
+    fn published(&mut self, node: &file::Node, ports: &mut Vec<Ports>) {
         let Some(first_spec) = node.publish.first() else { return };
-        let reachable = node.attach.first().is_some_and(|first| {
-            networks
-                .iter()
-                .any(|(network, _)| network.name == *first.net.get_ref() && !network.internal)
-        });
-        if !reachable || !outside {
-            let why = "needs [outside] and a first connection to a network that is not internal";
+        if node.attach.is_empty() {
+            let why = "needs a connection to a network";
             let fault = self
                 .places
-                .fault(first_spec, "publish", why, "add them, or publish nothing");
+                .fault(first_spec, "publish", why, "add one, or publish nothing");
             self.faults.push(fault);
         }
         for written in &node.publish {
             let parsed = PortSpec::parse(written.get_ref()).map_err(|fault| self.places.placed(written, fault));
             let Some(spec) = self.faults.keep(parsed) else { continue };
+            if spec.is_open() {
+                continue;
+            }
             if let Some((taken, ())) = self.ports.overlapping(&spec) {
                 let why = format!("is taken on the host, by {taken}");
                 let fault = self.places.fault(written, "publish", why, "take another host port");
@@ -322,6 +317,7 @@ impl<'a> Check<'a> {
         ports.push(Ports {
             endpoint: node.name.get_ref().clone(),
             specs: node.publish.iter().map(|spec| spec.get_ref().clone()).collect(),
+            from: Vec::new(),
         });
     }
 

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::model::{Fault, Faults};
+use crate::state::Dependence;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -59,6 +60,19 @@ pub(super) struct Network {
     /// Packets to the outside take the uplink's address.
     #[serde(default = "yes")]
     pub(super) masquerade: bool,
+    /// What a port outside depends on: `independent` or `dependent`.
+    #[serde(default = "independent")]
+    pub(super) mapping: Dependence,
+    /// Who may send to it: `independent` for anybody, or `dependent`.
+    #[serde(default)]
+    pub(super) filtering: Dependence,
+    /// Containers are reached from outside by their own addresses, and keep them.
+    #[serde(default)]
+    pub(super) routed: bool,
+}
+
+const fn independent() -> Dependence {
+    Dependence::Independent
 }
 
 /// `[[nodes]]`.
@@ -69,7 +83,7 @@ pub(super) struct Node {
     /// Its connections to networks.
     #[serde(default)]
     pub(super) attach: Vec<Attachment>,
-    /// Published ports of its first connection, `[HOSTIP:]HOST[-END]:CONTAINER[-END][/tcp|udp]`.
+    /// Published ports of its first connection, `[[HOSTIP:]HOST[-END]:]CONTAINER[-END][/tcp|udp]`.
     #[serde(default)]
     pub(super) publish: Vec<Spanned<String>>,
 }

@@ -5,6 +5,7 @@
 //! `netbridge -n web-host ep ls` shows what the lab did.
 
 mod build;
+mod cgroup;
 mod check;
 mod file;
 mod record;
@@ -47,6 +48,7 @@ pub async fn up(options: &Options, topology: &Topology) -> Result<Up, Failure> {
         nodes: topology.nodes.clone(),
         outside: topology.outside.is_some(),
         instance: None,
+        cgroup: cgroup::place(options, &topology.name),
     };
     refuse_existing(&record)?;
     if options.dry_run {
@@ -56,7 +58,12 @@ pub async fn up(options: &Options, topology: &Topology) -> Result<Up, Failure> {
         });
     }
     record.save()?;
-    match build::build(options, topology, &mut record) {
+    cgroup::make(record.cgroup.as_deref());
+    let own = Options {
+        cgroup: record.cgroup.clone().or_else(|| options.cgroup.clone()),
+        ..options.clone()
+    };
+    match build::build(&own, topology, &mut record) {
         Ok(warnings) => Ok(Up { record, warnings }),
         Err(failure) => {
             let left = remove(options, &record);
@@ -114,6 +121,9 @@ pub fn exec(name: Option<&str>, node: &str, command: &[OsString]) -> Result<Infa
         return Err(Fault::usage("command", "is empty", "give one after `--`").into());
     };
     build::open(&wanted)?.enter().map_err(anyhow::Error::from)?;
+    if let Some(cgroup) = record.cgroup.as_deref().filter(|_| wanted == record.host()) {
+        cgroup::enter(cgroup);
+    }
     let error = Command::new(program).args(arguments).exec();
     let what = format!("command {}", program.to_string_lossy());
     let remedy = "give one that this machine has: a node shares its files";
@@ -160,6 +170,9 @@ fn remove(options: &Options, record: &Record) -> Vec<anyhow::Error> {
             Ok(()) | Err(NetnsError::NotFound { .. }) => {}
             Err(error) => errors.push(error.into()),
         }
+    }
+    if let Some(cgroup) = &record.cgroup {
+        errors.extend(cgroup::remove(cgroup).err());
     }
     if errors.is_empty() {
         errors.extend(record::forget(&record.name).err());

@@ -33,6 +33,9 @@ pub struct Record {
     pub outside: bool,
     /// The instance of netbridge in its host namespace, once there is one.
     pub instance: Option<String>,
+    /// The cgroup made for it, whose processes' sockets are led to its published ports.
+    #[serde(default)]
+    pub cgroup: Option<PathBuf>,
 }
 
 impl Record {

@@ -105,6 +105,9 @@ fn host_on_paper(topology: &Topology) -> HostFacts {
             .map(|outside| (UPLINK_INDEX, outside.host.trunc()))
             .into_iter()
             .collect(),
+        ports: None,
+        reserved: Vec::new(),
+        unhooked: None,
     }
 }
 

@@ -109,7 +109,7 @@ impl Topology {
             .iter()
             .filter_map(|link| check.link(link, &nodes))
             .collect();
-        let (attachments, ports) = check.connections(name.as_ref(), &parsed.nodes, &networks, outside.is_some());
+        let (attachments, ports) = check.connections(name.as_ref(), &parsed.nodes, &networks);
         let filter = parsed
             .filter
             .as_ref()
@@ -212,7 +212,7 @@ attach = [{ net = "nowhere" }]
 [[nodes]]
 name = "a"
 attach = [{ net = "front", ips = ["10.88.1.1", "10.88.1.255", "10.9.0.1", "x"], mac = "01:00:00:00:00:00" }]
-publish = ["0:80", "80:80", "80:81"]
+publish = ["x:80", "80:80", "80:81"]
 
 [[links]]
 a = { node = "a", ifname = "much-too-long-a-name", address = "10.0.0.1" }
@@ -242,6 +242,19 @@ b = { node = "gone", address = "10.0.0.2/32" }
             assert_eq!(lines(line), count, "line {line} of\n{faults}");
         }
         assert_eq!(seen.len(), 18, "{faults}");
+    }
+
+    #[test]
+    fn what_publishes_is_connected() {
+        let network = "[[networks]]\nname = \"n\"\nsubnet = \"10.1.0.0/24\"\ninternal = true\n";
+        let node = "[[nodes]]\nname = \"a\"\npublish = [\"80:80\", \"81\", \":82/udp\"]\n";
+        let faults = parse(&format!("{network}{node}")).unwrap_err().to_string();
+        assert!(
+            faults.contains("lab.toml:7: publish 80:80: needs a connection"),
+            "{faults}"
+        );
+        // Without an outside, and on an internal network: for the host.
+        parse(&format!("{network}{node}attach = [{{ net = \"n\" }}]\n")).unwrap();
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::Fault;
+use super::{Fault, Faults};
 
 /// Reads an IPv4 address; `what` names it in a fault.
 pub fn parse_ipv4(what: &str, text: &str) -> Result<Ipv4Addr, Fault> {
@@ -44,6 +44,31 @@ pub fn parse_subnet(what: &str, text: &str) -> Result<Ipv4Net, Fault> {
         return Err(fault("is not a range that hosts can have", example()));
     }
     Ok(net)
+}
+
+/// Reads who may come in: addresses and subnets, each once and none within another, in order.
+pub fn parse_sources(what: &str, texts: &[String]) -> Result<Vec<Ipv4Net>, Faults> {
+    let mut faults = Faults::default();
+    let parse = |text: &String| {
+        let fault = |why: &str, remedy: String| Fault::usage(format!("{what} {text:?}"), why, remedy);
+        let net = text
+            .parse()
+            .or_else(|_subnet| text.parse::<Ipv4Addr>().map(Ipv4Net::from));
+        let net = net.map_err(|_malformed| {
+            let remedy = "give addresses or subnets such as 192.0.2.7,10.0.0.0/8".to_owned();
+            fault("is neither an IPv4 address nor a subnet", remedy)
+        })?;
+        if net.trunc() == net {
+            Ok(net)
+        } else {
+            Err(fault("has host bits set", format!("write {}", net.trunc())))
+        }
+    };
+    let nets: Vec<Ipv4Net> = texts.iter().filter_map(|text| faults.keep(parse(text))).collect();
+    faults.check()?;
+    let mut nets = Ipv4Net::aggregate(&nets);
+    nets.sort();
+    Ok(nets)
 }
 
 /// An address for an endpoint: `IP` or `IP/PREFIX[@GATEWAY]`.

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::Fault;
 
 /// The form of a port specification.
-const FORM: &str = "write [HOSTIP:]HOST[-END]:CONTAINER[-END][/tcp|udp], ports from 1 to 65535";
+const FORM: &str = "write [[HOSTIP:]HOST[-END]:]CONTAINER[-END][/tcp|udp], ports from 1 to 65535; with HOST 0, empty or \
+                    left out, a free one is chosen";
 
 /// A transport whose ports can be published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -52,9 +53,9 @@ impl fmt::Display for Transport {
 /// Ports on the host and as many in the container, one behind the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortSpec {
-    /// The host's address; `None` for any address of the uplink.
+    /// The host's address; `None` for any.
     pub host_ip: Option<Ipv4Addr>,
-    /// First port on the host.
+    /// First port on the host; 0 where one is to be chosen.
     pub host: u16,
     /// First port in the container.
     pub container: u16,
@@ -65,7 +66,7 @@ pub struct PortSpec {
 }
 
 impl PortSpec {
-    /// Reads `[HOSTIP:]HOST[-END]:CONTAINER[-END][/tcp|udp]`.
+    /// Reads `[[HOSTIP:]HOST[-END]:]CONTAINER[-END][/tcp|udp]`, where `HOST` may be 0 or empty.
     pub fn parse(text: &str) -> Result<Self, Fault> {
         let fault = |why: String| Fault::usage(format!("port {text:?}"), why, FORM);
         let (ports, transport) = match text.split_once('/') {
@@ -75,6 +76,7 @@ impl PortSpec {
             Some((_, other)) => return Err(fault(format!("protocol {other:?} is neither tcp nor udp"))),
         };
         let (host_ip, host, container) = match *ports.split(':').collect::<Vec<_>>() {
+            [container] => (None, "", container),
             [host, container] => (None, host, container),
             [ip, host, container] => {
                 let ip: Ipv4Addr = ip.parse().map_err(|error| fault(format!("{ip:?}: {error}")))?;
@@ -82,18 +84,29 @@ impl PortSpec {
             }
             _ => return Err(fault("is not HOST:CONTAINER".to_owned())),
         };
-        let (host, host_end) = range(host).map_err(fault)?;
         let (container, container_end) = range(container).map_err(fault)?;
-        if host_end - host != container_end - container {
-            return Err(fault("the ranges differ in length".to_owned()));
-        }
+        let length = container_end - container;
+        let host = if host.is_empty() || host == "0" {
+            0
+        } else {
+            let (host, host_end) = range(host).map_err(fault)?;
+            if host_end - host != length {
+                return Err(fault("the ranges differ in length".to_owned()));
+            }
+            host
+        };
         Ok(Self {
             host_ip,
             host,
             container,
-            count: host_end - host + 1,
+            count: length.saturating_add(1),
             transport,
         })
+    }
+
+    /// Whether the port on the host is still to be chosen.
+    pub fn is_open(&self) -> bool {
+        self.host == 0
     }
 
     /// The last port on the host.
@@ -110,7 +123,12 @@ impl PortSpec {
     /// Where the outside finds them: `HOSTIP:HOST[-END]/TRANSPORT`.
     pub fn host_side(&self) -> String {
         let ip = self.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
-        format!("{ip}:{}/{}", written(self.host, self.count), self.transport)
+        format!("{ip}:{}/{}", self.host_range(), self.transport)
+    }
+
+    /// The ports on the host: `HOST[-END]`.
+    pub fn host_range(&self) -> String {
+        written(self.host, self.count)
     }
 
     /// Where they are in the container: `CONTAINER[-END]`.
@@ -125,7 +143,12 @@ impl fmt::Display for PortSpec {
         if let Some(ip) = self.host_ip {
             write!(f, "{ip}:")?;
         }
-        let (host, container) = (written(self.host, self.count), self.container_side());
+        let host = if self.is_open() {
+            "0".to_owned()
+        } else {
+            self.host_range()
+        };
+        let container = self.container_side();
         write!(f, "{host}:{container}/{}", self.transport)
     }
 }
@@ -185,6 +208,16 @@ mod tests {
             ("1-65535:1-65535", spec(None, 1, 1, 65535, Transport::Tcp)),
             ("8000-17999:8000-17999", spec(None, 8000, 8000, 10_000, Transport::Tcp)),
             ("65535:65535", spec(None, 65535, 65535, 1, Transport::Tcp)),
+            (
+                "127.0.0.1:8080:80",
+                spec(Some(Ipv4Addr::LOCALHOST), 8080, 80, 1, Transport::Tcp),
+            ),
+            ("80", spec(None, 0, 80, 1, Transport::Tcp)),
+            (":80", spec(None, 0, 80, 1, Transport::Tcp)),
+            ("0:80", spec(None, 0, 80, 1, Transport::Tcp)),
+            ("0.0.0.0:0:80", spec(None, 0, 80, 1, Transport::Tcp)),
+            ("192.0.2.1::53/udp", spec(ip, 0, 53, 1, Transport::Udp)),
+            ("3000-3009/udp", spec(None, 0, 3000, 10, Transport::Udp)),
         ] {
             assert_eq!(PortSpec::parse(text), Ok(expected), "{text}");
         }
@@ -194,12 +227,14 @@ mod tests {
     fn every_malformed_one_is_refused() {
         for text in [
             "",
-            "80",
+            "0",
             ":",
+            "::",
             "80:",
-            ":80",
-            "0:80",
             "80:0",
+            ":0",
+            "00:80",
+            "127.0.0.1:80",
             "65536:80",
             "80:65536",
             "80:80/sctp",
@@ -236,6 +271,8 @@ mod tests {
         for (text, host_side) in [
             ("80:8080/tcp", "0.0.0.0:80/tcp"),
             ("192.0.2.1:53:5353/udp", "192.0.2.1:53/udp"),
+            ("0:80/tcp", "0.0.0.0:0/tcp"),
+            ("192.0.2.1:0:80-81/tcp", "192.0.2.1:0-1/tcp"),
             ("8000-17999:8001-18000/tcp", "0.0.0.0:8000-17999/tcp"),
         ] {
             let spec = PortSpec::parse(text).unwrap();

@@ -3,6 +3,8 @@
 //! A request holds text, so that [`crate::plan`] can name every fault of it at once; the command
 //! line and the lab fill it in.
 
+use crate::state::Dependence;
+
 /// Asks for a new network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetCreate {
@@ -18,8 +20,16 @@ pub struct NetCreate {
     pub mtu: Option<u32>,
     /// No way out, and no default route for its endpoints.
     pub internal: bool,
-    /// Packets to the outside take the uplink's address.
+    /// Packets to the outside take an address of the host's.
     pub masquerade: bool,
+    /// That address; `None` for the one that the host would use itself.
+    pub snat: Option<String>,
+    /// What the port outside depends on.
+    pub mapping: Dependence,
+    /// Who may send to it.
+    pub filtering: Dependence,
+    /// The endpoints' own addresses can be reached from outside, and packets keep them.
+    pub routed: bool,
 }
 
 impl NetCreate {
@@ -33,6 +43,10 @@ impl NetCreate {
             mtu: None,
             internal: false,
             masquerade: true,
+            snat: None,
+            mapping: Dependence::Independent,
+            filtering: Dependence::Dependent,
+            routed: false,
         }
     }
 }
@@ -79,6 +93,8 @@ impl Attach {
 pub struct Ports {
     /// The endpoint.
     pub endpoint: String,
-    /// Each `[HOSTIP:]HOST[-END]:CONTAINER[-END][/tcp|udp]`.
+    /// Each `[[HOSTIP:]HOST[-END]:]CONTAINER[-END][/tcp|udp]`.
     pub specs: Vec<String>,
+    /// Who may come in by them, each an address or CIDR; none for anybody.
+    pub from: Vec<String>,
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use super::settings::{SettingsView, settings_view};
 use super::{Done, Failure, Host};
 use crate::facts::{HostFacts, TargetFacts};
 use crate::filter::{self, Ruleset};
-use crate::listener::listeners;
-use crate::model::{Attach, Faults, Name, NetCreate, Ports};
+use crate::listener::{Listener, listeners, name_holders};
+use crate::model::{Attach, Faults, Name, NetCreate, PortSpec, Ports, Tune};
 use crate::plan;
 use crate::state::{Endpoint, FilterSource, Network, Published, State};
 
@@ -63,8 +64,19 @@ pub async fn detach(host: &Host, names: &[String]) -> Result<Done<Vec<Name>>, Fa
 /// Publishes ports of an endpoint.
 pub async fn port_add(host: &Host, request: &Ports) -> Result<Done<Vec<Published>>, Failure> {
     let added = |old: &State, new: &State| Some(difference(&new.ports, &old.ports));
-    let plan = |state: &State, facts: &HostFacts| Ok(plan::port_add(state, facts, &listeners()?, request)?);
+    let plan = |state: &State, facts: &HostFacts| Ok(plan::port_add(state, facts, &rivals(request)?, request)?);
     host.change(plan, added).await
+}
+
+/// The sockets of the host that hold ports; those in a request's way with the names of their holders.
+fn rivals(request: &Ports) -> Result<Vec<Listener>, Failure> {
+    let mut listeners = listeners()?;
+    let specs = request.specs.iter().filter_map(|text| PortSpec::parse(text).ok());
+    let specs: Vec<PortSpec> = specs.collect();
+    let in_the_way = |listener: &&mut Listener| specs.iter().any(|spec| listener.holds(spec));
+    let mut rivals: Vec<&mut Listener> = listeners.iter_mut().filter(in_the_way).collect();
+    name_holders(&mut rivals);
+    Ok(listeners)
 }
 
 /// Stops publishing ports of an endpoint, and ends the connections through them; no specification
@@ -91,6 +103,24 @@ pub async fn filter_load(host: &Host, file: &str, text: &str) -> Result<Done<Fil
 pub async fn filter_flush(host: &Host) -> Result<Done<()>, Failure> {
     host.change(|state, facts| Ok(plan::filter_flush(state, facts)?), |_, _| Some(()))
         .await
+}
+
+/// Sets what is to be set, if anything; the settings in force afterwards.
+pub async fn tune(host: &Host, request: &Tune) -> Result<Done<SettingsView>, Failure> {
+    if request.is_nothing() {
+        let state = host.state()?;
+        return Ok(Done {
+            value: settings_view(host, &state)?,
+            steps: Vec::new(),
+            warnings: Vec::new(),
+        });
+    }
+    let settings = |_: &State, new: &State| Some(new.clone());
+    let done = host
+        .change(|state, facts| Ok(plan::tune(state, facts, request)?), settings)
+        .await?;
+    let view = settings_view(host, &done.value)?;
+    Ok(done.map(|_| view))
 }
 
 /// What is in `a` and not in `b`.

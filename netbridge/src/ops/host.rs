@@ -13,7 +13,10 @@ use crate::netlink::Netlink;
 use crate::netns::Netns;
 use crate::plan::{self, Plan};
 use crate::state::State;
-use crate::store::Store;
+use crate::store::{Lock, Store};
+
+/// Names the cgroup of [`Options::cgroup`].
+pub const CGROUP_VARIABLE: &str = "NETBRIDGE_CGROUP";
 
 /// Choices that hold for every operation of a [`Host`].
 #[derive(Clone, Debug)]
@@ -24,6 +27,9 @@ pub struct Options {
     pub bpffs: PathBuf,
     /// How programs are attached.
     pub attach_mode: AttachMode,
+    /// The cgroup whose processes' sockets are led to published ports; `None` takes the root of cgroup v2, or the one where
+    /// they are led already.
+    pub cgroup: Option<PathBuf>,
     /// Plan, change nothing.
     pub dry_run: bool,
 }
@@ -34,6 +40,7 @@ impl Default for Options {
             instance: None,
             bpffs: PathBuf::from(DEFAULT_BPFFS),
             attach_mode: AttachMode::default(),
+            cgroup: std::env::var_os(CGROUP_VARIABLE).map(PathBuf::from),
             dry_run: false,
         }
     }
@@ -106,6 +113,11 @@ impl Host {
         self.options.dry_run
     }
 
+    /// Takes the instance's lock, for a change that no plan is needed for.
+    pub(super) async fn lock(&self) -> Result<Lock, Failure> {
+        Ok(self.store.lock().await.map_err(anyhow::Error::from)?)
+    }
+
     /// What the instance consists of.
     pub fn state(&self) -> Result<State, Failure> {
         Ok(self.store.load().map_err(anyhow::Error::from)?)
@@ -151,16 +163,18 @@ impl Host {
             pins: &self.pins,
             datapath: self.loaded_datapath()?,
             attach_mode: self.options.attach_mode,
+            cgroup: self.options.cgroup.as_deref(),
         };
         let loaded = with.datapath.is_some();
         let host = self.netns.cookie().map_err(anyhow::Error::from)?;
         self.check_host(&kept, host, loaded)?;
-        let (facts, litter) = HostFacts::read(&self.netlink, &self.netns, &self.instance, loaded, &kept).await?;
+        let (mut facts, litter) = HostFacts::read(&self.netlink, &self.netns, &self.instance, loaded, &kept).await?;
         let (old, mut warnings) = plan::refresh(&kept, &facts);
         let old = State { host, ..old };
         if !dry_run {
             sweep(&with, &litter).await?;
             converge(&mut with, &old, &facts.links)?;
+            facts.unhooked = with.hook_sockets();
             // Saving an empty state removes what a call left that was killed while it saved.
             if kept.is_empty() || old != kept {
                 self.store.save(&old).map_err(anyhow::Error::from)?;

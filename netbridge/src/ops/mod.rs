@@ -8,15 +8,19 @@ mod change;
 mod failure;
 mod host;
 mod inspect;
+mod settings;
 mod traffic;
 
 pub use change::{
-    attach, detach, filter_check, filter_flush, filter_load, net_create, net_remove, port_add, port_remove,
+    attach, detach, filter_check, filter_flush, filter_load, net_create, net_remove, port_add, port_remove, tune,
 };
 pub use failure::Failure;
-pub use host::{Done, Host, Options};
+pub use host::{CGROUP_VARIABLE, Done, Host, Options};
 pub use inspect::{
     EndpointBrief, EndpointDetails, FilterView, NetworkDetails, StationView, endpoint_inspect, endpoints, filter_show,
     net_inspect, networks, ports, stations,
 };
-pub use traffic::{DropView, FlowView, Half, NamedTraffic, Stats, TrafficView, flows, flows_flush, stats};
+pub use settings::SettingsView;
+pub use traffic::{
+    DropView, FlowView, Half, NamedTraffic, Stats, TrafficView, flows, flows_flush, flows_pick_up, flows_reap, stats,
+};

@@ -132,6 +132,17 @@ pub fn flows_flush(host: &Host, endpoint: Option<&str>) -> Result<Done<usize>, F
     })
 }
 
+/// Removes expired flows; how many halves there were.
+pub fn flows_reap(host: &Host) -> Result<usize, Failure> {
+    Ok(host.datapath()?.reap().map_err(anyhow::Error::from)?)
+}
+
+/// Takes up TCP connections in the middle for so many seconds.
+pub async fn flows_pick_up(host: &Host, seconds: u32) -> Result<(), Failure> {
+    let _lock = host.lock().await?;
+    Ok(host.datapath()?.pick_up(seconds).map_err(anyhow::Error::from)?)
+}
+
 /// All counters since the endpoints and uplinks came.
 pub fn stats(host: &Host) -> Result<Stats, Failure> {
     let (state, datapath) = (host.state()?, host.datapath()?);

@@ -1,10 +1,11 @@
 //! States and facts that tests start from.
 
 use super::super::facts::{HostFacts, TargetFacts};
-use crate::model::{MacAddr, Transport};
+use crate::datapath::SnatRange;
+use crate::model::{MacAddr, Settings, Transport};
 use crate::names;
 use crate::netlink::LinkInfo;
-use crate::state::{Endpoint, Network, Published, State, Uplink};
+use crate::state::{Dependence, Endpoint, Network, Published, State, Uplink};
 
 /// A network `front` (10.88.0.0/29, uplink `up0`) with endpoint `web`, whose port 8080 is published as 80.
 pub(crate) fn state() -> State {
@@ -22,6 +23,10 @@ pub(crate) fn state() -> State {
             uplink: Some("up0".to_owned()),
             internal: false,
             masquerade: true,
+            snat: None,
+            mapping: Dependence::Independent,
+            filtering: Dependence::Dependent,
+            routed: false,
         }],
         uplinks: vec![Uplink {
             name: "up0".to_owned(),
@@ -52,8 +57,11 @@ pub(crate) fn state() -> State {
             host_port: 80,
             port: 8080,
             count: 1,
+            from: Vec::new(),
+            list: 0,
         }],
         filter: None,
+        settings: Settings::default(),
         local: ["192.0.2.1", "10.88.0.1"]
             .map(|address| address.parse().unwrap())
             .into(),
@@ -83,6 +91,12 @@ pub(crate) fn host() -> HostFacts {
         ]
         .map(|(index, net)| (index, net.parse().unwrap()))
         .into(),
+        ports: Some(SnatRange {
+            snat: 1024..=32767,
+            local: 32768..=60999,
+        }),
+        reserved: Vec::new(),
+        unhooked: None,
     }
 }
 

@@ -4,12 +4,14 @@
 //! Every fault of a request is found before the first step is taken.
 
 mod endpoint;
+mod ephemeral;
 mod filter;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod net;
 mod port;
 mod refresh;
+mod settings;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,7 @@ pub use filter::{filter_faults, filter_flush, filter_load, interface_names};
 pub use net::{MTUS, net_create, net_remove};
 pub use port::{port_add, port_remove};
 pub use refresh::refresh;
+pub use settings::tune;
 pub use step::Step;
 
 use std::collections::BTreeSet;

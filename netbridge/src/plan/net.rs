@@ -13,7 +13,7 @@ use crate::facts::HostFacts;
 use crate::ipam;
 use crate::model::{Fault, Faults, MacAddr, Name, NetCreate, parse_ipv4, parse_subnet};
 use crate::names;
-use crate::state::{Network, State, Uplink};
+use crate::state::{Dependence, Network, State, Uplink};
 
 /// MTU of a network whose uplink does not say, bytes.
 const DEFAULT_MTU: u32 = 1500;
@@ -58,6 +58,8 @@ pub fn net_create(state: &State, host: &HostFacts, request: &NetCreate) -> Resul
             ),
         ));
     }
+    let snat = faults.keep_given(request.snat.as_deref(), |text| choose_snat(text, uplink.as_ref()));
+    check_translation(request, &mut faults);
     let id = faults.keep(state.free_network_id().ok_or_else(|| {
         let most = abi::MAX_NETWORKS - 1;
         Fault::conflict(
@@ -85,7 +87,11 @@ pub fn net_create(state: &State, host: &HostFacts, request: &NetCreate) -> Resul
             .unwrap_or(DEFAULT_MTU),
         uplink: uplink.as_ref().map(|uplink| uplink.name.clone()),
         internal: request.internal,
-        masquerade: request.masquerade,
+        masquerade: request.masquerade && !request.routed,
+        snat,
+        mapping: request.mapping,
+        filtering: request.filtering,
+        routed: request.routed,
         name,
     };
     Ok(create_steps(state, host, network, uplink))
@@ -170,12 +176,51 @@ pub fn net_remove(state: &State, host: &HostFacts, names: &[String], force: bool
         });
     }
     if plan.state.is_empty() {
-        plan.state = State::default();
+        plan.state = plan.state.emptied();
         plan.steps.push(Step::UnloadDatapath);
     } else if plan.state.filter.is_some() {
         plan.steps.push(Step::SwapFilter);
     }
     Ok(plan)
+}
+
+/// The address that packets to the outside take must be the uplink's, or no answer would find it.
+fn choose_snat(text: &str, uplink: Option<&Uplink>) -> Result<Ipv4Addr, Fault> {
+    let snat = parse_ipv4("--snat", text)?;
+    let what = || format!("--snat {snat}");
+    let uplink = uplink.ok_or_else(|| Fault::usage(what(), "the network has no uplink", "add --uplink"))?;
+    if uplink.addresses.contains(&snat) {
+        return Ok(snat);
+    }
+    let why = format!("is no address of {}", uplink.name);
+    let remedy = format!("`ip address add {snat}/32 dev {}`, or choose another", uplink.name);
+    Err(Fault::conflict(what(), why, remedy))
+}
+
+/// What a request says of translation must have something to say it of.
+fn check_translation(request: &NetCreate, faults: &mut Faults) {
+    let masquerades = request.masquerade && !request.routed;
+    if request.snat.is_some() && !masquerades {
+        faults.push(Fault::usage(
+            "--snat",
+            "the network does not masquerade",
+            "leave out --snat, or --routed and --no-masquerade",
+        ));
+    }
+    if request.filtering == Dependence::Independent && !(masquerades && request.mapping == Dependence::Independent) {
+        faults.push(Fault::usage(
+            "--filtering independent",
+            "there is no port outside that is a container's whatever the destination",
+            "it goes with --mapping independent and masquerading",
+        ));
+    }
+    if request.routed && request.uplink.is_none() {
+        faults.push(Fault::usage(
+            "--routed",
+            "the network has no uplink to be reached by",
+            "add --uplink",
+        ));
+    }
 }
 
 /// The name of the network's bridge must be free.

@@ -1,11 +1,13 @@
 //! Plans that publish ports and stop publishing them.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
-use super::{Plan, Step, check_loaded, find_endpoint, find_network};
+use super::ephemeral::choose;
+use super::{Plan, Step, check_loaded, find_endpoint};
 use crate::facts::HostFacts;
 use crate::listener::Listener;
-use crate::model::{Claims, Fault, Faults, PortSpec, Ports};
+use crate::model::{Claims, Fault, Faults, PortSpec, Ports, parse_sources};
 use crate::state::{Endpoint, Published, State, Uplink};
 
 /// Plans the publication of ports; `listeners` are the sockets of the host.
@@ -13,7 +15,6 @@ pub fn port_add(state: &State, host: &HostFacts, listeners: &[Listener], request
     let mut faults = Faults::default();
     faults.keep(check_loaded(state, host.loaded, &host.instance));
     let endpoint = faults.keep(find_endpoint(state, &request.endpoint));
-    let uplink = endpoint.and_then(|endpoint| faults.keep(uplink_of(state, endpoint)));
     if let Some(trunk) = endpoint.filter(|endpoint| endpoint.addresses.is_empty()) {
         let remedy = "attach it with --ip";
         faults.push(Fault::conflict(
@@ -22,37 +23,47 @@ pub fn port_add(state: &State, host: &HostFacts, listeners: &[Listener], request
             remedy,
         ));
     }
-    let specs = parse_specs(request, &mut faults);
-    let mut claims = state.claims();
-    let wanted: Vec<Published> = endpoint.map_or_else(Vec::new, |endpoint| {
-        let published = |(_, spec): &(_, PortSpec)| Published::new(endpoint.name.clone(), spec);
-        specs.iter().map(published).collect()
+    let from = parse_sources("--from", &request.from).unwrap_or_else(|found| {
+        found.iter().for_each(|fault| faults.push(fault.clone()));
+        Vec::new()
     });
-    for ((text, spec), port) in specs.iter().zip(&wanted) {
-        if let Some(fault) = uplink.and_then(|uplink| stranger(text, spec, uplink)) {
+    let list = state.list_of(&from);
+    let mut claims: Claims<Published> = state.ports.iter().map(|port| (port.ports(), port.clone())).collect();
+    let mut wanted = Vec::new();
+    // Ports that are asked for by number come before those that can be chosen.
+    let (open, numbered): (Vec<_>, Vec<_>) = parse_specs(request, &mut faults)
+        .into_iter()
+        .partition(|(_, spec)| spec.is_open());
+    for (text, spec) in numbered.into_iter().chain(open) {
+        if let Some(fault) = stranger(text, &spec, host) {
             faults.push(fault);
-        } else if let Some((_, other)) = claims.overlapping(spec) {
-            faults.push(collision(port, other));
-        } else {
-            claims.insert(*spec, port);
+            continue;
         }
-        if let Some(listener) = listeners.iter().find(|listener| listener.holds(spec)) {
-            let why = if spec.count == 1 {
-                "is in use by a socket of the host".to_owned()
-            } else {
-                format!("port {} is in use by a socket of the host", listener.port)
-            };
-            let what = format!("port {}", spec.host_side());
-            faults.push(Fault::conflict(what, why, "choose another, or stop its program"));
+        let Some(spec) = faults.keep(choose(text, spec, &claims, listeners, host)) else {
+            continue;
+        };
+        faults.keep(vacant(&spec, listeners));
+        let Some(endpoint) = endpoint else { continue };
+        let port = Published {
+            from: from.clone(),
+            list,
+            ..Published::new(endpoint.name.clone(), &spec)
+        };
+        if let Some((_, other)) = claims.overlapping(&spec) {
+            faults.push(collision(&port, other));
+        } else {
+            claims.insert(spec, port.clone());
+            wanted.push(port);
         }
     }
     faults.check()?;
     let mut next = state.clone();
     next.ports.extend(wanted.iter().cloned());
+    let warnings = endpoint.map_or_else(Vec::new, |endpoint| warnings(state, host, endpoint, &wanted));
     Ok(Plan {
         steps: vec![Step::Publish(wanted)],
         state: next,
-        warnings: Vec::new(),
+        warnings,
     })
 }
 
@@ -61,6 +72,14 @@ pub fn port_remove(state: &State, request: &Ports) -> Result<Plan, Faults> {
     let mut faults = Faults::default();
     let endpoint = faults.keep(find_endpoint(state, &request.endpoint));
     let specs = parse_specs(request, &mut faults);
+    for (text, _) in specs.iter().filter(|(_, spec)| spec.is_open()) {
+        let remedy = "name the port on the host that was chosen: `netbridge port ls` lists it";
+        faults.push(Fault::usage(
+            format!("port {text:?}"),
+            "does not say which to remove",
+            remedy,
+        ));
+    }
     let own = || {
         let own = |port: &&Published| endpoint.is_some_and(|endpoint| port.endpoint == endpoint.name);
         state.ports.iter().filter(own)
@@ -70,7 +89,7 @@ pub fn port_remove(state: &State, request: &Ports) -> Result<Plan, Faults> {
         ports.extend(own());
     }
     let claims: Claims<&Published> = own().map(|port| (port.ports(), port)).collect();
-    for (text, spec) in &specs {
+    for (text, spec) in specs.iter().filter(|(_, spec)| !spec.is_open()) {
         match claims.overlapping(spec) {
             Some((published, port)) if published == spec => {
                 ports.insert(port);
@@ -100,34 +119,91 @@ fn parse_specs<'a>(request: &'a Ports, faults: &mut Faults) -> Vec<(&'a str, Por
     request.specs.iter().filter_map(parse).collect()
 }
 
-fn uplink_of<'a>(state: &'a State, endpoint: &Endpoint) -> Result<&'a Uplink, Fault> {
-    let network = find_network(state, endpoint.network.as_str())?;
-    let uplink = network.uplink.as_deref().and_then(|name| state.uplink(name));
-    uplink.ok_or_else(|| {
-        let why = format!(
-            "is in network {}, which has no uplink to publish ports on",
-            network.name
-        );
-        Fault::conflict(
-            format!("endpoint {}", endpoint.name),
-            why,
-            "attach it to a network created with --uplink",
+/// The fault of ports at an address that is not the host's: whoever could publish there would take what is meant for
+/// others (CVE-2020-8554).
+fn stranger(text: &str, spec: &PortSpec, host: &HostFacts) -> Option<Fault> {
+    let ip = spec.host_ip.filter(|ip| !host.owns(*ip))?;
+    let own = host.addresses.iter().map(|(_, net)| net.addr());
+    let own: BTreeSet<Ipv4Addr> = own.filter(|address| !address.is_loopback()).collect();
+    let why = format!("{ip} is not an address of the host");
+    let remedy = format!("give {}, 127.0.0.1 for the host alone, or none for all", list(&own));
+    Some(Fault::conflict(format!("port {text}"), why, remedy))
+}
+
+/// Refuses ports that a socket of the host holds.
+fn vacant(spec: &PortSpec, listeners: &[Listener]) -> Result<(), Fault> {
+    let Some(listener) = listeners.iter().find(|listener| listener.holds(spec)) else {
+        return Ok(());
+    };
+    let port = if spec.count == 1 {
+        String::new()
+    } else {
+        format!("port {} ", listener.port)
+    };
+    let (why, remedy) = match &listener.holder {
+        Some(holder) => (format!("{port}is in use by {holder}"), "stop that"),
+        None => (format!("{port}is in use by a socket of the host"), "stop its program"),
+    };
+    let what = format!("port {}", spec.host_side());
+    Err(Fault::conflict(what, why, format!("choose another, or {remedy}")))
+}
+
+/// What the caller should know of ports that are published.
+fn warnings(state: &State, host: &HostFacts, endpoint: &Endpoint, ports: &[Published]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(why) = &host.unhooked {
+        warnings.push(format!(
+            "published ports are reachable from outside and from containers, not from the host itself, and its programs \
+             can take them: {why}; from the host, use the container's address"
+        ));
+    }
+    let network = state.network(endpoint.network.as_str());
+    let uplink = network.and_then(|network| network.uplink.as_deref());
+    match uplink.and_then(|name| state.uplink(name)) {
+        None => warnings.push(format!(
+            "network {} has no uplink: the ports are not reachable from outside",
+            endpoint.network
+        )),
+        Some(uplink) => warnings.extend(not_outside(uplink, ports)),
+    }
+    warnings.extend(ports.iter().filter_map(|port| may_be_given_away(host, port)));
+    warnings
+}
+
+/// What to say of ports at addresses of the host that are not the uplink's.
+fn not_outside(uplink: &Uplink, ports: &[Published]) -> Option<String> {
+    let inner = |address: &Ipv4Addr| !address.is_loopback() && !uplink.addresses.contains(address);
+    let inner: BTreeSet<Ipv4Addr> = ports.iter().filter_map(|port| port.host_ip).filter(inner).collect();
+    (!inner.is_empty()).then(|| {
+        format!(
+            "not an address of uplink {}: {}; the ports there are not reachable by it",
+            uplink.name,
+            list(&inner)
         )
     })
 }
 
-/// The fault of ports at an address that is not the uplink's.
-fn stranger(text: &str, spec: &PortSpec, uplink: &Uplink) -> Option<Fault> {
-    let ip = spec.host_ip.filter(|ip| !uplink.addresses.contains(ip))?;
-    let own = uplink
-        .addresses
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ");
-    let why = format!("{ip} is not an address of uplink {}", uplink.name);
-    let remedy = format!("give {own}, or leave it out for any");
-    Some(Fault::conflict(format!("port {text}"), why, remedy))
+/// What to say of ports that the kernel may give to a program of the host that asks for none in particular: one that binds
+/// is refused, one that connects or sends is not, and the answers to its datagrams would go to the container.
+fn may_be_given_away(host: &HostFacts, port: &Published) -> Option<String> {
+    let ports = port.ports();
+    let local = &host.ports.as_ref()?.local;
+    let reserved = |port: u16| host.reserved.iter().any(|range| range.contains(&port));
+    let given = |port: u16| local.contains(&port) && !reserved(port);
+    (ports.host..=ports.last()).any(given).then(|| {
+        format!(
+            "{} is among the ports that the host gives to its own sockets (net.ipv4.ip_local_port_range), which then fail or \
+             lose answers; choose another, or reserve it: `sysctl -w net.ipv4.ip_local_reserved_ports={}`, with what is \
+             reserved already",
+            ports.host_side(),
+            ports.host_range()
+        )
+    })
+}
+
+fn list(addresses: &BTreeSet<Ipv4Addr>) -> String {
+    let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    texts.join(", ")
 }
 
 fn collision(port: &Published, other: &Published) -> Fault {

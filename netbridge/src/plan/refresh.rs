@@ -10,7 +10,7 @@ use crate::state::{State, Uplink};
 /// An uplink that is gone, or that lost its addresses, is remembered as it was: it may come back.
 pub fn refresh(state: &State, host: &HostFacts) -> (State, Vec<String>) {
     if state.is_empty() {
-        return (State::default(), Vec::new());
+        return (state.emptied(), Vec::new());
     }
     let mut warnings = Vec::new();
     let uplinks = state.uplinks.iter().map(|uplink| {

@@ -66,6 +66,10 @@ pub enum Step {
     SwapFilter,
     /// Put the filter of the old state in force again.
     RestoreFilter,
+    /// Put the settings of the new state in force.
+    Tune,
+    /// Put those of the old state in force again.
+    Untune,
 }
 
 impl Step {
@@ -86,6 +90,7 @@ impl Step {
             Self::AttachPrograms(endpoint) => Self::DetachPrograms(endpoint.clone()),
             Self::Publish(ports) => Self::Unpublish(ports.clone()),
             Self::SwapFilter => Self::RestoreFilter,
+            Self::Tune => Self::Untune,
             // The first three go with their interface; a removal that fails is repeated, not undone.
             Self::JoinBridge { .. }
             | Self::Configure(_)
@@ -99,7 +104,8 @@ impl Step {
             | Self::DeleteLink { .. }
             | Self::Unpublish(_)
             | Self::EndFlows(_)
-            | Self::RestoreFilter => return None,
+            | Self::RestoreFilter
+            | Self::Untune => return None,
         })
     }
 
@@ -164,6 +170,8 @@ impl fmt::Display for Step {
             Self::EndFlows(endpoint) => write!(f, "end the connections of {}", endpoint.name),
             Self::SwapFilter => f.write_str("compile the filter and put it in force"),
             Self::RestoreFilter => f.write_str("put the old filter in force"),
+            Self::Tune => f.write_str("put the settings in force"),
+            Self::Untune => f.write_str("put the old settings in force"),
         }
     }
 }

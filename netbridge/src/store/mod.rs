@@ -18,8 +18,9 @@ use crate::state::State;
 
 pub use self::lock::Lock;
 
-/// Version of the state file's format: 2 since a published port has a count, which a program that reads 1 would miss.
-const VERSION: u32 = 2;
+/// Version of the state file's format: 2 since a published port has a count, 3 since it has sources, which a program that
+/// reads the format before would miss.
+const VERSION: u32 = 3;
 
 /// The oldest version that is read.
 const OLDEST: u32 = 1;
@@ -160,9 +161,9 @@ impl Store {
         }
     }
 
-    /// Replaces the state; an empty one is removed, and its directory with it.
+    /// Replaces the state; one of nothing is removed, and its directory with it.
     pub fn save(&self, state: &State) -> Result<(), StoreError> {
-        if state.is_empty() {
+        if state.is_forgettable() {
             return self.remove();
         }
         make_dir(&self.dir, 0o700)?;
@@ -223,7 +224,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::state::Network;
+    use crate::state::{Dependence, Network};
 
     fn sample() -> State {
         State {
@@ -239,6 +240,10 @@ mod tests {
                 uplink: None,
                 internal: false,
                 masquerade: true,
+                snat: None,
+                mapping: Dependence::Independent,
+                filtering: Dependence::Dependent,
+                routed: false,
             }],
             ..State::default()
         }
@@ -289,7 +294,7 @@ mod tests {
         assert_eq!(store.load().unwrap(), state);
         let text = fs::read_to_string(store.path()).unwrap();
         assert!(
-            text.contains("\"version\": 2") && text.contains("\"count\": 1"),
+            text.contains("\"version\": 3") && text.contains("\"count\": 1"),
             "{text}"
         );
     }

@@ -18,7 +18,7 @@ use netbridge_common::abi::{
 use netbridge_common::datapath::env::Budget;
 use netbridge_common::datapath::pipeline::Scratch;
 use netbridge_common::datapath::verdict::{Action, Verdict};
-use netbridge_common::host::{Frame, HostEnv, Ip};
+use netbridge_common::host::{Frame, HostEnv, Ip, Prefix};
 
 use super::maps::{Table, fill, open};
 use crate::sandbox::Sandbox;
@@ -188,10 +188,13 @@ impl Kernel {
             .replace(stations.iter().map(|(key, station)| (*key, heard(station, self.lead))))?;
         let tables = self.datapath.tables();
         for (&(address, length), &network) in &env.subnets {
-            tables.put_subnet(Ipv4Net::new_assert(address.into(), u8::try_from(length)?), network)?;
+            tables.put_subnet(subnet((address, length))?, network)?;
         }
         for (key, station) in &env.addresses {
             tables.put_address(key, station)?;
+        }
+        for &(list, prefix) in &env.sources {
+            tables.put_source(list, subnet(prefix)?)?;
         }
         self.install_published(env)
     }
@@ -366,6 +369,12 @@ impl Kernel {
     fn tables(&self) -> &Tables {
         self.datapath.tables()
     }
+}
+
+/// The prefix as the controller names it, by way of its text: from its parts, rustc 1.95 (LLVM 22.1.2) makes 0.0.0.0/0 of
+/// every one in an optimised build.
+fn subnet((address, length): Prefix) -> Result<Ipv4Net> {
+    Ok(format!("{}/{length}", std::net::Ipv4Addr::from(address)).parse()?)
 }
 
 fn moved(flow: &FlowV4, by: u32) -> FlowV4 {

@@ -1,7 +1,7 @@
 //! What happens to both sides of a comparison: a packet, or a change of their world.
 
 use anyhow::Result;
-use netbridge_common::abi::{Hook, PortBlock, PortKey, RuleV4};
+use netbridge_common::abi::{Hook, PortBlock, PortKey, RuleV4, port_scope};
 use netbridge_common::host::lab::{A, B, ifindex, publish_range, slot};
 use netbridge_common::host::{Frame, HostEnv, Ip};
 
@@ -106,13 +106,18 @@ impl Change {
 }
 
 impl Ports {
+    /// As [`publish_range`] makes them.
     fn blocks(&self) -> impl Iterator<Item = PortBlock<Ip>> {
-        let first = PortKey {
+        let (first, last) = self.ports;
+        let here = PortKey {
             addr: self.addr,
             proto: self.proto,
-            pad: 0,
-            port: self.ports.0.to_be_bytes(),
+            scope: port_scope::HERE,
+            port: first.to_be_bytes(),
         };
-        PortBlock::cover(first, self.ports.1)
+        let keys = [Some(here), (self.addr != [0; 4]).then(|| here.somewhere())];
+        keys.into_iter()
+            .flatten()
+            .flat_map(move |key| PortBlock::cover(key, last))
     }
 }

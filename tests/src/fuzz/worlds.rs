@@ -2,7 +2,7 @@
 
 use netbridge_common::abi::{network_flags, proto};
 use netbridge_common::host::HostEnv;
-use netbridge_common::host::lab::{A, B, HOST, SECOND, ifindex, lab, publish_range, slot};
+use netbridge_common::host::lab::{A, B, HOST, SECOND, ifindex, lab, publish_range, restrict, slot};
 
 /// Flow halves: few enough for the table to run full.
 pub const FLOWS: usize = 512;
@@ -65,6 +65,8 @@ pub fn world(number: usize, flows: usize) -> HostEnv {
     let (a, b) = ((A, ifindex::A, slot::A), (B, ifindex::B, slot::B));
     publish_range(&mut env, (proto::UDP, [0; 4], 1024..=5351), b, 50_000);
     publish_range(&mut env, (proto::TCP, [0; 4], 7000..=8999), b, 1);
+    // One of the four remotes is on no list.
+    restrict(&mut env, &[([203, 0, 113, 8], 30)]);
     publish_range(&mut env, (proto::TCP, HOST.1, 40_000..=65_534), a, 53);
     let local = env.hops[&(HOST.1, 32)];
     env.hops.insert(([127, 0, 0, 0], 8), local);

@@ -45,19 +45,31 @@ pub(super) fn check(report: &mut Report, lab: &Lab<'_>) {
             Ok(milliseconds(ping(&lab.node(from)?, to, 56, LIMIT)?))
         });
     }
-    let streams: [Path; 4] = [
+    let streams: [Path; 5] = [
         ("web", "app:80", SocketAddrV4::new(APP, 80), WEB),
         ("app", "db:5432", SocketAddrV4::new(DB, 5432), APP_BACK),
         ("web", "outside:80", SocketAddrV4::new(OUTSIDE, 80), HOST),
         ("outside", "host:8080 (web:80)", SocketAddrV4::new(HOST, 8080), OUTSIDE),
+        (
+            "host",
+            "127.0.0.1:8080 (web:80)",
+            SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8080),
+            FRONT_GATEWAY,
+        ),
     ];
     for path in streams {
         report.check(&format!("TCP {} → {}", path.0, path.1), || stream(lab, path));
     }
-    let datagrams: [Path; 3] = [
+    let datagrams: [Path; 4] = [
         ("app", "web:53", SocketAddrV4::new(WEB, 53), APP),
         ("web", "outside:53", SocketAddrV4::new(OUTSIDE, 53), HOST),
         ("outside", "host:5353 (web:53)", SocketAddrV4::new(HOST, 5353), OUTSIDE),
+        (
+            "host",
+            "127.0.0.1:5353 (web:53)",
+            SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5353),
+            FRONT_GATEWAY,
+        ),
     ];
     for path in datagrams {
         report.check(&format!("UDP {} → {}", path.0, path.1), || datagram(lab, path));

@@ -53,6 +53,12 @@ fn entries(datapath: &Datapath) -> Result<BTreeSet<String>> {
     for (key, value) in tables.published()? {
         all.insert(format!("port {key:?}: {:?}", bytes_of(&value)));
     }
+    for (list, source) in tables.sources()? {
+        all.insert(format!("source {list}: {source}"));
+    }
+    for link in fs::read_dir(datapath.pins().root().join("links"))? {
+        all.insert(format!("link {}", link?.file_name().display()));
+    }
     let (policy, rules) = tables.filter()?;
     all.insert(format!("filter {:?} {}", bytes_of(&policy), rules.len()));
     Ok(all)
@@ -65,6 +71,7 @@ fn every_change_first_makes_the_maps_say_what_the_state_says() -> Result<()> {
         says("-n H net create web --subnet 10.9.0.0/24 --uplink up0")?;
         says("-n H attach red --net web --ip 10.9.0.10")?;
         says("-n H port add red 8080:80")?;
+        says("-n H port add red 127.0.0.1:9000-9009:80-89 --from 192.0.2.0/24,198.51.100.7")?;
         fs::write(
             "/run/rules",
             "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -p udp -j DROP\nCOMMIT\n",
@@ -83,6 +90,17 @@ fn every_change_first_makes_the_maps_say_what_the_state_says() -> Result<()> {
         tables.put_subnet("10.9.0.0/24".parse()?, 9)?;
         tables.remove_address(&address)?;
         tables.remove_published(&port)?;
+        for (block, _) in tables
+            .published()?
+            .into_iter()
+            .filter(|(block, _)| block.first.scope != 0)
+        {
+            tables.remove_published(&block)?;
+        }
+        tables.remove_source(1, "192.0.2.0/24".parse()?)?;
+        tables.put_source(1, "0.0.0.0/0".parse()?)?;
+        tables.put_source(7, "10.0.0.0/8".parse()?)?;
+        fs::remove_file(datapath.pins().root().join("links/cgroup-connect4"))?;
         let first = PortKey {
             proto: 17,
             ..port.first
@@ -109,6 +127,7 @@ fn every_change_first_makes_the_maps_say_what_the_state_says() -> Result<()> {
             SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 8080),
             1000,
         )?;
+        transfer(&named("H")?, SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9000), 1000)?;
         says("-n H net rm web --force")?;
         Ok(())
     })

@@ -105,14 +105,15 @@ fn a_range_is_listed_as_one_and_refused_by_name() -> Result<()> {
         let rows: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
         ensure!(
             rows == [
-                vec!["HOST", "ENDPOINT", "PORT"],
-                vec!["0.0.0.0:8000-17999/tcp", "red", "8000-17999"],
-                vec!["192.0.2.1:53/udp", "red", "53"],
+                vec!["HOST", "ENDPOINT", "PORT", "FROM"],
+                vec!["0.0.0.0:8000-17999/tcp", "red", "8000-17999", "anywhere"],
+                vec!["192.0.2.1:53/udp", "red", "53", "anywhere"],
             ],
             "{listed}"
         );
         let range = json!({
-            "endpoint": "red", "transport": "tcp", "host_ip": null, "host_port": 8000, "port": 8000, "count": 10_000
+            "endpoint": "red", "transport": "tcp", "host_ip": null, "host_port": 8000, "port": 8000, "count": 10_000,
+            "from": [], "list": 0
         });
         let listed = json("-n H port ls")?;
         ensure!(listed[0] == range && listed[1]["count"] == 1, "{listed}");

@@ -57,7 +57,7 @@ fn exit_codes_tell_what_kind_of_failure() -> Result<()> {
         says("-n H attach red --net web --ip 10.9.0.5")?;
         complains(4, "-n H attach red --net web")?;
         complains(3, "-n H port add nobody 80:80")?;
-        complains(2, "-n H port add red 0:80")?;
+        complains(2, "-n H port add red x:80")?;
         complains(2, "-n H port add red 80-90:80")?;
         complains(3, "-n H detach blue")?;
         complains(3, "lab down")?;

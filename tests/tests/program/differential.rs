@@ -92,7 +92,7 @@ fn nothing_that_was_found_comes_back() -> Result<()> {
 /// What makes the host's side differ.
 type Fault = fn(&mut HostEnv);
 
-const FAULTS: [(&str, Fault); 7] = [
+const FAULTS: [(&str, Fault); 8] = [
     ("a gateway's address one bit off", |env| {
         env.networks[1].tail.gateway[3] ^= 4;
     }),
@@ -115,6 +115,10 @@ const FAULTS: [(&str, Fault); 7] = [
             target.tail.shift[1] ^= 1;
         }
     }),
+    ("a list of sources one bit longer", |env| {
+        let lists = env.sources.iter();
+        env.sources = lists.map(|&(list, (net, bits))| (list, (net, bits + 1))).collect();
+    }),
     ("a flow table one smaller", |env| env.flow_capacity -= 1),
 ];
 
@@ -124,7 +128,7 @@ const FAULTS: [(&str, Fault); 7] = [
 fn a_planted_fault_is_caught_and_shrunk() -> Result<()> {
     with_kernel(FLOWS, |kernel| {
         for (name, fault) in FAULTS {
-            let program = if name.contains("published") {
+            let program = if name.contains("published") || name.contains("sources") {
                 Hook::FromUplink
             } else {
                 Hook::FromContainer

@@ -4,6 +4,7 @@ mod answer;
 mod bridge;
 mod conntrack;
 mod filter;
+mod flows;
 mod forbidden;
 mod guard;
 mod icmp;
@@ -12,7 +13,9 @@ mod nat;
 mod parse;
 mod published;
 mod route;
+mod socket;
 mod soundness;
+mod state;
 
 use crate::abi::{FlowKey, FlowV4, Hook, Reason, proto};
 use crate::datapath::verdict::{Action, Verdict, checksum_offset, edits};

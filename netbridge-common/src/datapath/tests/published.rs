@@ -7,7 +7,7 @@ use crate::abi::{FlowState, NetworkV4, Reason, proto, rule_flags, verdict};
 use crate::datapath::verdict::Action;
 use crate::host::build::Datagram;
 use crate::host::lab::{A, B, D, E, GATEWAY, HOST, REMOTE, ROUTER, SECOND, UNRESOLVED, ifindex, inward, lab};
-use crate::host::lab::{out, publish, publish_range, rule, slot};
+use crate::host::lab::{out, publish, publish_range, restrict, rule, slot};
 use crate::host::{HostEnv, Ip};
 use crate::wire::tcp::{ACK, FIN, RST, SYN};
 
@@ -218,6 +218,46 @@ fn the_way_back_is_the_hosts_route_and_not_the_senders_mac() {
     let back = sends(&env, ifindex::A, answer);
     assert_eq!(back.to(), (Action::Redirect, ifindex::UPLINK));
     assert_eq!(back.bytes[..6], ROUTER.0);
+}
+
+#[test]
+fn a_list_of_sources_lets_in_whom_it_has() {
+    let listed: [(Ip, u32); 2] = [([198, 51, 100, 0], 24), ([203, 0, 113, 9], 32)];
+    let knock = |env: &HostEnv, src| arrives(&env.clone(), inward(src, HOST.1).syn(5000, 8080)).reason();
+    let mut env = lab();
+    restrict(&mut env, &listed);
+    for (src, expected) in [
+        ([198, 51, 100, 0], Reason::None),
+        ([198, 51, 100, 255], Reason::None),
+        ([198, 51, 101, 0], Reason::SourceNotAllowed),
+        ([203, 0, 113, 9], Reason::None),
+        ([203, 0, 113, 8], Reason::SourceNotAllowed),
+        (A.1, Reason::SpoofedIp),
+    ] {
+        assert_eq!(knock(&env, src), expected, "{src:?}");
+    }
+    // Another port, without a list.
+    publish(&mut env, (proto::TCP, [0; 4], 8081), (A, ifindex::A, slot::A), 81);
+    assert_eq!(
+        arrives(&env, inward([203, 0, 113, 8], HOST.1).syn(5000, 8081)).reason(),
+        Reason::None
+    );
+    env.sources = [(2, listed[0])].into();
+    assert_eq!(knock(&env, [198, 51, 100, 1]), Reason::SourceNotAllowed, "another list");
+    env.sources = [(1, ([0; 4], 0))].into();
+    assert_eq!(knock(&env, [198, 51, 101, 0]), Reason::None, "all of them");
+}
+
+#[test]
+fn a_port_of_a_network_without_an_uplink_is_for_the_host_alone() {
+    let mut env = lab();
+    publish(&mut env, (proto::TCP, [0; 4], 8082), (D, ifindex::D, slot::D), 80);
+    for target in env.published.values_mut().filter(|target| { target.tail.addr } == D.1) {
+        target.head.net = 2;
+    }
+    let knock = arrives(&env, inward(REMOTE, HOST.1).syn(5000, 8082));
+    assert_eq!(knock.action(), Action::Pass, "for the stack to refuse");
+    assert!(env.flows.borrow().is_empty());
 }
 
 #[test]

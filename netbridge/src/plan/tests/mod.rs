@@ -30,6 +30,7 @@ pub(super) fn ports(endpoint: &str, specs: &[&str]) -> Ports {
     Ports {
         endpoint: endpoint.to_owned(),
         specs: specs.iter().map(ToString::to_string).collect(),
+        from: Vec::new(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Published ports and the filter.
 
 use super::*;
+use crate::facts::HostFacts;
 use crate::listener::Listener;
 use crate::model::{FaultKind, Transport};
 
@@ -10,6 +11,8 @@ fn listener(port: u16) -> Listener {
         transport: Transport::Tcp,
         address: None,
         port,
+        inode: 0,
+        holder: None,
     }
 }
 
@@ -31,7 +34,7 @@ fn ports_collide_within_a_request_and_with_sockets_of_the_host() {
         "port 192.0.2.1:1001/tcp: is published for endpoint web already, as 0.0.0.0:1000-1001/tcp",
         "port 0.0.0.0:22/tcp: is in use by a socket",
         "port 192.0.2.1:80/tcp: is published for endpoint web already",
-        "not an address of uplink up0; give 192.0.2.1",
+        "198.51.100.1 is not an address of the host; give 10.88.0.1, 192.0.2.1, 127.0.0.1 for the host alone",
     ] {
         assert!(text.contains(why), "{why}: {text}");
     }
@@ -96,10 +99,118 @@ fn a_range_is_removed_whole() {
 }
 
 #[test]
-fn ports_need_an_uplink() {
-    let mut state = state();
-    state.networks[0].uplink = None;
-    assert!(whys(port_add(&state, &host(), &[], &ports("web", &["81:81"]))).contains("no uplink"));
+fn a_port_in_use_is_refused_with_the_name_of_its_holder() {
+    let mut busy = listener(22);
+    busy.holder = Some("sshd (pid 7)".to_owned());
+    let text = whys(port_add(&state(), &host(), &[busy], &ports("web", &["22:22"])));
+    assert!(
+        text.contains("port 0.0.0.0:22/tcp: is in use by sshd (pid 7); choose another, or stop that"),
+        "{text}"
+    );
+}
+
+#[test]
+fn ports_are_published_at_addresses_of_the_host() {
+    for spec in [
+        "127.0.0.1:81:81",
+        "127.3.2.1:81:81",
+        "192.0.2.1:81:81",
+        "10.88.0.1:81:81",
+    ] {
+        let plan = port_add(&state(), &host(), &[], &ports("web", &[spec])).unwrap();
+        let inner = spec.starts_with("10.");
+        let told = "not an address of uplink up0: 10.88.0.1; the ports there are not reachable by it";
+        let expected: &[&str] = if inner { &[told] } else { &[] };
+        assert_eq!(plan.warnings, expected, "{spec}");
+    }
+    for spec in [
+        "10.88.0.2:81:81",
+        "192.0.2.2:81:81",
+        "8.8.8.8:81:81",
+        "255.255.255.255:81:81",
+    ] {
+        let text = whys(port_add(&state(), &host(), &[], &ports("web", &[spec])));
+        assert!(text.contains("is not an address of the host"), "{spec}: {text}");
+    }
+}
+
+#[test]
+fn what_does_not_reach_everybody_is_told() {
+    let warnings = |state: &State, host: &HostFacts, spec| {
+        let plan = port_add(state, host, &[], &ports("web", &[spec])).unwrap();
+        plan.warnings.join("\n")
+    };
+    let mut inner = state();
+    inner.networks[0].uplink = None;
+    let told = warnings(&inner, &host(), "81:81");
+    assert!(told.contains("network front has no uplink: the ports are not reachable from outside"));
+    let mut unhooked = host();
+    unhooked.unhooked = Some("no cgroup".to_owned());
+    let told = warnings(&state(), &unhooked, "81:81");
+    assert!(
+        told.contains("not from the host itself") && told.contains(": no cgroup; from the host, use the container")
+    );
+    let told = warnings(&state(), &host(), "32760-32768:1-9/udp");
+    assert!(told.contains("ip_local_reserved_ports=32760-32768`"), "{told}");
+    let mut reserving = host();
+    reserving.reserved = vec![32768..=32768];
+    assert_eq!(warnings(&state(), &reserving, "32760-32768:1-9/udp"), "");
+}
+
+#[test]
+fn free_ports_are_chosen_after_those_that_are_named() {
+    let plan = port_add(
+        &state(),
+        &host(),
+        &[],
+        &ports("web", &["1", ":2", "61000:3", "0:4/udp"]),
+    )
+    .unwrap();
+    let chosen: Vec<_> = plan.state.ports[1..].iter().map(ToString::to_string).collect();
+    assert_eq!(
+        chosen,
+        [
+            "0.0.0.0:61000/tcp to web:3",
+            "0.0.0.0:61001/tcp to web:1",
+            "0.0.0.0:61002/tcp to web:2",
+            "0.0.0.0:61000/udp to web:4",
+        ]
+    );
+    let text = whys(port_remove(&plan.state, &ports("web", &["1"])));
+    assert!(text.contains("does not say which to remove"), "{text}");
+}
+
+#[test]
+fn equal_lists_of_sources_have_one_number() {
+    let add = |state: &State, spec: &str, from: &[&str]| {
+        let mut request = ports("web", &[spec]);
+        request.from = from.iter().map(|&text| text.to_owned()).collect();
+        port_add(state, &host(), &[], &request)
+    };
+    let first = add(
+        &state(),
+        "1:1",
+        &["10.0.0.0/9", "10.128.0.0/9", "192.0.2.7", "10.1.1.1"],
+    )
+    .unwrap()
+    .state;
+    assert_eq!(
+        first.ports[1].to_string(),
+        "0.0.0.0:1/tcp to web:1 from 10.0.0.0/8, 192.0.2.7/32"
+    );
+    let second = add(&first, "2:2", &["192.0.2.7/32", "10.0.0.0/8"]).unwrap().state;
+    let third = add(&second, "3:3", &["0.0.0.0/0"]).unwrap().state;
+    let lists: Vec<u32> = third.ports.iter().map(|port| port.list).collect();
+    assert_eq!(lists, [0, 1, 1, 2]);
+    let text = whys(add(&first, "4:4", &["x", "10.0.0.1/8", "", "::1"]));
+    for what in [
+        "--from \"x\"",
+        "--from \"10.0.0.1/8\": has host bits set; write 10.0.0.0/8",
+        "--from \"\"",
+        "--from \"::1\"",
+    ] {
+        assert!(text.contains(what), "{what}: {text}");
+    }
 }
 
 #[test]

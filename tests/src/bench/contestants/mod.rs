@@ -11,8 +11,6 @@
 //! this process, and Docker's proxies and daemon do not exist.
 
 mod bridged;
-mod command;
-mod conntrack;
 mod docker;
 mod foreign;
 mod ground;
@@ -39,6 +37,7 @@ use super::contestant::Contestant;
 use super::machine::find;
 use super::world::World;
 use crate::sandbox::Sandbox;
+use crate::{command, conntrack};
 
 /// Prefix length of the containers' network.
 const CONTAINERS: u8 = 16;

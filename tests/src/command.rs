@@ -6,13 +6,13 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 /// Calls a tool and returns what it prints.
-pub(super) fn call(program: &str, arguments: &[&str]) -> Result<String> {
+pub(crate) fn call(program: &str, arguments: &[&str]) -> Result<String> {
     let output = output(program, arguments, Stdio::null())?;
     judge(program, arguments, output)
 }
 
 /// Calls a tool with `input` on its standard input.
-pub(super) fn feed(program: &str, arguments: &[&str], input: &str) -> Result<String> {
+pub(crate) fn feed(program: &str, arguments: &[&str], input: &str) -> Result<String> {
     // A file, not a pipe: a tool that complains of every line blocks on its standard error while we write.
     let mut file = tempfile::tempfile().context("cannot make a temporary file")?;
     file.write_all(input.as_bytes())?;
@@ -22,7 +22,7 @@ pub(super) fn feed(program: &str, arguments: &[&str], input: &str) -> Result<Str
 }
 
 /// Calls a tool that asks a question. It says no by exit status 1; what else fails is an error.
-pub(super) fn holds(program: &str, arguments: &[&str]) -> Result<bool> {
+pub(crate) fn holds(program: &str, arguments: &[&str]) -> Result<bool> {
     let output = output(program, arguments, Stdio::null())?;
     if output.status.code() == Some(1) {
         return Ok(false);

@@ -7,10 +7,10 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 
 /// Entries now; 0 where nothing is tracked.
-pub(super) const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
+pub(crate) const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 
 /// Forgets every connection, as `conntrack -F` does.
-pub(super) fn flush() -> Result<()> {
+pub(crate) fn flush() -> Result<()> {
     /// `NFNL_SUBSYS_CTNETLINK` and `IPCTNL_MSG_CT_DELETE`; without a tuple, all entries.
     const DELETE: u16 = (1 << 8) | 2;
     /// `NLM_F_REQUEST | NLM_F_ACK`.

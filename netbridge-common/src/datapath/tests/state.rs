@@ -1,0 +1,308 @@
+//! The states of a flow: every transition, and what forged segments cannot do.
+
+use crate::abi::FlowState::{self, Answered, Closing, Ended, Established, ForwardClosed, Opening, ReplyClosed, Reset};
+use crate::abi::{Reason, ZONE_UPLINK};
+use crate::datapath::state::next;
+use crate::datapath::verdict::Action;
+use crate::host::HostEnv;
+use crate::host::lab::{A, GATEWAY, HOST, REMOTE, SECOND, ifindex, inward, lab, out};
+use crate::wire::tcp::{ACK, FIN, RST, SYN};
+
+use super::{Result, arrives, halves, sends};
+
+const STATES: [FlowState; 8] = [
+    Opening,
+    Answered,
+    Established,
+    ForwardClosed,
+    ReplyClosed,
+    Closing,
+    Reset,
+    Ended,
+];
+
+/// For each state: the next after a segment of who opened the flow, and after one of who answered.
+type Row = (&'static str, u8, bool, [(FlowState, FlowState); 8]);
+
+/// RFC 6146, section 3.5.2, and what of it is ours.
+const TABLE: [Row; 6] = [
+    (
+        "SYN",
+        SYN,
+        false,
+        [
+            (Opening, Answered),
+            (Answered, Answered),
+            (Established, Established),
+            (ForwardClosed, ForwardClosed),
+            (ReplyClosed, ReplyClosed),
+            (Closing, Closing),
+            (Reset, Reset),
+            (Ended, Ended),
+        ],
+    ),
+    (
+        "SYN and ACK",
+        SYN | ACK,
+        false,
+        [
+            (Opening, Answered),
+            (Answered, Answered),
+            (Established, Established),
+            (ForwardClosed, ForwardClosed),
+            (ReplyClosed, ReplyClosed),
+            (Closing, Closing),
+            (Reset, Reset),
+            (Ended, Ended),
+        ],
+    ),
+    (
+        "ACK",
+        ACK,
+        false,
+        [
+            (Opening, Answered),
+            (Established, Answered),
+            (Established, Established),
+            (ForwardClosed, ForwardClosed),
+            (ReplyClosed, ReplyClosed),
+            (Closing, Closing),
+            (Established, Established),
+            (Ended, Ended),
+        ],
+    ),
+    (
+        "data",
+        ACK,
+        true,
+        [
+            (Opening, Answered),
+            (Established, Answered),
+            (Established, Established),
+            (Established, ForwardClosed),
+            (ReplyClosed, Established),
+            (ReplyClosed, ForwardClosed),
+            (Established, Established),
+            (Ended, Ended),
+        ],
+    ),
+    (
+        "FIN",
+        FIN | ACK,
+        false,
+        [
+            (Opening, Opening),
+            (ForwardClosed, ReplyClosed),
+            (ForwardClosed, ReplyClosed),
+            (ForwardClosed, Closing),
+            (Closing, ReplyClosed),
+            (Closing, Closing),
+            (ForwardClosed, ReplyClosed),
+            (Ended, Ended),
+        ],
+    ),
+    (
+        "RST",
+        RST,
+        false,
+        [
+            (Reset, Ended),
+            (Reset, Reset),
+            (Reset, Reset),
+            (Reset, Reset),
+            (Reset, Reset),
+            (Closing, Closing),
+            (Reset, Reset),
+            (Ended, Ended),
+        ],
+    ),
+];
+
+#[test]
+fn every_segment_in_every_state() {
+    for (name, flags, payload, row) in TABLE {
+        for (state, (forward, reply)) in STATES.into_iter().zip(row) {
+            assert_eq!(
+                next(state, false, flags, payload),
+                forward,
+                "{name} in {state:?}, asking"
+            );
+            assert_eq!(
+                next(state, true, flags, payload),
+                reply,
+                "{name} in {state:?}, answering"
+            );
+        }
+    }
+    for payload in [false, true] {
+        assert_eq!(
+            next(Opening, true, 0, payload),
+            Established,
+            "the first answer without TCP"
+        );
+        assert_eq!(next(Opening, false, 0, payload), Opening);
+        assert_eq!(next(Established, false, 0, payload), Established);
+    }
+}
+
+fn ask(env: &HostEnv, flags: u8, payload: &[u8]) -> Result {
+    sends(env, ifindex::A, out(A, GATEWAY, REMOTE).tcp(5000, 80, flags, payload))
+}
+
+fn answer(env: &HostEnv, flags: u8, payload: &[u8]) -> Result {
+    arrives(env, inward(REMOTE, HOST.1).tcp(80, 5000, flags, payload))
+}
+
+fn states(env: &HostEnv) -> Option<(u8, u8)> {
+    let state = |zone| halves(env, zone).first().map(|(_, half)| half.head.state);
+    Some((state(1)?, state(ZONE_UPLINK)?))
+}
+
+fn both(state: FlowState) -> Option<(u8, u8)> {
+    Some((state as u8, state as u8))
+}
+
+fn connected() -> HostEnv {
+    let env = lab();
+    ask(&env, SYN, b"");
+    answer(&env, SYN | ACK, b"");
+    ask(&env, ACK, b"");
+    assert_eq!(states(&env), both(Established));
+    env
+}
+
+#[test]
+fn a_simultaneous_open_is_one_connection() {
+    let env = lab();
+    ask(&env, SYN, b"");
+    assert_eq!(answer(&env, SYN, b"").action(), Action::Peer);
+    for flags in [SYN | ACK, ACK] {
+        assert_eq!(ask(&env, flags, b"").action(), Action::Redirect);
+        assert_eq!(answer(&env, flags, b"").action(), Action::Peer);
+    }
+    assert_eq!(states(&env), both(Established));
+    assert_eq!(env.flows.borrow().len(), 2);
+}
+
+#[test]
+fn a_forged_reset_changes_nothing_that_lasts() {
+    for restore in [ask as fn(&HostEnv, u8, &[u8]) -> Result, answer] {
+        let mut env = connected();
+        assert_eq!(answer(&env, RST, b"").action(), Action::Peer, "the endpoint judges it");
+        assert_eq!(states(&env), both(Reset));
+        env.now += 200 * SECOND;
+        restore(&env, ACK, b"");
+        assert_eq!(states(&env), both(Established));
+        env.now += 7000 * SECOND;
+        assert_eq!(answer(&env, ACK, b"").action(), Action::Peer);
+    }
+}
+
+#[test]
+fn resets_without_end_keep_nothing_alive() {
+    let mut env = connected();
+    answer(&env, RST, b"");
+    for _ in 0..3 {
+        env.now += 100 * SECOND;
+        answer(&env, RST, b"");
+    }
+    assert_eq!(answer(&env, ACK, b"").action(), Action::Pass);
+}
+
+#[test]
+fn a_forged_fin_is_forgotten_with_the_next_data() {
+    let env = connected();
+    answer(&env, FIN | ACK, b"");
+    assert_eq!(states(&env), both(ReplyClosed));
+    ask(&env, ACK, b"still here");
+    assert_eq!(states(&env), both(ReplyClosed), "that may be a half-closed connection");
+    answer(&env, ACK, b"more");
+    assert_eq!(states(&env), both(Established));
+}
+
+#[test]
+fn a_half_closed_connection_lives_on_and_one_closed_by_both_does_not() {
+    let mut env = connected();
+    ask(&env, FIN | ACK, b"");
+    for _ in 0..3 {
+        env.now += 3000 * SECOND;
+        assert_eq!(answer(&env, ACK, b"data").action(), Action::Peer);
+        ask(&env, ACK, b"");
+    }
+    answer(&env, FIN | ACK, b"");
+    ask(&env, ACK, b"");
+    assert_eq!(states(&env), both(Closing));
+    env.now += 221 * SECOND;
+    assert_eq!(ask(&env, ACK, b"").reason(), Reason::MidStream);
+}
+
+#[test]
+fn a_refused_connection_leaves_nothing() {
+    let env = lab();
+    for _ in 0..3 {
+        ask(&env, SYN, b"");
+        assert_eq!(
+            answer(&env, RST | ACK, b"").action(),
+            Action::Peer,
+            "the client is told"
+        );
+        assert!(env.flows.borrow().is_empty());
+        assert_eq!(
+            env.loads.borrow()[&crate::host::lab::slot::A],
+            crate::abi::Load::default()
+        );
+    }
+}
+
+#[test]
+fn a_challenge_ack_is_no_answer_to_a_syn() {
+    // A server that still knows the connection of the past answers with an ACK, the client resets that and asks again.
+    let env = lab();
+    ask(&env, SYN, b"");
+    assert_eq!(answer(&env, ACK, b"").action(), Action::Peer);
+    assert_eq!(ask(&env, RST, b"").action(), Action::Redirect);
+    assert_eq!(states(&env), both(Reset));
+    ask(&env, SYN, b"");
+    assert_eq!(states(&env), both(Opening));
+    answer(&env, SYN | ACK, b"");
+    ask(&env, ACK, b"");
+    assert_eq!(states(&env), both(Established));
+}
+
+#[test]
+fn a_late_syn_is_for_the_endpoints_to_challenge() {
+    let env = connected();
+    for _ in 0..2 {
+        assert_eq!(answer(&env, SYN, b"").action(), Action::Peer);
+        assert_eq!(ask(&env, SYN, b"").action(), Action::Redirect);
+        assert_eq!(ask(&env, ACK, b"").action(), Action::Redirect, "a challenge");
+    }
+    assert_eq!(states(&env), both(Established));
+}
+
+#[test]
+fn the_middle_of_a_connection_is_taken_up_in_the_window_alone() {
+    let mut env = lab();
+    assert_eq!(ask(&env, ACK, b"data").reason(), Reason::MidStream);
+    assert_eq!(ask(&env, FIN | ACK, b"").reason(), Reason::MidStream);
+    env.config.pickup_until = env.now + SECOND;
+    for flags in [RST, FIN | ACK, SYN | ACK] {
+        assert_eq!(ask(&env, flags, b"").reason(), Reason::MidStream, "{flags}");
+    }
+    assert_eq!(
+        answer(&env, ACK, b"data").reason(),
+        Reason::MidStream,
+        "the host would reset it"
+    );
+    assert_eq!(ask(&env, ACK, b"data").action(), Action::Redirect);
+    assert_eq!(states(&env), both(Established));
+    assert_eq!(answer(&env, ACK, b"data").action(), Action::Peer);
+    env.flows.borrow_mut().clear();
+    env.now += SECOND;
+    assert_eq!(ask(&env, ACK, b"data").reason(), Reason::MidStream);
+    assert_eq!(answer(&env, ACK, b"data").action(), Action::Pass);
+    // What a socket of the host takes is the host's.
+    env.now -= SECOND;
+    env.sockets.insert((crate::abi::proto::TCP, 5000));
+    assert_eq!(answer(&env, ACK, b"data").action(), Action::Pass);
+}

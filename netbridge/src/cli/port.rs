@@ -1,0 +1,197 @@
+//! The arguments of `netbridge port`, and its manual: what the help says at length and the manual pages are made of.
+
+use clap::Subcommand;
+
+use crate::model::Ports;
+
+/// What published ports are.
+pub(super) const ABOUT: &str = "\
+Published ports lead from an address and a port of the host to an endpoint's first address and a
+port there. They are matched on protocol, address and port together, and only at addresses that the
+host has; clients keep their address. Ports come and go while everything runs, several at once or
+none of them, and a range is one object however long it is.
+
+The outside reaches a published port by the uplink's addresses, if the network has an uplink and the
+port is published at all addresses or at that one. A port published at an address of 127.0.0.0/8 is
+for the host alone. A container's own address is not reachable from the outside.
+
+The host itself reaches it by all of its addresses and 127.0.0.0/8, or by the one that it is
+published at. Its sockets are led to the container when they connect or send, which costs their
+packets nothing: the server sees the gateway's address, and the program the one that it asked for.
+Sockets of IPv6 are led where they name an address of IPv4 (::ffff:127.0.0.1). A socket that is
+bound to an address of 127.0.0.0/8 is not led: the kernel lets nothing out from there.
+
+A published port is the host's no more: a program that binds it, or binds all addresses, is told
+that it is in use (EADDRINUSE); so is one that binds [::], whether or not it means IPv6 alone. A
+port that a program holds already is refused, with the program's name.
+
+Both work by programs on the sockets of a cgroup's processes, in the network namespace of the host
+only: the root of cgroup v2, or what --cgroup names. Where there is none, `port add` says so: ports
+are then reachable from outside and from containers, not from the host itself, which uses the
+container's address, and nothing keeps its programs from binding them.";
+
+/// What it looks like.
+pub(super) const EXAMPLES: &str = "\
+EXAMPLES
+
+netbridge port add web 8080:80
+  TCP port 8080 of every address of the host leads to port 80 of web.
+
+netbridge port add web 127.0.0.1:8080:80
+  The same, for the host alone.
+
+netbridge port add dns 53:53 53:53/udp --from 10.0.0.0/8,192.0.2.7
+  DNS for two sources, and for the host.
+
+netbridge port add game 27000-27999:27000-27999/udp
+  A thousand ports, as one.
+
+netbridge -j port add web 80
+  A free port, told in JSON.
+
+netbridge port rm web --all
+  No port of web is published any more.";
+
+/// The form of a specification.
+const SPEC: &str = "[[HOSTIP:]HOST[-END]:]CONTAINER[-END][/tcp|udp]";
+
+/// What `port add` promises.
+const ADD: &str = "\
+Publish ports of an endpoint, all that are named or none.
+
+A specification is [[HOSTIP:]HOST[-END]:]CONTAINER[-END][/tcp|udp]; without a protocol it means tcp.
+
+HOSTIP is an address of the host; without it, or with 0.0.0.0, the ports are published at all of
+them. An address that the host does not have is refused.
+
+HOST is the port on the host. If it is 0, empty or left out, a free one is chosen, or as many in a
+row as the range in the container has: where possible one that is neither in
+net.ipv4.ip_local_port_range nor used for masquerading. The answer tells which, and `netbridge port
+ls` too.
+
+Two ranges are of one length, and lead each port to its own.
+
+Ports in net.ipv4.ip_local_port_range are published with a warning: the kernel gives them to
+connections of the host, and answers to its datagrams would go to the container.
+net.ipv4.ip_local_reserved_ports keeps them free.";
+
+/// What `port rm` promises.
+const REMOVE: &str = "\
+Stop publishing ports of an endpoint.
+
+A range goes as a whole. Connections from the outside and from containers that came through the
+ports end at once, and the host's programs may bind them. What the host itself has connected goes
+straight to the container, and lives until it is closed or the endpoint is detached; datagrams that
+it sends to the port from now on are its own again.";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Port {
+    /// Publish ports of an endpoint
+    #[command(long_about = ADD, after_long_help = EXAMPLES)]
+    Add {
+        /// The endpoint
+        #[arg(value_name = "EP")]
+        endpoint: String,
+        #[arg(required = true, value_name = "SPEC", help = SPEC)]
+        specs: Vec<String>,
+        /// Only these sources may connect [default: anybody]
+        ///
+        /// Addresses or subnets, separated by commas or in several options. Others are dropped and counted as
+        /// source-not-allowed. The host itself may always connect.
+        #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+        from: Vec<String>,
+    },
+    /// Stop publishing ports of an endpoint
+    #[command(long_about = REMOVE)]
+    Rm {
+        /// The endpoint
+        #[arg(value_name = "EP")]
+        endpoint: String,
+        /// As given to `port add`, with the port on the host
+        #[arg(required_unless_present = "all", value_name = "SPEC")]
+        specs: Vec<String>,
+        /// All of its ports
+        #[arg(long, conflicts_with = "specs")]
+        all: bool,
+    },
+    /// List published ports
+    Ls {
+        /// Only this endpoint's
+        #[arg(value_name = "EP")]
+        endpoint: Option<String>,
+    },
+}
+
+/// A request about ports of `endpoint`.
+pub(super) fn ports(endpoint: String, specs: Vec<String>, from: Vec<String>) -> Ports {
+    Ports { endpoint, specs, from }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::{Path, PathBuf};
+    use std::{env, fs};
+
+    use clap::{Command, CommandFactory as _, Parser as _};
+    use clap_mangen::Man;
+
+    use super::super::args::Cli;
+    use super::EXAMPLES;
+
+    /// Set, the pages are written instead of compared.
+    const WRITE: &str = "NETBRIDGE_WRITE_MAN";
+
+    /// The pages of a command and its subcommands.
+    fn pages(command: &Command, into: &mut BTreeMap<PathBuf, String>) {
+        let mut page = Vec::new();
+        let man = Man::new(command.clone())
+            .section("8")
+            .source("netbridge")
+            .manual("netbridge");
+        man.render(&mut page).unwrap();
+        let page = String::from_utf8(page)
+            .unwrap()
+            .replace(".SH EXTRA\nEXAMPLES\n\n", ".SH EXAMPLES\n");
+        let name = command.get_display_name().unwrap_or(command.get_name());
+        into.insert(format!("{name}.8").into(), page);
+        for subcommand in command.get_subcommands() {
+            pages(subcommand, into);
+        }
+    }
+
+    #[test]
+    fn the_manual_pages_are_those_of_the_help() {
+        let mut cli = Cli::command().mut_subcommand("port", |port| port.disable_help_subcommand(true));
+        cli.build();
+        let mut wanted = BTreeMap::new();
+        pages(cli.find_subcommand("port").unwrap(), &mut wanted);
+        assert_eq!(wanted.len(), 4);
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/man");
+        if env::var_os(WRITE).is_some() {
+            fs::create_dir_all(&directory).unwrap();
+            for (name, page) in &wanted {
+                fs::write(directory.join(name), page).unwrap();
+            }
+        }
+        for (name, page) in wanted {
+            let found = fs::read_to_string(directory.join(&name)).unwrap_or_default();
+            let name = name.display();
+            assert!(
+                found == page,
+                "docs/man/{name} is out of date: `{WRITE}=1 cargo test -p netbridge --lib manual`"
+            );
+        }
+    }
+
+    #[test]
+    fn the_examples_are_commands() {
+        let commands = EXAMPLES.lines().filter(|line| line.starts_with("netbridge "));
+        let mut count = 0;
+        for line in commands {
+            Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+            count += 1;
+        }
+        assert_eq!(count, 6);
+    }
+}

@@ -1,0 +1,48 @@
+//! What the maps take of the kernel's memory.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
+use aya::maps::MapData;
+
+use super::object::maps::ALL;
+use super::{DatapathError, Pins};
+
+/// By name, bytes: as the kernel says of each map's descriptor (`memlock`, Linux 4.10).
+pub(super) fn of_maps(pins: &Pins) -> Result<Vec<(&'static str, u64)>, DatapathError> {
+    ALL.into_iter().map(|name| Ok((name, of_map(pins, name)?))).collect()
+}
+
+fn of_map(pins: &Pins, name: &'static str) -> Result<u64, DatapathError> {
+    let map = MapData::from_pin(pins.map(name)).map_err(|source| DatapathError::Map {
+        map: name,
+        action: "open",
+        key: String::new(),
+        source: Box::new(source),
+    })?;
+    let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
+    let read = fs::read_to_string(&path).and_then(|text| memlock(&text));
+    read.map_err(DatapathError::file("read", path))
+}
+
+fn memlock(info: &str) -> io::Result<u64> {
+    let value = info.lines().find_map(|line| line.strip_prefix("memlock:"));
+    let bytes = value.and_then(|value| value.trim().parse().ok());
+    bytes.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no `memlock` that is a number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::memlock;
+
+    #[test]
+    fn reads_what_the_kernel_prints() {
+        assert_eq!(
+            memlock("pos:\t0\nmap_type:\t1\nmemlock:\t4096\nfrozen:\t0\n").ok(),
+            Some(4096)
+        );
+        assert!(memlock("map_type:\t1\n").is_err());
+        assert!(memlock("memlock:\tmany\n").is_err());
+    }
+}
