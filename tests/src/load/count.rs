@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use netbridge::model::Tune;
@@ -20,7 +21,7 @@ use crate::wire::{Wire, counters};
 const PUBLISHED: (u16, u16) = (8080, 80);
 
 /// Packets sent before the drops are looked at again.
-const ROUND: u64 = 5_000;
+const ROUND: u64 = 10_000;
 
 /// What was counted.
 #[derive(Debug, Clone)]
@@ -55,7 +56,9 @@ pub fn run(packets: u64) -> Result<Counted> {
                 ends.send(&mut random)?;
                 sent += 1;
             }
-            let (received, dropped) = settled(|| Ok((ends.received()? - before.0, world.all_drops()? - before.1)))?;
+            let (received, dropped) = settled(Duration::from_millis(50), || {
+                Ok((ends.received()? - before.0, world.all_drops()? - before.1))
+            })?;
             ensure!(
                 sent == received + dropped,
                 "{sent} packets were sent, {received} received and {dropped} dropped: {:?}",
@@ -101,8 +104,8 @@ impl Ends {
         tool(&format!(
             "ip -n H neigh replace {SERVER} lladdr {server} nud permanent dev up0"
         ))?;
-        // What the kernel sends of itself when a link comes up is over.
-        settled(|| ends.received())?;
+        // The host's group reports (IGMPv3: twice within two seconds) are over, then.
+        settled(Duration::from_millis(2500), || ends.received())?;
         Ok(ends)
     }
 

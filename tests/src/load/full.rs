@@ -51,18 +51,20 @@ pub fn table() -> Result<()> {
     let plan = Plan {
         tune: Tune {
             flows: Some(SMALL.into()),
-            quota: Some(u32::from(SMALL) * 2),
-            half_open: Some(u32::from(SMALL) * 2),
+            quota: Some(SMALL.into()),
+            half_open: Some(SMALL.into()),
             timeouts: vec!["tcp-closing=1".to_owned()],
             ..Tune::default()
         },
+        containers: 3,
         ..Plan::default()
     };
     within(|sandbox| {
         let world = World::build(sandbox, &plan)?;
         let _server = TcpServer::start(&outside()?, PORT)?;
-        let (one, other) = (inside(0)?, inside(1)?);
-        let mut held = open(&one, SMALL)?;
+        let (one, two, other) = (inside(0)?, inside(1)?, inside(2)?);
+        let mut held = open(&one, SMALL / 2)?;
+        held.extend(open(&two, SMALL / 2)?);
         refused(&world, &other, Reason::FlowTableFull)?;
         refused(&world, &one, Reason::FlowTableFull)?;
         alive(&mut held)?;

@@ -91,6 +91,7 @@ impl<'a> World<'a> {
         ))?;
         tool(&format!("ip -n {HOST} address add {UPLINK}/24 dev up0"))?;
         tool(&format!("ip -n {HOST} link set up0 up"))?;
+        tool(&format!("ip -n {HOST} route add default via {SERVER} dev up0"))?;
         for server in SERVERS {
             tool(&format!("ip -n {OUTSIDE} address add {server}/24 dev eth0"))?;
         }
@@ -233,14 +234,13 @@ fn play<T: Send>(
     })
 }
 
-/// Waits until what `value` says has not changed for a while, and returns it.
-pub fn settled<T: PartialEq>(mut value: impl FnMut() -> Result<T>) -> Result<T> {
-    const STILL: Duration = Duration::from_millis(300);
+/// Waits until what `value` says has not changed for so long, and returns it.
+pub fn settled<T: PartialEq>(still: Duration, mut value: impl FnMut() -> Result<T>) -> Result<T> {
     const LIMIT: Duration = Duration::from_secs(20);
     let start = Instant::now();
     let mut last = value()?;
     loop {
-        thread::sleep(STILL);
+        thread::sleep(still);
         let now = value()?;
         if now == last {
             return Ok(now);
