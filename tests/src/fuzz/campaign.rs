@@ -14,7 +14,7 @@ use super::kernel::{Kernel, Outcome};
 use super::pair::{Divergence, Pair};
 use super::shrink::shrink;
 use super::step::Step;
-use super::worlds::{self, FLOWS, world};
+use super::worlds::{self, world};
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub struct Campaign {
     pub round: usize,
     /// Packets before another world begins, fresh.
     pub case: usize,
+    /// Room in the flow table, as the kernel's was loaded with, halves.
+    pub flows: usize,
     /// Makes the host's side differ; nothing, but to prove that differences are found.
     pub fault: fn(&mut HostEnv),
 }
@@ -68,6 +70,7 @@ impl Campaign {
             }
             let seed = self.seed.wrapping_add(number);
             let mut case = Case::new(usize::try_from(number)? % worlds::COUNT);
+            case.flows = self.flows;
             case.about.push(format!(
                 "Found by fuzzing {}, seed {:#x}, case {number}.",
                 self.program.name(),
@@ -96,7 +99,7 @@ impl Campaign {
         seen: &mut Seen,
         progress: &AtomicU64,
     ) -> Result<()> {
-        let mut pair = Pair::new(kernel, world(case.world, FLOWS), self.fault)?;
+        let mut pair = Pair::new(kernel, world(case.world, self.flows), self.fault)?;
         let mut generator = Generator::new(self.program, seed);
         let mut own = 0;
         for number in 1..=self.case {

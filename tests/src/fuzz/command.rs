@@ -79,6 +79,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
                         .map(|limit| Instant::now() + Duration::from_secs(limit)),
                     round: ROUND,
                     case: CASE,
+                    flows: FLOWS,
                     fault: |_| (),
                 };
                 let start = Instant::now();
