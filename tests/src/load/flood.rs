@@ -37,7 +37,7 @@ pub struct Flooded {
     pub sent: u64,
     /// Over this time.
     pub time: Duration,
-    /// Of these, refused by the quota.
+    /// Of these, refused by the quota; most take the place of one before them.
     pub refused: u64,
     /// Connections that the other container tried.
     pub tried: u32,
