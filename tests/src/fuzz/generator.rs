@@ -77,7 +77,7 @@ impl Generator {
         let to_stack = bytes == sent.bytes;
         self.passed += 1;
         let answerable = bytes.len() >= 34 && bytes.get(12..14) == Some(&[8, 0]);
-        if answerable && (went_on || self.passed % 16 == 0 || !to_stack) {
+        if answerable && (went_on || self.passed.is_multiple_of(16) || !to_stack) {
             let frame = Frame { bytes, ..sent.clone() };
             self.traffic.remember(&mut self.random, frame);
         }

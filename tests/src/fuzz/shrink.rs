@@ -9,7 +9,7 @@ use super::case::Case;
 use super::kernel::Kernel;
 
 /// When to be content with what there is.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Leaves out steps, in ever smaller pieces, for as long as the rest still diverges when it is replayed in a fresh world.
 /// A case that does not diverge when it is replayed comes back as it is.

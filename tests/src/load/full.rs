@@ -96,7 +96,7 @@ pub fn quota() -> Result<()> {
         transfer(&other, server(), 10_000)?;
         alive(&mut held)?;
         drop(held);
-        wait_until("room in the quota", Duration::from_secs(60), || {
+        wait_until("room in the quota", Duration::from_mins(1), || {
             Ok(connect(&one, server(), PATIENCE).is_ok())
         })
     })
