@@ -3,7 +3,7 @@
 //! decided here. So do the programs on [`sockets`] of the host.
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(clippy::inline_always, reason = "as in the core: a frame on the stack has a reason")]
 #![expect(
     clippy::needless_pass_by_value,
@@ -18,6 +18,7 @@
 mod answer;
 mod env;
 mod forward;
+mod fragments;
 mod from_container;
 mod from_uplink;
 mod housekeeping;

@@ -296,6 +296,7 @@ impl State {
     }
 
     /// What stays when the last network goes.
+    #[must_use]
     pub fn emptied(&self) -> Self {
         Self {
             settings: self.settings.clone(),

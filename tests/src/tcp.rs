@@ -6,7 +6,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -79,17 +79,70 @@ pub fn connect(from: &Netns, to: SocketAddrV4, limit: Duration) -> Result<TcpStr
     Ok(stream)
 }
 
+/// Connects from a certain port, which other connections may have too.
+pub fn connect_from(from: &Netns, port: u16, to: SocketAddrV4, limit: Duration) -> Result<TcpStream> {
+    let stream = from
+        .run(|| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+            socket.set_reuse_address(true)?;
+            socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
+            socket.connect_timeout(&SocketAddr::from(to).into(), limit)?;
+            io::Result::Ok(TcpStream::from(socket))
+        })?
+        .with_context(|| format!("cannot connect from port {port} to {to} over TCP"))?;
+    tune(&stream)?;
+    Ok(stream)
+}
+
+/// Both ends of a connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Who opened it.
+    pub near: TcpStream,
+    /// Who accepted it.
+    pub far: TcpStream,
+}
+
+impl Connection {
+    /// Connects `from` to `to`, which leads to `port` of `at`.
+    pub fn open(from: &Netns, to: SocketAddrV4, (at, port): (&Netns, u16)) -> Result<Self> {
+        let listener = at.run(|| listen(port))??;
+        let near = connect(from, to, Duration::from_secs(3))?;
+        let (far, _) = listener.accept().context("nobody was accepted")?;
+        tune(&far)?;
+        Ok(Self { near, far })
+    }
+
+    /// Carries data in both directions, other data at each call.
+    pub fn talk(&self) -> Result<()> {
+        /// Fits the buffers of a socket: one thread writes it all before it reads.
+        const BYTES: u64 = 16 * 1024;
+        static SEED: AtomicU64 = AtomicU64::new(UP_SEED);
+        for (mut from, mut to) in [(&self.near, &self.far), (&self.far, &self.near)] {
+            let seed = SEED.fetch_add(2, Ordering::Relaxed);
+            let sent = send_stream(&mut from, seed, BYTES)?;
+            let received = receive_stream(&mut to, BYTES).context("the connection has stopped")?;
+            ensure!(received == sent, "other bytes arrived than were sent");
+        }
+        Ok(())
+    }
+}
+
 /// Sends `bytes` to a [`TcpServer`], receives as many, and compares the hashes of both directions.
 pub fn transfer(from: &Netns, to: SocketAddrV4, bytes: u64) -> Result<Transfer> {
-    let mut stream = connect(from, to, Duration::from_secs(3))?;
+    exchange(&mut connect(from, to, Duration::from_secs(3))?, to, bytes)
+}
+
+/// [`transfer`] over a fresh connection to `to`.
+pub fn exchange(stream: &mut TcpStream, to: SocketAddrV4, bytes: u64) -> Result<Transfer> {
     let start = Instant::now();
     stream.write_all(&bytes.to_be_bytes())?;
-    let sent = send_stream(&mut stream, UP_SEED, bytes).with_context(|| format!("sending to {to}"))?;
+    let sent = send_stream(stream, UP_SEED, bytes).with_context(|| format!("sending to {to}"))?;
     let mut reply = [0; 38];
     stream
         .read_exact(&mut reply)
         .with_context(|| format!("waiting for the report of {to}"))?;
-    let received = receive_stream(&mut stream, bytes).with_context(|| format!("receiving from {to}"))?;
+    let received = receive_stream(stream, bytes).with_context(|| format!("receiving from {to}"))?;
     let elapsed = start.elapsed();
     stream.shutdown(Shutdown::Both).ok();
     ensure!(reply[..32] == sent, "{to} received other bytes than were sent to it");

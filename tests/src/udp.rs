@@ -19,9 +19,14 @@ pub struct UdpServer {
 impl UdpServer {
     /// Listens on `port` of every address of `namespace`.
     pub fn start(namespace: &Netns, port: u16) -> Result<Self> {
+        Self::start_at(namespace, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))
+    }
+
+    /// Listens on one address of `namespace`.
+    pub fn start_at(namespace: &Netns, at: SocketAddrV4) -> Result<Self> {
         let socket = namespace
-            .run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)))?
-            .with_context(|| format!("cannot listen on UDP port {port}"))?;
+            .run(|| UdpSocket::bind(at))?
+            .with_context(|| format!("cannot listen on {at} over UDP"))?;
         socket.set_read_timeout(Some(Duration::from_millis(50)))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -103,6 +108,30 @@ impl UdpClient {
         );
         Ok(Answer { seen_as, elapsed })
     }
+}
+
+/// A socket at a port of `from`, which everybody may send to.
+pub fn bound(from: &Netns, port: u16, limit: Duration) -> Result<UdpSocket> {
+    let socket = from
+        .run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)))?
+        .with_context(|| format!("cannot bind UDP port {port}"))?;
+    socket.set_read_timeout(Some(limit))?;
+    Ok(socket)
+}
+
+/// Asks the [`UdpServer`] at `to` from such a socket; how the server saw it.
+pub fn seen_by(socket: &UdpSocket, to: SocketAddrV4) -> Result<SocketAddrV4> {
+    socket.send_to(b"who am I?", to)?;
+    let mut buffer = [0; 64];
+    let (length, sender) = socket
+        .recv_from(&mut buffer)
+        .with_context(|| format!("no UDP answer from {to}"))?;
+    ensure!(sender == to.into(), "{sender} answers for {to}");
+    ensure!(length == 15, "{to} answered {length} bytes");
+    Ok(SocketAddrV4::new(
+        Ipv4Addr::new(buffer[0], buffer[1], buffer[2], buffer[3]),
+        u16::from_be_bytes([buffer[4], buffer[5]]),
+    ))
 }
 
 /// One question, one answer.

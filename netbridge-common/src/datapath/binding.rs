@@ -67,26 +67,24 @@ pub fn port<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>) -> u32 
     }
 }
 
-/// Claims a port at `snat` for the source of `key`; false if it is another container's, or was until recently.
+/// Claims a port at `snat` for the source of `key`; [`Inserted::Exists`] if it is another container's, or was until recently.
 #[inline(never)]
-pub fn claim<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2]) -> bool {
+pub fn claim<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2]) -> Inserted {
     let outer = outer_key(snat, port, key.proto);
     let inner = named(&inner_key(key));
     let until = cx.arrival.now.wrapping_add(opening(cx, key));
     let binding = Record::new(BindingHead { until }, inner);
-    match cx.env.binding_insert(&outer, &binding) {
-        Inserted::Yes => return true,
-        Inserted::Exists => {}
-        Inserted::Full if reclaim(cx) => {}
-        Inserted::Full => return false,
+    let first = cx.env.binding_insert(&outer, &binding);
+    if first as u8 == Inserted::Yes as u8 || (first as u8 == Inserted::Full as u8 && !reclaim(cx)) {
+        return first;
     }
     if let Some(standing) = cx.env.binding(&outer) {
         if *standing.tail() != inner && lasts(cx, &standing, cx.config.quarantine) {
-            return false;
+            return Inserted::Exists;
         }
         cx.env.binding_remove(&outer);
     }
-    cx.env.binding_insert(&outer, &binding) as u8 == Inserted::Yes as u8
+    cx.env.binding_insert(&outer, &binding)
 }
 
 /// Writes the container's side of a binding whose first flow has been created.

@@ -1,6 +1,6 @@
 //! Frames to another station of the same network.
 
-use crate::abi::{AddrKey, CtState, NO_SLOT, Reason, Record, Station, flow_flags, station_flags};
+use crate::abi::{AddrKey, NO_SLOT, Reason, Record, Station, flow_flags, station_flags};
 use crate::wire::ethernet;
 
 use super::conntrack::{self, Cx, Work};
@@ -143,7 +143,7 @@ where
 fn first_packet<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>) -> bool {
     let state = conntrack::opening_state(cx);
     let reason = filter::evaluate(cx, &Subject::of(cx, state).to(station.ifindex, cx.arrival.zone));
-    if reason as u8 != Reason::None as u8 || state != CtState::NEW {
+    if reason as u8 != Reason::None as u8 || !conntrack::may_open(cx) {
         work.verdict.action = work.verdict.refuse(reason);
         return false;
     }

@@ -10,7 +10,7 @@ use crate::abi::{
 
 use super::conntrack::{Cx, Work, find, follow, other_half};
 use super::env::{Env, FlowKeyOf, FlowOf, Inserted, Renewal};
-use super::nat::{Choice, TRIES};
+use super::nat::{self, TRIES};
 use super::state::{is_collectable, is_expired, is_half_open, is_over, is_quarantined};
 use super::verdict::Action;
 
@@ -38,25 +38,23 @@ pub fn open<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
 #[inline(never)]
 fn enter<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
     let flags = work.half.head().flags;
-    let mut choice = Choice::of(cx, work);
     let mut reason = Reason::NatExhausted;
-    cx.env.repeat(TRIES, |attempt| {
-        if flags & flow_flags::SRC != 0 && !choice.take(cx, work, attempt) {
+    if flags & flow_flags::SRC != 0 {
+        nat::begin(cx, work);
+    }
+    cx.env.repeat(TRIES, |_| {
+        if flags & flow_flags::SRC != 0 && !nat::take(cx, work) {
             return true;
         }
         reason = create(cx, work);
-        if flags & flow_flags::SRC == 0 {
-            return reason as u8 == Reason::FlowTableFull as u8 && attempt == 0 && make_room(cx, work);
-        }
-        choice.settle(cx, work.half.tail(), reason as u8 == Reason::None as u8);
-        match reason {
-            Reason::TupleTaken => {
+        if flags & flow_flags::SRC != 0 {
+            nat::settle(cx, work, reason);
+            if reason as u8 == Reason::TupleTaken as u8 {
                 reason = Reason::NatExhausted;
-                !proto::is_portless(cx.packet.key.proto)
+                return !proto::is_portless(cx.packet.key.proto);
             }
-            Reason::FlowTableFull => make_room(cx, work),
-            _ => false,
         }
+        reason as u8 == Reason::FlowTableFull as u8 && make_room(cx, work)
     });
     // Two stations that open the same connection towards each other at the same moment (RFC 9293, section 3.5,
     // simultaneous open) have one conversation.
@@ -184,7 +182,8 @@ fn insert<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>, standing
     }
 }
 
-/// Removes the half that stands where `flow` is to be inserted, if that has expired.
+/// Removes the half that stands where `flow` is to be inserted, if that has expired. The container that had the tuple may
+/// have it again at once. It is known by its interface too: a detached one's address may be another's by now.
 #[inline(never)]
 fn gives_way<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>, standing: &mut FlowOf<E>) -> bool {
     if !cx.env.flow(key, standing) {
@@ -194,8 +193,8 @@ fn gives_way<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>, stand
     if !is_expired(cx.config, key.proto, head, now) {
         return false;
     }
-    let same = head.state != FlowState::Ended as u8
-        && (standing.tail().dst, head.peer_zone) == (flow.tail().dst, flow.head().peer_zone);
+    let same = (standing.tail().dst, head.peer_zone, head.ifindex)
+        == (flow.tail().dst, flow.head().peer_zone, flow.head().ifindex);
     let free = same || !is_quarantined(cx.config, key.proto, head, now);
     if free {
         remove(cx.env, key, standing);

@@ -81,7 +81,7 @@ impl Quote for <V4 as Family>::Addr {
             proto::ICMP if icmp::is_reply(a) => (a, [0; 2], [e, f]),
             _ => return None,
         };
-        if header.later_fragment || header.src != packet.key.dst || l4 + icmp::LEN > packet.end {
+        if header.offset != 0 || header.src != packet.key.dst || l4 + icmp::LEN > packet.end {
             return None;
         }
         let l4_sum_at = l4 + checksum_offset(header.proto);
@@ -170,7 +170,7 @@ where
     carry_sound(cx, work)
 }
 
-/// An error from the outside; [`Action::Pass`] if it is about none of our flows.
+/// An error from the outside, or for an address of the host; [`Action::Pass`] if it is about none of our flows.
 #[inline(always)]
 pub fn incoming_error<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action
 where

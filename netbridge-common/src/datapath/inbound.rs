@@ -13,6 +13,7 @@ use super::filter;
 use super::flows;
 use super::guard;
 use super::icmp::{self, Quote};
+use super::parse::Fragment;
 use super::verdict::Action;
 
 /// Where a packet from the outside goes.
@@ -21,8 +22,7 @@ pub fn inbound<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut 
 where
     AddrOf<E>: Quote,
 {
-    if cx.packet.is_whole()
-        && cx.packet.is_tracked()
+    if cx.packet.is_tracked()
         && let Some(action) = conntrack::known(cx, work)
     {
         return action;
@@ -53,7 +53,7 @@ pub fn faulty<E: Env>(cx: &Cx<'_, E>, head: &LinkHead, addrs: &LinkAddrs<AddrOf<
     }
     let refused = match fault {
         Reason::SourceRouted => true,
-        Reason::BadFlags => cx.packet.to.is(head.station) && is_containers(cx, addrs, work),
+        Reason::BadFlags | Reason::Malformed => cx.packet.to.is(head.station) && is_containers(cx, addrs, work),
         _ => false,
     };
     work.verdict.refuse(if refused { fault } else { Reason::None })
@@ -86,7 +86,7 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut
             Reason::None => returning(cx, work),
             reason => reason,
         },
-        None if inside == SUBNET_LOCAL => unsolicited(cx),
+        None if inside == SUBNET_LOCAL => unsolicited(cx, addrs),
         None => Reason::DirectAccess,
     };
     work.verdict.action = if reason as u8 == Reason::TtlExpired as u8 {
@@ -98,22 +98,35 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut
 }
 
 /// What speaks against a packet for the host that is none of our flows: it is the host's, unless it comes to a container's port
-/// that is not open to everybody, or to one that may have been a container's until the flow table was lost. The host
-/// would answer such a packet with a reset (RFC 5382 REQ-4).
+/// that is not open to everybody, to one that may be a container's at any moment, or to one that may have been until the
+/// flow table was lost. The host would answer such a packet with a reset (RFC 5382 REQ-4). What is not for an address of the
+/// uplink is not for the host: it routes for others too.
 #[inline(always)]
-fn unsolicited<E: Env>(cx: &Cx<'_, E>) -> Reason {
+fn unsolicited<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>) -> Reason {
     let key = &cx.packet.key;
-    if !cx.packet.has_ports() || !cx.packet.is_whole() {
+    if !cx.packet.has_ports() {
         return Reason::None;
     }
     let reason = if binding::behind(cx, key.dst, key.dport, key.proto).is_some() {
         Reason::Unsolicited
-    } else if key.proto == proto::TCP && !conntrack::is_opening(cx.packet) && conntrack::may_open(cx) {
+    } else if key.proto != proto::TCP || !is_local(addrs, key.dst) {
+        return Reason::None;
+    } else if is_silenced(cx) {
+        Reason::Unsolicited
+    } else if !conntrack::is_opening(cx.packet) && conntrack::may_open(cx) {
         Reason::MidStream
     } else {
         return Reason::None;
     };
     if cx.env.host_socket(key) { Reason::None } else { reason }
+}
+
+/// True if the packet opens a connection to a port that a container may get, and strangers are to hear nothing of those.
+#[inline(always)]
+fn is_silenced<E: Env>(cx: &Cx<'_, E>) -> bool {
+    let port = u16::from_be_bytes(cx.packet.key.dport);
+    let ephemeral = port >= cx.config.local_min && port <= cx.config.local_max;
+    cx.config.silent != 0 && conntrack::is_opening(cx.packet) && port >= 1024 && !ephemeral
 }
 
 /// True if the packet is for an address of the uplink: a published port answers nowhere else (CVE-2025-67499). The controller
@@ -255,7 +268,7 @@ fn station_of<E: Env>(cx: &Cx<'_, E>, addr: AddrOf<E>, net: u16) -> Station {
 /// Fills the forward half with the way to a container's port, and asks the filter.
 #[inline(never)]
 pub(super) fn lead<E: Env>(cx: &Cx<'_, E>, target: &Target<AddrOf<E>>, work: &mut Work<E::F>) -> Reason {
-    if !cx.packet.is_whole() {
+    if cx.packet.fragment as u8 == Fragment::Rest as u8 {
         return Reason::Fragment;
     }
     if cx.packet.is_icmp_reply() {

@@ -1,6 +1,7 @@
 //! What one port may ask of all others: stations to remember, and frames for everybody.
 
 use crate::abi::{LinkHead, Reason, Record, Station, station_flags};
+use crate::wire::ethernet;
 
 use super::bridge::NO_STATION;
 use super::conntrack::Cx;
@@ -48,6 +49,9 @@ fn is_full<E: Env>(cx: &Cx<'_, E>, slot: u32) -> bool {
 /// nowhere else.
 #[inline(never)]
 pub(super) fn flood<E: Env>(cx: &Cx<'_, E>) -> Reason {
+    if ethernet::is_reserved(cx.packet.to.mac) {
+        return Reason::ReservedGroup;
+    }
     let limit = cx.config.floods_per_second;
     let for_gateway = cx
         .env

@@ -1,10 +1,10 @@
 //! Source ports for masqueraded flows.
 
-use crate::abi::{Addr, Config, FlowKey, Nat, Record, flow_flags, proto};
+use crate::abi::{Addr, Config, FlowKey, Nat, Reason, Record, flow_flags, proto};
 
 use super::binding::{self, UNBOUND};
 use super::conntrack::{Cx, Work};
-use super::env::{AddrOf, Env};
+use super::env::{AddrOf, Env, Inserted};
 use super::inbound::published;
 
 /// Ports tried before giving up: with more than 25 the chance of success is next to nothing.
@@ -13,16 +13,22 @@ pub const TRIES: u32 = 32;
 /// After so many a port may be shared with another container, as long as the destinations differ (RFC 7857, section 3).
 const OWN_TRIES: u32 = 24;
 
+/// So many are as odd or even as the flow's own.
+const EVEN_TRIES: u32 = 16;
+
 /// First port, and number of ports, for source ports below 1024, which stay below (RFC 4787 REQ-3a).
 const LOW: (u16, u16) = (512, 512);
 
-/// What a source port is chosen by, and what came of it.
-#[derive(Clone, Copy)]
+/// What a source port is chosen by, and what came of it so far.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Choice {
     /// Hash of the flow's tuple but its source port.
     seed: u32,
     /// The port that stands for the container's whatever the destination, or [`UNBOUND`].
     bound: u32,
+    /// Ports that could not be used.
+    refused: u32,
     /// The container's port is to have one port outside, and has none yet.
     binds: bool,
     /// The port under trial was claimed for that.
@@ -30,73 +36,94 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// The choice for the flow of `work`.
-    #[inline(always)]
-    pub fn of<E: Env>(cx: &Cx<'_, E>, work: &Work<E::F>) -> Self {
-        let key = &cx.packet.key;
-        let independent = work.half.head().flags & flow_flags::BOUND != 0 && !proto::is_portless(key.proto);
-        let bound = if independent {
-            binding::port(cx, key, work.half.tail().src)
-        } else {
-            UNBOUND
-        };
-        Self {
-            seed: hash(key, cx.config.secret),
-            bound,
-            binds: independent && bound == UNBOUND,
-            claimed: false,
-        }
-    }
+    /// Nothing chosen.
+    pub const EMPTY: Self = Self {
+        seed: 0,
+        bound: UNBOUND,
+        refused: 0,
+        binds: false,
+        claimed: false,
+    };
+}
 
-    /// Puts the port for this attempt into both halves of `work`; false if it cannot be used.
-    ///
-    /// With an independent mapping that is the port of the container's [`binding`]; a new binding takes a port that no other
-    /// container has, while there are any. Otherwise, and for a destination where that port is taken, ports are
-    /// shared by flows to different destinations, as Linux's masquerade does.
-    ///
-    /// A port is kept where that cannot meet the host's own connections, else it is the flow's own plus a number
-    /// that only this instance can compute from the addresses and the destination's port (RFC 6056, section 3.3.3), within a
-    /// range disjoint from the host's ephemeral ports. So a client that goes through its ports goes through as many here, as
-    /// far as the range goes: a port drawn at random would soon meet the server's TIME-WAIT of another of the
-    /// client's connections, whose sequence numbers and timestamps have nothing to do with this one's.
-    #[inline(never)]
-    pub fn take<E: Env>(&mut self, cx: &Cx<'_, E>, work: &mut Work<E::F>, attempt: u32) -> bool {
-        let key = &cx.packet.key;
-        let snat = work.half.tail().src;
-        let keeps = attempt == 0 && self.bound != UNBOUND;
-        let port = if keeps {
-            ((self.bound & 0xffff) as u16).to_be_bytes()
-        } else if proto::is_portless(key.proto) {
-            [0; 2]
-        } else {
-            candidate(cx.config, key, self.seed, attempt)
-        };
-        work.half.tail_mut().sport = port;
-        if !keeps {
-            if is_taken(cx, work.half.tail()) {
-                return false;
-            }
-            self.claimed = self.binds && binding::claim(cx, key, snat, port);
-            if self.binds && !self.claimed && attempt < OWN_TRIES {
-                return false;
-            }
-        }
-        if !keeps && !self.binds {
-            work.half.head_mut().flags &= !flow_flags::BOUND;
-            work.other.head_mut().flags &= !flow_flags::BOUND;
-        }
-        true
-    }
+/// Begins to choose a source port for the flow of `work`.
+#[inline(always)]
+pub fn begin<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) {
+    let key = &cx.packet.key;
+    let independent = work.half.head().flags & flow_flags::BOUND != 0 && !proto::is_portless(key.proto);
+    let bound = if independent {
+        binding::port(cx, key, work.half.tail().src)
+    } else {
+        UNBOUND
+    };
+    work.choice = Choice {
+        seed: hash(key, cx.config.secret),
+        bound,
+        binds: independent && bound == UNBOUND,
+        ..Choice::EMPTY
+    };
+}
 
-    /// The flow has the port, or does not get it: the binding begins, or is given up.
-    #[inline(never)]
-    pub fn settle<E: Env>(&mut self, cx: &Cx<'_, E>, to: &Nat<AddrOf<E>>, created: bool) {
-        if created && self.binds {
-            binding::bind(cx, &cx.packet.key, to.src, to.sport);
-        } else if self.claimed {
-            binding::release(cx, &cx.packet.key, to.src, to.sport);
-            self.claimed = false;
-        }
+/// Puts the next port to try into `work`; false if it cannot be used.
+///
+/// With an independent mapping that is the port of the container's [`binding`]; a new binding takes a port that no other
+/// container has, while there are any. Otherwise, and for a destination where that port is taken, ports are
+/// shared by flows to different destinations, as Linux's masquerade does.
+///
+/// A port is kept where that cannot meet the host's own connections, else it is the flow's own plus a number
+/// that only this instance can compute from the addresses and the destination's port (RFC 6056, section 3.3.3), within a
+/// range disjoint from the host's ephemeral ports. So a client that goes through its ports goes through as many here, as
+/// far as the range goes: a port drawn at random would soon meet the server's TIME-WAIT of another of the
+/// client's connections, whose sequence numbers and timestamps have nothing to do with this one's.
+#[inline(never)]
+pub fn take<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
+    let (key, attempt) = (&cx.packet.key, work.choice.refused);
+    let keeps = attempt == 0 && work.choice.bound != UNBOUND;
+    work.half.tail_mut().sport = if keeps {
+        ((work.choice.bound & 0xffff) as u16).to_be_bytes()
+    } else if proto::is_portless(key.proto) {
+        [0; 2]
+    } else {
+        candidate(cx.config, key, work.choice.seed, attempt)
+    };
+    if keeps {
+        return true;
+    }
+    if is_taken(cx, work.half.tail()) || (work.choice.binds && !claims(cx, work) && attempt < OWN_TRIES) {
+        work.choice.refused = attempt.wrapping_add(1);
+        return false;
+    }
+    if !work.choice.binds {
+        work.half.head_mut().flags &= !flow_flags::BOUND;
+        work.other.head_mut().flags &= !flow_flags::BOUND;
+    }
+    true
+}
+
+/// Claims the port for the container; false if another one has it.
+#[inline(always)]
+fn claims<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
+    let to = *work.half.tail();
+    let claim = binding::claim(cx, &cx.packet.key, to.src, to.sport);
+    let choice = &mut work.choice;
+    choice.claimed = claim as u8 == Inserted::Yes as u8;
+    // In a full table there is no binding to be had: the flow goes without.
+    choice.binds = claim as u8 != Inserted::Full as u8;
+    choice.claimed || !choice.binds
+}
+
+/// What came of the flow with this port: the binding begins, or is given up.
+#[inline(never)]
+pub fn settle<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>, outcome: Reason) {
+    let (key, to) = (&cx.packet.key, *work.half.tail());
+    if outcome as u8 == Reason::TupleTaken as u8 {
+        work.choice.refused = work.choice.refused.wrapping_add(1);
+    }
+    if outcome as u8 == Reason::None as u8 && work.choice.binds {
+        binding::bind(cx, key, to.src, to.sport);
+    } else if work.choice.claimed {
+        binding::release(cx, key, to.src, to.sport);
+        work.choice.claimed = false;
     }
 }
 
@@ -112,8 +139,12 @@ fn candidate<A: Addr>(config: &Config, key: &FlowKey<A>, seed: u32, attempt: u32
     // Further ones lie a golden section apart: the next ones belong to the client's next ports.
     let place = (seed & 0xff_ffff) + u32::from(own) + (attempt.wrapping_mul(0x9e37_79b1) >> 8);
     let offset = (place.checked_rem(u32::from(count)).unwrap_or(0) & 0xffff) as u16;
-    // As odd or even as the flow's own (RFC 4787 REQ-4).
-    let odd = (first.wrapping_add(offset) ^ own) & 1;
+    // As odd or even as the flow's own (RFC 4787 REQ-4), while that does not cost it a port of its own.
+    let odd = if attempt < EVEN_TRIES {
+        (first.wrapping_add(offset) ^ own) & 1
+    } else {
+        0
+    };
     let twin = first.wrapping_add(offset) ^ odd;
     let inside = twin.wrapping_sub(first) < count;
     let port = if inside { twin } else { first.wrapping_add(offset) };

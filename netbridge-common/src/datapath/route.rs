@@ -12,6 +12,7 @@ use super::filter::{self, Subject};
 use super::flows;
 use super::icmp::{self, Quote};
 use super::inbound;
+use super::parse::Fragment;
 use super::verdict::Action;
 
 /// Where a packet for the gateway goes.
@@ -25,8 +26,7 @@ pub fn routed<E: Env>(
 where
     AddrOf<E>: Quote,
 {
-    if cx.packet.is_whole()
-        && cx.packet.is_tracked()
+    if cx.packet.is_tracked()
         && let Some(action) = conntrack::known(cx, work)
     {
         return action;
@@ -57,10 +57,7 @@ where
 
 /// True if the packet's TTL ends at the gateway, and the sender hears of it from there.
 fn ends<E: Env>(cx: &Cx<'_, E>) -> bool {
-    cx.packet.ttl <= 1
-        && cx.packet.is_whole()
-        && cx.packet.is_tracked()
-        && cx.arrival.hook as u8 == Hook::FromContainer as u8
+    cx.packet.ttl <= 1 && cx.packet.is_tracked() && cx.arrival.hook as u8 == Hook::FromContainer as u8
 }
 
 /// What a packet without a flow is.
@@ -89,6 +86,11 @@ where
         return Class::Settled;
     }
     match cx.env.subnet(cx.packet.key.dst) {
+        Some(SUBNET_LOCAL) if cx.packet.is_icmp_error() => {
+            // About a packet that came by an address of the host, or about the host's own.
+            work.verdict.action = icmp::incoming_error(cx, work);
+            return Class::Settled;
+        }
         Some(SUBNET_LOCAL) => return Class::Host,
         Some(net) if net == u32::from(cx.arrival.zone) => return Class::Neighbour,
         Some(_) => {
@@ -100,14 +102,17 @@ where
     if cx.packet.key.dst.is_multicast() {
         return Class::Settled;
     }
-    let trackable = cx.packet.is_whole() && cx.packet.is_tracked();
+    let trackable = cx.packet.is_tracked();
     work.verdict.action = if head.uplink == 0 {
         work.verdict.refuse(Reason::NoUplink)
     } else if cx.packet.is_icmp_error() {
         icmp::outgoing_error(cx, work)
     } else if cx.packet.key.proto == proto::ICMP && cx.packet.is_whole() && !cx.packet.is_tracked() {
         work.verdict.refuse(Reason::UnsupportedIcmp)
-    } else if cx.packet.is_whole() && cx.packet.is_icmp_reply() {
+    } else if cx.packet.fragment as u8 == Fragment::Rest as u8 {
+        // The flow of its first is gone.
+        work.verdict.refuse(Reason::Fragment)
+    } else if cx.packet.is_icmp_reply() {
         work.verdict.refuse(Reason::UntrackedIcmp)
     } else if head.flags & network_flags::MASQUERADE != 0 && !trackable {
         work.verdict.refuse(if cx.packet.is_whole() {
@@ -255,11 +260,14 @@ fn neighbour<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, work: &mut Work<E::F
         pad: [0; 2],
     };
     let station = cx.env.address(&key).unwrap_or(NO_STATION);
-    let trackable = cx.packet.is_whole() && cx.packet.is_tracked() && cx.packet.ttl > 1 && conntrack::may_open(cx);
+    let trackable = cx.packet.is_tracked() && cx.packet.ttl > 1 && conntrack::may_open(cx);
     if !trackable || station.ifindex == 0 || station.ifindex == cx.arrival.ifindex {
         return Class::Neighbour;
     }
-    let reason = filter::evaluate(cx, &Subject::of(cx, CtState::NEW).to(station.ifindex, cx.arrival.zone));
+    let reason = filter::evaluate(
+        cx,
+        &Subject::of(cx, conntrack::opening_state(cx)).to(station.ifindex, cx.arrival.zone),
+    );
     if reason as u8 != Reason::None as u8 {
         work.verdict.action = work.verdict.refuse(reason);
         return Class::Settled;

@@ -97,7 +97,14 @@ impl Datagram {
 
     /// A TCP header and its payload.
     pub fn tcp_segment(&self, sport: u16, dport: u16, flags: u8, payload: &[u8]) -> Vec<u8> {
-        let mut segment = [sport, dport, 0, 1, 0, 1].map(u16::to_be_bytes).concat();
+        self.tcp_segment_at(sport, dport, flags, (1, 1), payload)
+    }
+
+    /// The same with a sequence number and an acknowledgement of its own.
+    pub fn tcp_segment_at(&self, sport: u16, dport: u16, flags: u8, (seq, ack): (u32, u32), payload: &[u8]) -> Vec<u8> {
+        let mut segment = [sport, dport].map(u16::to_be_bytes).concat();
+        segment.extend_from_slice(&seq.to_be_bytes());
+        segment.extend_from_slice(&ack.to_be_bytes());
         segment.extend_from_slice(&[0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
         segment.extend_from_slice(payload);
         let checksum = !add(self.pseudo(proto::TCP, &segment), sum(&segment));

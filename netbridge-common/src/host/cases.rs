@@ -1,6 +1,7 @@
 //! One packet for every way to be dropped: run by the core's tests and, through the kernel, by the
 //! programs'.
 
+mod fragment;
 mod guard;
 
 use crate::abi::{FlowKey, Hook, Reason, network_flags, proto, verdict};
@@ -35,6 +36,7 @@ pub fn cases() -> Vec<Case> {
         guard::said(),
         guard::limits(),
         guard::arriving(),
+        fragment::fragments(),
         sent(),
         told(),
         flows(),
@@ -103,7 +105,9 @@ fn flows() -> Vec<Case> {
             Hook::FromContainer,
             with(|env| {
                 set_flags(env, network_flags::FIXED_SNAT);
-                env.networks[1].tail.snat = [192, 0, 2, 9];
+                if let Some(network) = env.networks.get_mut(1) {
+                    network.tail.snat = [192, 0, 2, 9];
+                }
                 env.run(Hook::FromContainer, &at(ifindex::A, ask(5000)));
                 set_flags(env, 0);
                 env.now += SECOND;
@@ -122,18 +126,15 @@ fn with(happens: impl FnOnce(&mut HostEnv)) -> HostEnv {
 
 /// Gives A's network these flags besides masquerading.
 fn set_flags(env: &mut HostEnv, flags: u32) {
-    env.networks[1].head.flags = network_flags::MASQUERADE | flags;
+    if let Some(network) = env.networks.get_mut(1) {
+        network.head.flags = network_flags::MASQUERADE | flags;
+    }
 }
 
 /// What a container may not send.
 fn sent() -> Vec<Case> {
     use Hook::FromContainer as Hook;
     let to_world = || out(A, GATEWAY, REMOTE);
-    let fragment = Datagram {
-        fragment: 0x2000,
-        ..to_world()
-    }
-    .udp(5000, 53, b"first");
     vec![
         case(
             "a policy to drop filters",
@@ -176,13 +177,6 @@ fn sent() -> Vec<Case> {
             Hook,
             lab(),
             at(ifindex::A, to_world().frame(51, &[0; 8])),
-        ),
-        case(
-            "a fragment cannot be masqueraded",
-            Reason::Fragment,
-            Hook,
-            lab(),
-            at(ifindex::A, fragment),
         ),
         case(
             "a route out of another interface is off the uplink",
@@ -236,11 +230,6 @@ fn told() -> Vec<Case> {
 /// What may not come in.
 fn arriving() -> Vec<Case> {
     use Hook::FromUplink as Hook;
-    let fragment = Datagram {
-        fragment: 0x2000,
-        ..inward(REMOTE, HOST.1)
-    }
-    .udp(5000, 5353, b"first");
     let dying = Datagram {
         ttl: 1,
         ..inward(REMOTE, HOST.1)
@@ -282,13 +271,6 @@ fn arriving() -> Vec<Case> {
             Hook,
             with_policy_drop(),
             at(ifindex::UPLINK, inward(REMOTE, HOST.1).syn(5000, 8080)),
-        ),
-        case(
-            "a fragment cannot reach a published port",
-            Reason::Fragment,
-            Hook,
-            lab(),
-            at(ifindex::UPLINK, fragment),
         ),
         case(
             "a source that is on no list of a published port stays outside",

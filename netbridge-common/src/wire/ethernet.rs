@@ -39,6 +39,12 @@ impl Header {
     }
 }
 
+/// True for the group addresses that no bridge forwards: 01:80:c2:00:00:00 to 01:80:c2:00:00:0f (IEEE 802.1D-2004, table 7-10).
+pub const fn is_reserved(mac: Mac) -> bool {
+    let [a, b, c, d, e, f] = mac;
+    a == 0x01 && b == 0x80 && c == 0xc2 && d == 0 && e == 0 && f < 0x10
+}
+
 /// True for broadcast and multicast addresses: the I/G bit.
 pub const fn is_group(mac: Mac) -> bool {
     let [first, ..] = mac;

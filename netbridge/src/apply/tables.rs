@@ -162,7 +162,7 @@ impl Run<'_> {
             tables.flush_flows(|key, _| other_halves.contains(key))?;
         }
         let net = self.network_id(endpoint)?.to_ne_bytes();
-        tables.remove_bindings(|key, binding| {
+        datapath.end_bindings(|key, binding| {
             let inner = if key.zone == net { key.addr } else { binding.tail.addr };
             (key.zone == net || binding.tail.zone == net) && endpoint.has_address(inner.into())
         })?;

@@ -321,7 +321,7 @@ pub(super) struct ConfigArgs {
     /// Flows that one endpoint may have [default: a quarter of the table]
     #[arg(long, value_name = "N")]
     quota: Option<u32>,
-    /// Of these, flows that are not established [default: a quarter]
+    /// Of these, flows that are not established [default: as many]
     #[arg(long, value_name = "N")]
     half_open: Option<u32>,
     /// How long a port that stood for a container's is kept from others

@@ -96,9 +96,22 @@ fn failure_json(failure: &Failure) -> Value {
     json!({ "error": error })
 }
 
-/// Prints a line; a reader that has gone away is no error.
+/// Prints a line; a reader that has gone away is no error. What a name or a file would make a terminal do is written out.
 pub(super) fn print_line(mut to: impl Write, line: &str) {
-    let _ = writeln!(to, "{line}");
+    let is_harmless = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    if line.chars().all(is_harmless) {
+        let _ = writeln!(to, "{line}");
+        return;
+    }
+    let mut harmless = String::with_capacity(line.len());
+    for c in line.chars() {
+        if is_harmless(c) {
+            harmless.push(c);
+        } else {
+            harmless.extend(c.escape_default());
+        }
+    }
+    let _ = writeln!(to, "{harmless}");
 }
 
 /// Rows in aligned columns under a header.

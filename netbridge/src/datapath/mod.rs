@@ -27,7 +27,7 @@ use std::fmt;
 use std::path::Path;
 
 use aya::programs::SchedClassifier;
-use netbridge_common::abi::{Hook, VERSION};
+use netbridge_common::abi::{BindingKey, BindingV4, Hook, VERSION};
 
 pub use attach::{AttachMode, tcx_supported};
 pub use clock::Clock;
@@ -89,6 +89,11 @@ impl Datapath {
             tables,
             clock,
         })
+    }
+
+    /// Ends the bindings of which `pred` names a side. Their ports outside are kept from everybody for a while.
+    pub fn end_bindings(&self, pred: impl FnMut(&BindingKey<Ipv4>, &BindingV4) -> bool) -> Result<(), DatapathError> {
+        self.tables.end_bindings(self.clock.now_ticks()?, pred)
     }
 
     /// Puts settings in force; the size of the flow table is that of the load.

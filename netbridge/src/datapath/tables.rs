@@ -7,9 +7,9 @@ use aya::maps::MapError;
 use bytemuck::Zeroable;
 use ipnet::Ipv4Net;
 use netbridge_common::abi::{
-    AddrKey, BANKS, BindingKey, BindingV4, Config, FlowKey, FlowV4, Learned, LinkV4, Load, MAX_NETWORKS, MAX_RULES,
-    MacKey, NetworkV4, Peer, PeerKey, Policy, PortBlock, PortKey, PublishedV4, Reason, RuleV4, SourceKey, Station,
-    Traffic,
+    AddrKey, BANKS, Binding, BindingKey, BindingV4, Config, FlowKey, FlowV4, Learned, LinkV4, Load, MAX_NETWORKS,
+    MAX_RULES, MacKey, NetworkV4, Peer, PeerKey, Policy, PortBlock, PortKey, PublishedV4, Reason, RuleV4, SourceKey,
+    Station, Traffic, ZONE_UPLINK,
 };
 
 use super::map::{Array, Hash, PerCpu, Prefix, Trie};
@@ -287,14 +287,23 @@ impl Tables {
         self.bindings.entries()
     }
 
-    /// Removes the sides of bindings that `pred` names.
-    pub fn remove_bindings(
+    /// Ends the bindings of which `pred` names a side, at `now`, ticks: the port outside is nobody's, and kept from everybody for
+    /// a while.
+    pub(super) fn end_bindings(
         &self,
+        now: u32,
         mut pred: impl FnMut(&BindingKey<Ipv4>, &BindingV4) -> bool,
     ) -> Result<(), DatapathError> {
-        for (key, binding) in self.bindings()? {
+        for (key, mut binding) in self.bindings()? {
             if pred(&key, &binding) {
-                self.bindings.remove(&key)?;
+                if key.zone == ZONE_UPLINK.to_ne_bytes() {
+                    // Ended a tick ago, so that no packet finds it in this one.
+                    binding.head.until = now.wrapping_sub(1);
+                    binding.tail = Binding::zeroed();
+                    self.bindings.put(&key, &binding)?;
+                } else {
+                    self.bindings.remove(&key)?;
+                }
             }
         }
         Ok(())
@@ -302,12 +311,18 @@ impl Tables {
 
     /// Traffic of a slot, summed over the CPUs.
     pub fn traffic(&self, slot: u32) -> Result<Traffic, DatapathError> {
-        self.traffic.fold(slot, Traffic::default(), |sum, cpu| Traffic {
-            tx_packets: sum.tx_packets + cpu.tx_packets,
-            tx_bytes: sum.tx_bytes + cpu.tx_bytes,
+        let sum = self.traffic.fold(slot, Traffic::default(), |sum, cpu| Traffic {
+            tx_packets: sum.tx_packets.wrapping_add(cpu.tx_packets),
+            tx_bytes: sum.tx_bytes.wrapping_add(cpu.tx_bytes),
             rx_packets: sum.rx_packets + cpu.rx_packets,
             rx_bytes: sum.rx_bytes + cpu.rx_bytes,
-            drops: sum.drops + cpu.drops,
+            drops: sum.drops.wrapping_add(cpu.drops),
+        })?;
+        Ok(Traffic {
+            tx_packets: settled(sum.tx_packets),
+            tx_bytes: settled(sum.tx_bytes),
+            drops: settled(sum.drops),
+            ..sum
         })
     }
 
@@ -321,9 +336,17 @@ impl Tables {
     pub fn drops(&self) -> Result<Vec<(Reason, u64)>, DatapathError> {
         let reasons = Reason::ALL.iter().filter(|reason| **reason != Reason::None);
         reasons
-            .map(|reason| Ok((*reason, self.drops.fold(*reason as u32, 0, |sum, cpu| sum + cpu)?)))
+            .map(|reason| {
+                let sum = self.drops.fold(*reason as u32, 0, u64::wrapping_add)?;
+                Ok((*reason, settled(sum)))
+            })
             .collect()
     }
+}
+
+/// A sum of counters of which one CPU may have taken back what another counted, and was read before it did.
+fn settled(sum: u64) -> u64 {
+    sum.cast_signed().max(0).cast_unsigned()
 }
 
 fn subnet_prefix(subnet: Ipv4Net) -> Prefix<Ipv4> {

@@ -9,7 +9,7 @@ use super::{Fault, Faults};
 /// Flows that the table holds unless something else is set.
 const FLOWS: u32 = 131_072;
 
-/// Part of the table that one endpoint may use, and part of that for flows that are not established, as divisors.
+/// Part of the table that one endpoint may use, as a divisor.
 const SHARE: u32 = 4;
 
 /// Longest lifetime that can be set: 30 days, seconds.
@@ -87,11 +87,10 @@ impl Timer {
     pub const fn seconds(self, profile: Profile) -> u32 {
         // RFC 5382 REQ-5, RFC 4787 REQ-5, RFC 5508 REQ-2; Linux' sysctls net.netfilter.nf_conntrack_*_timeout_*.
         let (rfc, netfilter) = match self {
-            Self::TcpOpening => (240, 120),
+            Self::TcpOpening | Self::TcpClosing => (240, 120),
             Self::TcpAnswered => (240, 60),
             Self::TcpEstablished => (7440, 432_000),
             Self::TcpHalfClosed => (7440, 120),
-            Self::TcpClosing => (240, 120),
             Self::TcpReset => (240, 10),
             Self::UdpOpening => (300, 30),
             Self::UdpEstablished => (300, 120),
@@ -146,9 +145,9 @@ impl Settings {
         self.quota.unwrap_or_else(|| (self.flows() / SHARE).max(1))
     }
 
-    /// Of these, flows that are not established: a quarter again.
+    /// Of these, flows that are not established: as many, because they are the first to go anyway.
     pub fn half_open(&self) -> u32 {
-        self.half_open.unwrap_or_else(|| (self.quota() / SHARE).max(1))
+        self.half_open.unwrap_or_else(|| self.quota())
     }
 
     /// Seconds for which a port is kept from others (RFC 6888 REQ-8; Linux keeps none).
@@ -157,6 +156,12 @@ impl Settings {
             Profile::Rfc => 120,
             Profile::Netfilter => 0,
         })
+    }
+
+    /// Whether a SYN from outside to a port that masquerading may use, and nobody holds, gets no answer (RFC 5382 REQ-4);
+    /// Linux resets it.
+    pub fn is_silent(&self) -> bool {
+        self.profile == Profile::Rfc
     }
 
     /// MACs that may be learned behind one trunk.
@@ -271,7 +276,7 @@ mod tests {
         let settings = Settings::default();
         assert_eq!(
             (settings.flows(), settings.quota(), settings.half_open()),
-            (131_072, 32_768, 8192)
+            (131_072, 32_768, 32_768)
         );
         assert_eq!(settings.timeout(Timer::TcpEstablished), 7440);
         let tune = Tune {
@@ -281,7 +286,7 @@ mod tests {
             ..Tune::default()
         };
         let tuned = tune.applied_to(&settings).unwrap();
-        assert_eq!((tuned.flows(), tuned.quota(), tuned.half_open()), (4096, 1024, 256));
+        assert_eq!((tuned.flows(), tuned.quota(), tuned.half_open()), (4096, 1024, 1024));
         assert_eq!((tuned.timeout(Timer::UdpOpening), tuned.timeout(Timer::Icmp)), (7, 30));
         assert_eq!(tuned.quarantine(), 0);
         let text = serde_json::to_string(&tuned).unwrap();

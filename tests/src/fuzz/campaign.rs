@@ -1,5 +1,6 @@
 //! Case after case against one program, until there were enough packets or the two sides do not agree.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -101,6 +102,7 @@ impl Campaign {
     ) -> Result<()> {
         let mut pair = Pair::new(kernel, world(case.world, self.flows), self.fault)?;
         let mut generator = Generator::new(self.program, seed);
+        let mut again = VecDeque::new();
         let mut own = 0;
         for number in 1..=self.case {
             if number % self.round == 0 {
@@ -110,10 +112,12 @@ impl Campaign {
                 }
                 pair.tables_agree()?;
             }
-            let step = generator.packet();
+            let step = again.pop_front().unwrap_or_else(|| generator.packet());
             case.steps.push(step.clone());
             let outcome = pair.take(&step)?;
             if let (Step::Packet(hook, frame), Some(outcome)) = (&step, outcome) {
+                let released = pair.released().into_iter();
+                again.extend(released.map(|frame| Step::Packet(*hook, frame)));
                 if *hook == self.program {
                     own += 1;
                     seen.count(&outcome, outcome.bytes != frame.bytes);

@@ -12,13 +12,13 @@ use bytemuck::Zeroable as _;
 use ipnet::Ipv4Net;
 use netbridge::datapath::{Datapath, LoadOptions, Pins, Tables};
 use netbridge_common::abi::{
-    BindingKey, BindingV4, Config, FlowKey, FlowV4, Hook, Learned, LinkV4, Load, MacKey, NetworkV4, Policy, Reason,
-    RuleV4, SAMPLES, Station, Traffic, V4,
+    BindingKey, BindingV4, Config, FirstFragment, FlowKey, FlowV4, FragmentKey, HELD_BYTES, Held, HeldHead, Hook,
+    Learned, LinkV4, Load, MacKey, NetworkV4, Policy, Reason, RuleV4, SAMPLES, Station, Traffic, V4,
 };
 use netbridge_common::datapath::env::Budget;
 use netbridge_common::datapath::pipeline::Scratch;
 use netbridge_common::datapath::verdict::{Action, Verdict};
-use netbridge_common::host::{Frame, HostEnv, Ip, Prefix};
+use netbridge_common::host::{Frame, HostEnv, Ip, Prefix, Waiting};
 
 use super::maps::{Table, fill, open};
 use crate::sandbox::Sandbox;
@@ -40,6 +40,9 @@ const SCRATCH: usize = size_of::<Scratch<V4>>();
 
 type Flows = Table<FlowKey<Ip>, FlowV4, { size_of::<FlowKey<Ip>>() }, { size_of::<FlowV4>() }>;
 type Bindings = Table<BindingKey<Ip>, BindingV4, { size_of::<BindingKey<Ip>>() }, { size_of::<BindingV4>() }>;
+type Fragments =
+    Table<FragmentKey<Ip>, FirstFragment, { size_of::<FragmentKey<Ip>>() }, { size_of::<FirstFragment>() }>;
+type HeldFrames = Table<FragmentKey<Ip>, Held, { size_of::<FragmentKey<Ip>>() }, { size_of::<Held>() }>;
 type Fdb = Table<MacKey, Station, { size_of::<MacKey>() }, { size_of::<Station>() }>;
 
 /// What a program did with a frame.
@@ -91,6 +94,9 @@ pub struct Kernel {
     bindings: Bindings,
     loads: Array<MapData, [u8; size_of::<Load>()]>,
     samples: Array<MapData, [u8; size_of::<FlowKey<Ip>>()]>,
+    fragments: Fragments,
+    held: HeldFrames,
+    held_by: Array<MapData, u64>,
     fdb: Fdb,
     scratch: PerCpuArray<MapData, [u8; SCRATCH]>,
     reclaimed: Array<MapData, u32>,
@@ -128,6 +134,9 @@ impl Kernel {
             bindings: Table::open(&pins, "BINDINGS")?,
             loads: open(&pins, "LOADS")?,
             samples: open(&pins, "HALF_OPEN")?,
+            fragments: Table::open(&pins, "FRAGMENTS")?,
+            held: Table::open(&pins, "HELD")?,
+            held_by: open(&pins, "HELD_BY")?,
             fdb: Table::open(&pins, "FDB")?,
             scratch: open(&pins, "SCRATCH")?,
             reclaimed: open(&pins, "RECLAIMED")?,
@@ -151,7 +160,18 @@ impl Kernel {
         self.install_filter(env)?;
         let reclaimed = env.reclaimed.borrow().wrapping_add(self.lead);
         self.reclaimed.set(0, reclaimed, 0)?;
+        let reclaimed = env.held_reclaimed.borrow().wrapping_add(self.lead);
+        self.reclaimed.set(1, reclaimed, 0)?;
+        let fragments = env.fragments.borrow();
+        self.fragments
+            .replace(fragments.iter().map(|(key, first)| (*key, begun(first, self.lead))))?;
+        let held = env.held.borrow();
+        let held = held.iter();
+        self.held
+            .replace(held.map(|(key, (head, bytes))| (*key, waiting(head, bytes, self.lead))))?;
         for slot in 0..SLOTS {
+            let count = env.held_by.borrow().get(&slot).copied().unwrap_or_default();
+            self.held_by.set(slot, u64::try_from(count)?, 0)?;
             let mut learned = env.learned.borrow().get(&slot).copied().unwrap_or_default();
             learned.walked = learned.walked.wrapping_add(self.lead);
             let mut floods = env.floods.borrow().get(&slot).copied().unwrap_or_default();
@@ -241,6 +261,14 @@ impl Kernel {
             floods.since = floods.since.wrapping_add(back);
             self.put_limits(slot, learned, floods)?;
         }
+        let reclaimed = self.reclaimed.get(&1, 0)?.wrapping_add(back);
+        self.reclaimed.set(1, reclaimed, 0)?;
+        for (key, first) in self.fragments.entries()? {
+            self.fragments.put(&key, &begun(&first, back))?;
+        }
+        for (key, held) in self.held.entries()? {
+            self.held.put(&key, &waiting(&held.head, &held.bytes, back))?;
+        }
         let tables = self.datapath.tables();
         for (key, flow) in tables.flows()? {
             self.flows.put(&key, &moved(&flow, back))?;
@@ -308,6 +336,30 @@ impl Kernel {
             .into_iter()
             .map(|(key, side)| (key, lasting(&side, back)))
             .collect())
+    }
+
+    /// What first fragments said, times as the environment counts them.
+    pub fn fragments(&self) -> Result<HashMap<FragmentKey<Ip>, FirstFragment>> {
+        let back = self.lead.wrapping_neg();
+        let fragments = self.fragments.entries()?.into_iter();
+        Ok(fragments.map(|(key, first)| (key, begun(&first, back))).collect())
+    }
+
+    /// The frames that wait, times as the environment counts them.
+    pub fn held(&self) -> Result<HashMap<FragmentKey<Ip>, Waiting>> {
+        let back = self.lead.wrapping_neg();
+        let whole = |held: Held| -> Result<Waiting> {
+            let head = waiting(&held.head, &[], back).head;
+            let bytes = held.bytes.get(..head.len as usize).context("a frame beyond its room")?;
+            Ok((head, bytes.to_vec()))
+        };
+        let held = self.held.entries()?.into_iter();
+        held.map(|(key, held)| Ok((key, whole(held)?))).collect()
+    }
+
+    /// How many frames of a slot wait.
+    pub fn held_by(&self, slot: u32) -> Result<i64> {
+        Ok(self.held_by.get(&slot, 0)?.cast_signed())
     }
 
     /// The flows on a slot's quota.
@@ -382,6 +434,25 @@ fn moved(flow: &FlowV4, by: u32) -> FlowV4 {
     moved.head.seen = flow.head.seen.wrapping_add(by);
     moved.head.resolved = flow.head.resolved.wrapping_add(by);
     moved
+}
+
+fn begun(first: &FirstFragment, by: u32) -> FirstFragment {
+    FirstFragment {
+        seen: first.seen.wrapping_add(by),
+        ..*first
+    }
+}
+
+fn waiting(head: &HeldHead, frame: &[u8], by: u32) -> Held {
+    let mut bytes = [0; HELD_BYTES as usize];
+    for (place, byte) in bytes.iter_mut().zip(frame) {
+        *place = *byte;
+    }
+    let seen = head.seen.wrapping_add(by);
+    Held {
+        head: HeldHead { seen, ..*head },
+        bytes,
+    }
 }
 
 fn lasting(side: &BindingV4, by: u32) -> BindingV4 {

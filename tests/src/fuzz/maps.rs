@@ -47,6 +47,15 @@ impl<K: Pod + Eq + Hash, V: Pod, const KEY: usize, const VALUE: usize> Table<K, 
         Ok(())
     }
 
+    /// Every entry, in no order.
+    pub(super) fn entries(&self) -> Result<Vec<(K, V)>> {
+        let entry = |entry: Result<([u8; KEY], [u8; VALUE]), MapError>| -> Result<(K, V)> {
+            let (key, value) = entry?;
+            Ok((bytemuck::pod_read_unaligned(&key), bytemuck::pod_read_unaligned(&value)))
+        };
+        self.map.iter().map(entry).collect()
+    }
+
     /// Writes one entry.
     pub(super) fn put(&mut self, key: &K, value: &V) -> Result<()> {
         Ok(self.map.insert(to_bytes(key), to_bytes(value), 0)?)

@@ -68,6 +68,12 @@ impl<'a> Pair<'a> {
         }
     }
 
+    /// The frames that have waited and come again now: the kernel has its interfaces receive them, where no program
+    /// listens in a test.
+    pub fn released(&self) -> Vec<Frame> {
+        self.env.released.take()
+    }
+
     fn send(&mut self, hook: Hook, frame: &Frame) -> Result<Outcome> {
         let actual = self.kernel.run(hook, frame)?;
         let verdict = self.env.run(hook, frame);
@@ -117,6 +123,27 @@ impl<'a> Pair<'a> {
             agree!(
                 load == expected,
                 "load of slot {slot}: {load:?} in the kernel, {expected:?} on the host"
+            );
+        }
+        let mut fragments = kernel.fragments()?;
+        for (key, first) in &mut fragments {
+            if let Some(expected) = env.fragments.borrow().get(key) {
+                settle(&mut first.seen, expected.seen);
+            }
+        }
+        same("fragments", &fragments, &env.fragments.borrow())?;
+        let mut held = kernel.held()?;
+        for (key, (head, _)) in &mut held {
+            if let Some((expected, _)) = env.held.borrow().get(key) {
+                settle(&mut head.seen, expected.seen);
+            }
+        }
+        same("frames that wait", &held, &env.held.borrow())?;
+        for slot in 0..SLOTS {
+            let (waiting, expected) = (kernel.held_by(slot)?, env.held_by.borrow().get(&slot).copied());
+            agree!(
+                waiting == i64::from(expected.unwrap_or_default()),
+                "{waiting} frames of slot {slot} wait in the kernel, {expected:?} on the host"
             );
         }
         let mut stations = kernel.stations()?;

@@ -6,6 +6,7 @@ use netbridge_common::host::build::{Datagram, arp, packet_of};
 use netbridge_common::host::lab::{
     A, B, BEHIND_TRUNK, D, E, ELSEWHERE, GATEWAYS, HOST, Node, REMOTE, ROUTER, UNREACHABLE, UNRESOLVED, ifindex,
 };
+use netbridge_common::host::pieces::{cut, set_place};
 use netbridge_common::host::{Frame, Ip};
 
 use super::random::Random;
@@ -40,6 +41,8 @@ pub struct Traffic {
     inward: Vec<Frame>,
     /// What the outside may answer.
     outward: Vec<Frame>,
+    /// Fragments that are on their way, by program.
+    pieces: [Vec<Frame>; 4],
 }
 
 impl Traffic {
@@ -58,8 +61,40 @@ impl Traffic {
         }
     }
 
-    /// A packet for a program.
-    pub fn packet(&self, random: &mut Random, hook: Hook) -> Frame {
+    /// A packet for a program, or a piece of one.
+    pub fn packet(&mut self, random: &mut Random, hook: Hook) -> Frame {
+        if random.once_in(9) {
+            self.piece(random, hook)
+        } else {
+            self.whole(random, hook)
+        }
+    }
+
+    /// A fragment of a datagram whose others come soon, before it or after.
+    fn piece(&mut self, random: &mut Random, hook: Hook) -> Frame {
+        let queue = hook as usize - 1;
+        while self.pieces[queue].len() < 12 {
+            let whole = self.whole(random, hook);
+            let cut_up = take_apart(random, &whole);
+            self.pieces[queue].extend(cut_up);
+        }
+        let pieces = &mut self.pieces[queue];
+        // Mostly in order.
+        let place = if random.once_in(3) {
+            random.below(pieces.len())
+        } else {
+            0
+        };
+        let piece = if random.once_in(12) {
+            pieces[place].clone()
+        } else {
+            pieces.remove(place)
+        };
+        let lost = !pieces.is_empty() && random.once_in(16);
+        if lost { pieces.remove(0) } else { piece }
+    }
+
+    fn whole(&self, random: &mut Random, hook: Hook) -> Frame {
         match (hook, random.below(20)) {
             (Hook::FromContainer, 0..9) => outgoing(random),
             (Hook::FromContainer, 9..16) => self.answer(random, hook).unwrap_or_else(|| outgoing(random)),
@@ -142,6 +177,28 @@ impl Traffic {
     }
 }
 
+/// Cuts a datagram up, the other way round now and then, and with a fragment that overlaps others.
+fn take_apart(random: &mut Random, frame: &Frame) -> Vec<Frame> {
+    let mut whole = frame.bytes.clone();
+    let more = random.pick(&[0, 20, 60, 100]);
+    whole.resize(whole.len() + more, 0x5a);
+    // Few, so that they are used again.
+    let id = random.pick(&[1, 1, 2, 3, 4, 5, 6, 7]);
+    let len = random.pick(&[8, 16, 24, 24, 32, 40, 64]);
+    let mut pieces = cut(&whole, id, len);
+    // What has no payload is one piece, or none.
+    if !pieces.is_empty() && random.once_in(6) {
+        let place = random.below(pieces.len());
+        let offset = random.pick(&[0, 8, 16, 24, 1000, 65_504]);
+        set_place(&mut pieces[place], id, offset, random.once_in(2));
+    }
+    if random.once_in(3) {
+        pieces.reverse();
+    }
+    let frames = pieces.into_iter().map(|bytes| Frame { bytes, ..frame.clone() });
+    frames.collect()
+}
+
 /// Where a frame of this sender appears.
 fn arrived(hook: Hook, bytes: Vec<u8>) -> Frame {
     let sender = mac(&bytes, 6);
@@ -166,7 +223,12 @@ fn outgoing(random: &mut Random) -> Frame {
         3 => (gateway.0, neighbour.1),
         4 => (gateway.0, destination(random)),
         5 => {
-            let everybody = [[0xff; 6], [1, 0, 0x5e, 0, 0, 1], [2, 9, 9, 9, 9, 9]];
+            let everybody = [
+                [0xff; 6],
+                [1, 0, 0x5e, 0, 0, 1],
+                [2, 9, 9, 9, 9, 9],
+                [1, 0x80, 0xc2, 0, 0, 0],
+            ];
             (random.pick(&everybody), neighbour.1)
         }
         _ => (gateway.0, remote(random)),

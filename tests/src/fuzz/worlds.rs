@@ -12,12 +12,13 @@ const VARIANTS: [fn(&mut HostEnv); 4] = [
     |_| (),
     |env| {
         env.networks[1].head.flags |= network_flags::INDEPENDENT_MAPPING;
-        env.config.quota = 60;
-        env.config.half_open_quota = 20;
+        env.config.quota = 6;
+        env.config.half_open_quota = 5;
     },
     |env| {
         env.networks[1].head.flags |= network_flags::INDEPENDENT_MAPPING | network_flags::INDEPENDENT_FILTERING;
         env.networks[3].head.flags |= network_flags::ROUTED;
+        env.config.silent = 1;
         env.config.pickup_until = env.now + 2000 * SECOND;
     },
     // So few ports outside that they run out.
@@ -54,6 +55,8 @@ pub fn world(number: usize, flows: usize) -> HostEnv {
     ] {
         *timeout += SECOND / 4;
     }
+    env.config.fragment_timeout += SECOND / 4;
+    env.config.held_quota = 12;
     env.config.quarantine += SECOND / 2;
     env.config.answers_per_tick = u32::MAX;
     (env.config.learned_per_port, env.config.floods_per_second) = (6, 20);

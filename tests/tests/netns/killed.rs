@@ -14,7 +14,7 @@ use super::command::{NETBRIDGE, ends, says, tool};
 const MOMENTS: [u64; 12] = [1, 3, 6, 10, 20, 40, 70, 110, 160, 250, 400, 700];
 
 /// Starts a call and kills it after a while.
-fn killed(line: &str, after: u64) -> Result<()> {
+pub(crate) fn killed(line: &str, after: u64) -> Result<()> {
     let mut child = Command::new(NETBRIDGE)
         .args(line.split_whitespace())
         .stdout(Stdio::null())

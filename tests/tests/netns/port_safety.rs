@@ -120,7 +120,7 @@ fn clients_keep_their_address_and_the_host_its_settings() -> Result<()> {
 fn nothing_of_netbridge_listens() -> Result<()> {
     within(|_| {
         published("8080:80 5353:53/udp 127.0.0.1:9000-9999:1-1000")?;
-        let sockets = tool("ip netns exec H ss -Hlntu")?;
+        let sockets = tool("ip netns exec H ss -Hlntux")?;
         ensure!(sockets.is_empty(), "{sockets}");
         Ok(())
     })

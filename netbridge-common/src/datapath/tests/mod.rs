@@ -1,11 +1,13 @@
 //! The decisions, on the lab of [`crate::host::lab`].
 
 mod answer;
+mod binding;
 mod bridge;
 mod conntrack;
 mod filter;
 mod flows;
 mod forbidden;
+mod fragments;
 mod guard;
 mod icmp;
 mod limits;

@@ -1,6 +1,6 @@
 //! Packets for the gateway, for the host, and past it.
 
-use crate::abi::{Hook, NO_SLOT, Reason, verdict};
+use crate::abi::{Hook, NO_SLOT, Reason};
 use crate::datapath::env::{Hop, HopKind};
 use crate::datapath::verdict::{Action, edits};
 use crate::host::build::{Datagram, arp};
@@ -133,42 +133,6 @@ fn what_does_not_fit_the_way_out_is_for_the_stack_to_cut_up() {
 }
 
 #[test]
-fn fragments_go_to_the_stack_or_the_neighbour_once_the_filter_agrees() {
-    let masqueraded = (ifindex::A, out(A, GATEWAY, REMOTE));
-    let routed = (ifindex::E, out(E, GATEWAYS[2], REMOTE));
-    let through_gateway = (ifindex::A, to(B.1));
-    let bridged = (ifindex::A, Datagram::new(A, B));
-    let table = [
-        ("masqueraded", masqueraded, Action::Drop, Reason::Fragment),
-        ("routed", routed, Action::Pass, Reason::None),
-        (
-            "to a neighbour through the gateway",
-            through_gateway,
-            Action::Pass,
-            Reason::None,
-        ),
-        ("to a neighbour", bridged, Action::Peer, Reason::None),
-    ];
-    let env = lab();
-    let mut closed = lab();
-    closed.set_filter(verdict::DROP, &[]);
-    for (name, (index, between), action, reason) in table {
-        for fragment in [0x2000, 0x2010, 0x0010] {
-            let bytes = Datagram {
-                fragment,
-                ..between.clone()
-            }
-            .udp(5000, 53, b"part");
-            let result = sends(&env, index, bytes.clone());
-            assert_eq!((result.action(), result.reason()), (action, reason), "{name}");
-            assert_eq!(result.bytes, bytes, "{name}");
-            assert_eq!(sends(&closed, index, bytes).action(), Action::Drop, "{name}");
-        }
-    }
-    assert!(env.flows.borrow().is_empty());
-}
-
-#[test]
 fn a_neighbour_is_reached_through_the_gateway_both_ways() {
     let env = lab();
     let hop = |smac, dmac, ttl, (from, to): (Ip, Ip)| Datagram {
@@ -287,7 +251,7 @@ fn what_arrives_and_is_not_ours_passes_as_it_is() {
         (
             "cut short",
             ifindex::UPLINK,
-            inward(REMOTE, A.1).syn(1, 2)[..40].to_vec(),
+            inward(REMOTE, HOST.1).syn(1, 2)[..40].to_vec(),
         ),
         ("by an interface unknown", ifindex::OTHER, inward(REMOTE, A.1).syn(1, 2)),
     ] {

@@ -1,11 +1,12 @@
 //! The states of a flow: every transition, and what forged segments cannot do.
 
 use crate::abi::FlowState::{self, Answered, Closing, Ended, Established, ForwardClosed, Opening, ReplyClosed, Reset};
-use crate::abi::{Reason, ZONE_UPLINK};
+use crate::abi::{CtState, Reason, ZONE_UPLINK, verdict};
 use crate::datapath::state::next;
 use crate::datapath::verdict::Action;
 use crate::host::HostEnv;
-use crate::host::lab::{A, GATEWAY, HOST, REMOTE, SECOND, ifindex, inward, lab, out};
+use crate::host::build::Datagram;
+use crate::host::lab::{A, B, GATEWAY, HOST, REMOTE, SECOND, ifindex, inward, lab, out, rule};
 use crate::wire::tcp::{ACK, FIN, RST, SYN};
 
 use super::{Result, arrives, halves, sends};
@@ -153,13 +154,13 @@ fn answer(env: &HostEnv, flags: u8, payload: &[u8]) -> Result {
     arrives(env, inward(REMOTE, HOST.1).tcp(80, 5000, flags, payload))
 }
 
-fn states(env: &HostEnv) -> Option<(u8, u8)> {
-    let state = |zone| halves(env, zone).first().map(|(_, half)| half.head.state);
-    Some((state(1)?, state(ZONE_UPLINK)?))
+fn states(env: &HostEnv) -> (u8, u8) {
+    let state = |zone| halves(env, zone)[0].1.head.state;
+    (state(1), state(ZONE_UPLINK))
 }
 
-fn both(state: FlowState) -> Option<(u8, u8)> {
-    Some((state as u8, state as u8))
+const fn both(state: FlowState) -> (u8, u8) {
+    (state as u8, state as u8)
 }
 
 fn connected() -> HostEnv {
@@ -305,4 +306,23 @@ fn the_middle_of_a_connection_is_taken_up_in_the_window_alone() {
     env.now -= SECOND;
     env.sockets.insert((crate::abi::proto::TCP, 5000));
     assert_eq!(answer(&env, ACK, b"data").action(), Action::Pass);
+}
+
+#[test]
+fn the_filter_takes_what_neighbours_take_up_for_established_and_what_goes_out_for_new() {
+    let mut env = lab();
+    let mut established = rule(verdict::ACCEPT);
+    established.head.states = CtState::ESTABLISHED;
+    env.set_filter(verdict::DROP, &[established]);
+    let between = |env: &HostEnv, flags| {
+        let segment = Datagram::new(A, B).tcp(5000, 80, flags, b"data");
+        sends(env, ifindex::A, segment).reason()
+    };
+    assert_eq!(between(&env, ACK), Reason::Filtered);
+    env.config.pickup_until = env.now + SECOND;
+    assert_eq!(between(&env, SYN), Reason::Filtered);
+    assert_eq!(between(&env, ACK), Reason::None);
+    assert_eq!(ask(&env, ACK, b"data").reason(), Reason::Filtered);
+    env.now += SECOND;
+    assert_eq!(between(&env, ACK), Reason::None, "it is known");
 }

@@ -159,6 +159,13 @@ pub(super) fn limits() -> Vec<Case> {
     one_flood.config.floods_per_second = 1;
     let question = at(ifindex::A, arp(A.0, A, B.1));
     one_flood.run(Hook::FromContainer, &question);
+    let spanning_tree = [
+        &[0x01, 0x80, 0xc2, 0, 0, 0][..],
+        &A.0,
+        &[0, 38, 0x42, 0x42, 3],
+        &[0; 35],
+    ]
+    .concat();
     vec![
         case(
             "one MAC more behind a trunk than may be",
@@ -173,6 +180,13 @@ pub(super) fn limits() -> Vec<Case> {
             Hook::FromContainer,
             one_flood,
             question,
+        ),
+        case(
+            "a container takes no part in a spanning tree",
+            Reason::ReservedGroup,
+            Hook::FromContainer,
+            lab(),
+            at(ifindex::A, spanning_tree),
         ),
     ]
 }

@@ -1,0 +1,277 @@
+//! Endpoint-independent mappings: which port stands for a container's, for how long, and who may use it.
+
+use crate::abi::{Reason, network_flags, proto};
+use crate::datapath::verdict::Action;
+use crate::host::lab::{A, B, GATEWAY, HOST, REMOTE, ROUTER, SECOND, ifindex, inward, lab, out, publish, slot};
+use crate::host::{HostEnv, Ip};
+use crate::wire::tcp::{ACK, FIN, RST, SYN};
+
+use super::{Result, arrives, sends};
+
+fn independent() -> HostEnv {
+    with(network_flags::INDEPENDENT_MAPPING)
+}
+
+fn with(flags: u32) -> HostEnv {
+    let mut env = lab();
+    env.networks[1].head.flags |= flags;
+    env
+}
+
+/// A remote of its own for each number.
+fn remote(number: u8) -> Ip {
+    [203, 0, 113, number]
+}
+
+fn udp_a(env: &HostEnv, sport: u16, dst: Ip) -> u16 {
+    port(&sends(env, ifindex::A, out(A, GATEWAY, dst).udp(sport, 53, b"")))
+}
+
+fn udp_b(env: &HostEnv, sport: u16, dst: Ip) -> u16 {
+    port(&sends(env, ifindex::B, out(B, GATEWAY, dst).udp(sport, 53, b"")))
+}
+
+fn port(result: &Result) -> u16 {
+    assert_eq!(result.action(), Action::Redirect, "{:?}", result.reason());
+    u16::from_be_bytes([result.bytes[34], result.bytes[35]])
+}
+
+#[test]
+fn one_port_stands_for_a_containers_whatever_the_destination() {
+    let env = independent();
+    for sport in [501, 5000, 40_000, 61_000] {
+        let first = udp_a(&env, sport, remote(1));
+        for number in 2..20 {
+            assert_eq!(udp_a(&env, sport, remote(number)), first, "{sport}");
+        }
+    }
+    let dependent = lab();
+    let ports: std::collections::HashSet<_> = (1..20)
+        .map(|number| udp_a(&dependent, 40_000, remote(number)))
+        .collect();
+    assert!(ports.len() > 1, "without it another for each");
+}
+
+#[test]
+fn no_two_containers_share_a_port_while_there_are_others() {
+    let env = independent();
+    let a = udp_a(&env, 5000, remote(1));
+    let b = udp_b(&env, 5000, remote(2));
+    assert_ne!(a, b);
+    assert_eq!(udp_b(&env, 5000, remote(1)), b);
+    assert_eq!(udp_a(&env, 5000, remote(2)), a);
+    // Where there is no other, they share it towards different destinations.
+    let mut env = independent();
+    env.config.snat_ports = 2;
+    let a = udp_a(&env, 40_001, remote(1));
+    let b = udp_b(&env, 40_001, remote(2));
+    let c = sends(&env, ifindex::B, out(B, GATEWAY, remote(3)).udp(40_003, 53, b""));
+    let c = port(&c);
+    assert_eq!((a, b), (1025, 1024));
+    assert_eq!(udp_b(&env, 40_003, remote(4)), c, "and keep it");
+    let taken = sends(&env, ifindex::B, out(B, GATEWAY, remote(1)).udp(40_003, 53, b""));
+    assert_eq!(port(&taken), 1024, "to A's remote another one is left");
+}
+
+#[test]
+fn a_port_is_as_odd_as_the_containers() {
+    let env = independent();
+    for sport in (40_000..40_064).chain(500..520) {
+        // The number itself is taken by a neighbour.
+        udp_b(&env, sport, remote(1));
+        assert_eq!(udp_a(&env, sport, remote(1)) & 1, sport & 1, "{sport}");
+    }
+}
+
+#[test]
+fn a_low_port_stays_low() {
+    let env = independent();
+    udp_b(&env, 501, remote(1));
+    let moved = udp_a(&env, 501, remote(1));
+    assert!((512..1024).contains(&moved), "{moved}");
+}
+
+#[test]
+fn a_port_that_a_socket_of_the_host_has_is_left_to_it() {
+    for env in [lab(), independent()] {
+        let mut env = env;
+        env.sockets.insert((proto::UDP, 5000));
+        assert_ne!(udp_a(&env, 5000, remote(1)), 5000);
+        assert_eq!(udp_a(&env, 5001, remote(1)), 5001);
+    }
+}
+
+#[test]
+fn a_binding_lives_as_long_as_its_flows_and_is_kept_from_others_for_a_while() {
+    let mut env = independent();
+    let a = udp_a(&env, 5000, remote(1));
+    for _ in 0..3 {
+        env.now += 190 * SECOND;
+        assert_eq!(udp_a(&env, 5000, remote(1)), a, "used");
+    }
+    env.now += 201 * SECOND;
+    env.flows.borrow_mut().clear();
+    assert_ne!(udp_b(&env.clone(), 5000, remote(2)), a, "quarantined");
+    assert_eq!(udp_a(&env.clone(), 5000, remote(2)), a, "its own again");
+    env.now += 120 * SECOND;
+    assert_eq!(udp_b(&env, 5000, remote(2)), a);
+    assert_ne!(udp_a(&env, 5000, remote(3)), a);
+}
+
+#[test]
+fn a_closed_connection_gives_its_port_up_at_once() {
+    let connect = |env: &HostEnv, number| {
+        let to = || out(A, GATEWAY, remote(number));
+        let from = || inward(remote(number), HOST.1);
+        sends(env, ifindex::A, to().tcp(5000, 80, SYN, b""));
+        arrives(env, from().tcp(80, 5000, SYN | ACK, b""));
+        sends(env, ifindex::A, to().tcp(5000, 80, ACK, b""));
+        (to(), from())
+    };
+    let other = |env: &HostEnv| {
+        port(&sends(
+            env,
+            ifindex::B,
+            out(B, GATEWAY, remote(9)).tcp(5000, 80, SYN, b""),
+        ))
+    };
+    for ends in [FIN | ACK, RST] {
+        let env = independent();
+        let (to, from) = connect(&env, 1);
+        assert_ne!(other(&env.clone()), 5000);
+        sends(&env, ifindex::A, to.tcp(5000, 80, ends, b""));
+        arrives(&env, from.tcp(80, 5000, ends, b""));
+        assert_eq!(other(&env), 5000, "{ends}");
+    }
+    // A forged RST does so too, until the connection goes on.
+    let env = independent();
+    let (to, from) = connect(&env, 1);
+    arrives(&env, from.tcp(80, 5000, RST, b""));
+    sends(&env, ifindex::A, to.tcp(5000, 80, ACK, b"data"));
+    assert_ne!(other(&env), 5000);
+}
+
+#[test]
+fn who_may_send_to_a_port_is_for_the_network_to_say() {
+    let knock = |env: &HostEnv, src: Ip| arrives(env, inward(src, HOST.1).udp(7, 5000, b""));
+    let env = independent();
+    udp_a(&env, 5000, REMOTE);
+    assert_eq!(knock(&env, ROUTER.1).reason(), Reason::Unsolicited, "another address");
+    assert_eq!(knock(&env, REMOTE).reason(), Reason::Unsolicited, "another port");
+
+    let env = with(network_flags::INDEPENDENT_MAPPING | network_flags::INDEPENDENT_FILTERING);
+    assert_eq!(knock(&env, ROUTER.1).action(), Action::Pass, "no binding yet");
+    let outside = udp_a(&env, 5000, REMOTE);
+    for src in [ROUTER.1, REMOTE] {
+        assert_eq!(knock(&env, src).to(), (Action::Peer, ifindex::A));
+    }
+    let answer = sends(&env, ifindex::A, out(A, GATEWAY, ROUTER.1).udp(5000, 7, b""));
+    assert_eq!(port(&answer), outside);
+}
+
+#[test]
+fn a_binding_is_reclaimed_when_the_table_is_full() {
+    let mut env = independent();
+    env.binding_capacity = 2;
+    let a = udp_a(&env, 5000, remote(1));
+    assert_eq!(udp_a(&env, 5002, remote(1)), 5002, "without a binding, and yet open");
+    env.now += 1000 * SECOND;
+    env.flows.borrow_mut().clear();
+    udp_a(&env, 5004, remote(1));
+    assert_eq!(udp_a(&env, 5004, remote(2)), 5004);
+    assert_eq!(env.bindings.borrow().len(), 2);
+    assert_eq!(a, 5000);
+}
+
+#[test]
+fn identifiers_of_queries_are_bound_as_ports_are() {
+    let env = independent();
+    let id = |result: Result| u16::from_be_bytes([result.bytes[38], result.bytes[39]]);
+    let ask = |from, index, dst| id(sends(&env, index, out(from, GATEWAY, dst).echo(8, 77, b"")));
+    let a = ask(A, ifindex::A, remote(1));
+    assert_eq!(ask(A, ifindex::A, remote(2)), a);
+    assert_ne!(ask(B, ifindex::B, remote(3)), a);
+}
+
+/// The segment that a container's connection to an address of the host comes to.
+fn hairpin(env: &HostEnv, dst: Ip, dport: u16) -> Result {
+    sends(env, ifindex::B, out(B, GATEWAY, dst).syn(5000, dport))
+}
+
+#[test]
+fn a_container_reaches_published_ports_by_any_address_of_the_host() {
+    for (name, dst) in [("the uplink's", HOST.1), ("the gateway's", GATEWAY.1)] {
+        let env = lab();
+        let there = hairpin(&env, dst, 8080);
+        assert_eq!(there.to(), (Action::Peer, ifindex::A), "{name}");
+        assert_eq!(
+            (&there.bytes[26..30], &there.bytes[30..34]),
+            (&dst[..], &A.1[..]),
+            "from the address dialled"
+        );
+        let sport = u16::from_be_bytes([there.bytes[34], there.bytes[35]]);
+        let back = sends(&env, ifindex::A, out(A, GATEWAY, dst).tcp(80, sport, SYN | ACK, b""));
+        assert_eq!(back.to(), (Action::Peer, ifindex::B), "{name}");
+        assert_eq!(
+            (&back.bytes[26..30], &back.bytes[30..34], &back.bytes[34..38]),
+            (&dst[..], &B.1[..], &[0x1f, 0x90, 0x13, 0x88][..])
+        );
+        assert_eq!(env.flows.borrow().len(), 2);
+    }
+}
+
+#[test]
+fn a_container_reaches_its_own_published_port() {
+    let env = lab();
+    let there = sends(&env, ifindex::A, out(A, GATEWAY, HOST.1).syn(5000, 8080));
+    assert_eq!(there.to(), (Action::Peer, ifindex::A));
+    let sport = u16::from_be_bytes([there.bytes[34], there.bytes[35]]);
+    let back = sends(&env, ifindex::A, out(A, GATEWAY, HOST.1).tcp(80, sport, SYN | ACK, b""));
+    assert_eq!(back.to(), (Action::Peer, ifindex::A));
+}
+
+#[test]
+fn what_is_not_published_is_the_hosts() {
+    let env = lab();
+    assert_eq!(hairpin(&env, HOST.1, 8081).action(), Action::Pass);
+    assert_eq!(
+        hairpin(&env, [192, 0, 2, 7], 8080).action(),
+        Action::Neigh,
+        "another host's"
+    );
+    let segment = out(B, GATEWAY, HOST.1).tcp(5000, 8080, ACK, b"");
+    assert_eq!(
+        sends(&env, ifindex::B, segment).action(),
+        Action::Pass,
+        "the host resets it"
+    );
+    // At another address of the host.
+    let mut env = lab();
+    env.published.clear();
+    publish(
+        &mut env,
+        (proto::TCP, [127, 0, 0, 1], 8080),
+        (A, ifindex::A, slot::A),
+        80,
+    );
+    assert_eq!(hairpin(&env, HOST.1, 8080).action(), Action::Pass);
+}
+
+#[test]
+fn errors_about_a_hairpinned_packet_find_their_way_back() {
+    let env = lab();
+    let there = sends(&env, ifindex::A, out(A, GATEWAY, HOST.1).udp(5000, 5353, b"ask"));
+    assert_eq!(there.to(), (Action::Peer, ifindex::B));
+    let quote = there.bytes[14..].to_vec();
+    let error = out(B, GATEWAY, HOST.1).error(3, &quote);
+    let back = sends(&env, ifindex::B, error);
+    assert_eq!(back.to(), (Action::Peer, ifindex::A));
+    assert_eq!((&back.bytes[26..30], &back.bytes[30..34]), (&HOST.1[..], &A.1[..]));
+    // What it quotes is what A sent, but for the TTL.
+    assert_eq!(
+        back.bytes[42 + 12..42 + 24],
+        [&A.1[..], &HOST.1, &[0x13, 0x88, 0x14, 0xe9]].concat()
+    );
+    let stranger = out(B, GATEWAY, HOST.1).error(3, &out(A, GATEWAY, B.1).packet(proto::UDP, &[0; 8]));
+    assert_eq!(sends(&env, ifindex::B, stranger).action(), Action::Pass);
+}

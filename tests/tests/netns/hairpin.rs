@@ -1,0 +1,130 @@
+//! Published ports by the host's addresses, from containers: their own, a neighbour's, another network's.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use netbridge_common::abi::Reason;
+use netbridge_tests::lab::{Text, with_lab};
+use netbridge_tests::tcp::{self, TcpServer, transfer};
+use netbridge_tests::udp::{UdpClient, UdpServer, ask};
+
+use super::command::says;
+use super::{PAIR, pair};
+
+const LIMIT: Duration = Duration::from_secs(3);
+const SILENCE: Duration = Duration::from_millis(200);
+
+/// The gateway of [`networks`]' second network.
+const BACK: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 1);
+
+/// [`PAIR`] and `db` in a network of its own.
+fn networks() -> String {
+    format!(
+        "{PAIR}\n[[networks]]\nname = \"back\"\nsubnet = \"10.77.2.0/24\"\n\
+         [[nodes]]\nname = \"db\"\nattach = [{{ net = \"back\", ips = [\"10.77.2.10\"] }}]\n"
+    )
+}
+
+#[test]
+fn a_container_reaches_its_own_and_others_ports_by_any_address_of_the_host() -> Result<()> {
+    with_lab(Text::plain(&networks()), |lab| {
+        let web = lab.node("web")?;
+        let _services = (TcpServer::start(&web, 80)?, UdpServer::start(&web, 53)?);
+        for name in ["web", "app", "db"] {
+            let node = lab.node(name)?;
+            for address in [pair::HOST, pair::GATEWAY, BACK] {
+                let tried = || format!("{name} by {address}");
+                let to = SocketAddrV4::new(address, 8080);
+                let seen = transfer(&node, to, 1 << 20).with_context(tried)?.seen_as;
+                ensure!(*seen.ip() == address, "{}: the server sees {seen}", tried());
+                let client = UdpClient::open(&node, SocketAddrV4::new(address, 5353), LIMIT)?;
+                let first = client.ask(b"once").with_context(tried)?.seen_as;
+                ensure!(*first.ip() == address, "{}: the server sees {first}", tried());
+                let again = client.ask(&[7; 1200]).with_context(tried)?.seen_as;
+                ensure!(again == first, "{}: {first} became {again}", tried());
+            }
+        }
+        // By its own address it is a neighbour, and nothing is translated.
+        let seen = transfer(&lab.node("app")?, SocketAddrV4::new(pair::WEB, 80), 1000)?.seen_as;
+        ensure!(*seen.ip() == pair::APP, "the server sees {seen}");
+        let direct = SocketAddrV4::new(pair::WEB, 80);
+        ensure!(
+            tcp::connect(&lab.node("db")?, direct, SILENCE).is_err(),
+            "db is not isolated"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn two_containers_that_dial_from_one_port_are_two_to_the_server() -> Result<()> {
+    with_lab(Text::plain(&networks()), |lab| {
+        let _server = TcpServer::start(&lab.node("web")?, 80)?;
+        let to = SocketAddrV4::new(pair::HOST, 8080);
+        let mut streams = Vec::new();
+        for name in ["web", "app", "db"] {
+            streams.push(tcp::connect_from(&lab.node(name)?, 5000, to, LIMIT)?);
+        }
+        let mut ports = Vec::new();
+        for stream in &mut streams {
+            ports.push(tcp::exchange(stream, to, 100_000)?.seen_as.port());
+        }
+        ports.sort_unstable();
+        ports.dedup();
+        ensure!(ports.len() == 3, "{ports:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_list_of_sources_holds_for_containers_too() -> Result<()> {
+    with_lab(Text::plain(&networks()), |lab| {
+        let web = lab.node("web")?;
+        let _services = (TcpServer::start(&web, 80)?, UdpServer::start(&web, 53)?);
+        says("-n lab-host port add web 8081:80 5354:53/udp --from 10.77.1.20,198.51.100.0/24")?;
+        let (tcp, udp) = (SocketAddrV4::new(pair::HOST, 8081), SocketAddrV4::new(pair::HOST, 5354));
+        for listed in ["app", "outside"] {
+            transfer(&lab.node(listed)?, tcp, 1000)?;
+            ask(&lab.node(listed)?, udp, b"x", LIMIT)?;
+        }
+        for other in ["web", "db"] {
+            let before = lab.drops(Reason::SourceNotAllowed)?;
+            ensure!(
+                tcp::connect(&lab.node(other)?, tcp, SILENCE).is_err(),
+                "{other} connects"
+            );
+            ensure!(
+                ask(&lab.node(other)?, udp, b"x", SILENCE).is_err(),
+                "{other} is answered"
+            );
+            let dropped = lab.drops(Reason::SourceNotAllowed)? - before;
+            ensure!(dropped == 2, "{dropped} packets of {other} were dropped");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn the_filter_sees_who_dials_and_who_is_meant() -> Result<()> {
+    let filter = "*filter\n:FORWARD DROP [0:0]\n\
+        -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
+        -A FORWARD -s 10.77.1.20/32 -d 10.77.1.10/32 -p tcp -m tcp --dport 80 -j ACCEPT\nCOMMIT\n";
+    let topology = format!("filter = \"f.rules\"\n{}", networks());
+    let text = Text {
+        filter: Some(filter),
+        ..Text::plain(&topology)
+    };
+    with_lab(text, |lab| {
+        let _server = TcpServer::start(&lab.node("web")?, 80)?;
+        let to = SocketAddrV4::new(pair::HOST, 8080);
+        transfer(&lab.node("app")?, to, 100_000)?;
+        let before = lab.drops(Reason::Filtered)?;
+        ensure!(
+            tcp::connect(&lab.node("db")?, to, SILENCE).is_err(),
+            "db passes the filter"
+        );
+        ensure!(lab.drops(Reason::Filtered)? == before + 1);
+        Ok(())
+    })
+}
