@@ -253,6 +253,10 @@ impl Parse for <V4 as crate::abi::Family>::Addr {
         }
         let mut l4 = head.l4;
         if packet.l4 != ipv4::PLAIN_END {
+            // A total length of 0 says nothing about where the header ends.
+            if u32::from(packet.l4) > frame {
+                return Reason::Malformed;
+            }
             let fault = options::fault(env, packet.l4);
             if fault as u8 != Reason::None as u8 {
                 return fault;

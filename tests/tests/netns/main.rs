@@ -33,6 +33,7 @@ mod host_ports;
 mod icmp;
 mod killed;
 mod lifecycle;
+mod load;
 mod namespaces;
 mod nat;
 mod netlink;

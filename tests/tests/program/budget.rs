@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use netbridge_common::abi::Hook;
 use netbridge_common::host::cases::FULL;
 
-use crate::world::with_kernel;
+use netbridge_tests::fuzz::bed::with_kernel;
 
 /// Instructions walked, at most; a quarter above what it was when the figure was last changed. The kernel refuses
 /// a program at 1,000,000.

@@ -7,8 +7,8 @@ use netbridge_common::host::lab::{A, GATEWAY, HOST, REMOTE, ROUTER, at, ifindex,
 use netbridge_common::host::rewrite::{apply, fault};
 use netbridge_common::host::{Frame, HostEnv};
 
-use crate::kernel::{Kernel, Outcome};
-use crate::world::with_kernel;
+use netbridge_tests::fuzz::bed::with_kernel;
+use netbridge_tests::fuzz::kernel::{Kernel, Outcome};
 
 /// Offset of the UDP checksum in a frame without IP options.
 const UDP_SUM: usize = 40;

@@ -13,8 +13,8 @@ use netbridge_common::host::pieces::cut;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::kernel::{SHOT, context};
-use crate::world::with_kernel;
+use netbridge_tests::fuzz::bed::with_kernel;
+use netbridge_tests::fuzz::kernel::{SHOT, context};
 
 /// Flows that are opened twice; without a remedy, one in ten to a hundred goes wrong on two CPUs.
 const FLOWS: u16 = 8_000;
