@@ -13,16 +13,18 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::TcContext;
 use netbridge_common::abi::{
-    AddrKey, BindingKey, BindingV4, Config, DropEvent, FlowKey, FlowV4, LinkV4, Load, MacKey, NetworkV4, Policy,
-    PortKey, PublishedV4, Reason, RuleV4, SAMPLES, SourceKey, Station, V4, proto, station_flags,
+    AddrKey, BindingKey, BindingV4, Config, DropEvent, FirstFragment, FlowKey, FlowV4, FragmentKey, Held, HeldHead,
+    LinkV4, Load, MacKey, NetworkV4, Policy, PortKey, PublishedV4, Reason, RuleV4, SAMPLES, SourceKey, Station, V4,
+    proto, station_flags,
 };
-use netbridge_common::datapath::env::{Env, Hop, HopKind, Inserted, Renewal};
+use netbridge_common::datapath::env::{Env, Hop, HopKind, Inserted, Released, Renewal};
 use netbridge_common::datapath::parse::Head;
 use netbridge_common::datapath::state::outlived;
 
 use crate::maps::{
-    ADDRESSES, ANSWER_RATE, BINDINGS, CHUNK, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FLOODS, FLOWS, HALF_OPEN, Ip,
-    LEARNED, LINKS, LOADS, NETWORKS, POLICY, PUBLISHED, RECLAIMED, RULES, SOURCES, SUBNETS, SUMMED, TRAFFIC,
+    ADDRESSES, ANSWER_RATE, BINDINGS, CHUNK, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FLOODS, FLOWS, FRAGMENTS,
+    HALF_OPEN, HELD, HELD_BY, Ip, LEARNED, LINKS, LOADS, NETWORKS, POLICY, PUBLISHED, RECLAIMED, RULES, SOURCES,
+    SUBNETS, SUMMED, TRAFFIC,
 };
 
 /// `errno` of an insertion that must not replace.
@@ -35,6 +37,22 @@ const AF_INET: u8 = 2;
 fn folded(sum: u32) -> u16 {
     let once = (sum & 0xffff) + (sum >> 16);
     ((once & 0xffff) + (once >> 16)) as u16
+}
+
+/// True at most once per `refresh` ticks for a table, by its place in [`RECLAIMED`].
+#[inline(always)]
+fn may_walk(table: u32, refresh: u32, now: u32) -> bool {
+    let Some(last) = RECLAIMED.get_ptr_mut(table) else {
+        return false;
+    };
+    // SAFETY: four aligned bytes; CPUs that come here at the same time all walk, which is only slow.
+    unsafe {
+        let due = now.wrapping_sub(*last) >= refresh;
+        if due {
+            *last = now;
+        }
+        due
+    }
 }
 
 /// Calls `visit` for every entry of a hash map (`bpf_for_each_map_elem`, Linux 5.13), which may remove any.
@@ -358,17 +376,7 @@ impl Env for Skb<'_> {
 
     #[inline(always)]
     fn may_reclaim(&self, refresh: u32, now: u32) -> bool {
-        let Some(last) = RECLAIMED.get_ptr_mut(0) else {
-            return false;
-        };
-        // SAFETY: four aligned bytes; CPUs that come here at the same time all walk, which is only slow.
-        unsafe {
-            let due = now.wrapping_sub(*last) >= refresh;
-            if due {
-                *last = now;
-            }
-            due
-        }
+        may_walk(0, refresh, now)
     }
 
     #[inline(always)]
@@ -431,6 +439,87 @@ impl Env for Skb<'_> {
     #[inline(always)]
     fn each_binding<V: FnMut(&BindingKey<Ip>, &BindingV4)>(&self, mut visit: V) {
         walk((&raw const BINDINGS).cast(), &mut visit);
+    }
+
+    #[inline(always)]
+    fn first_fragment(&self, key: &FragmentKey<Ip>, into: &mut FirstFragment) -> bool {
+        // SAFETY: copied at once; an element that is evicted and used again meanwhile has the ports of another datagram, with
+        // which this packet has no flow, or one of its own endpoints'.
+        let found = unsafe { FRAGMENTS.get(key) };
+        if let Some(first) = found {
+            *into = *first;
+        }
+        found.is_some()
+    }
+
+    #[inline(always)]
+    fn note_first(&self, key: &FragmentKey<Ip>, first: &FirstFragment) {
+        let _full = FRAGMENTS.insert(key, first, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
+    fn advance(&self, key: &FragmentKey<Ip>, next: u16) {
+        if let Some(first) = FRAGMENTS.get_ptr_mut(key) {
+            // SAFETY: two aligned bytes. A datagram that gets an evicted element meanwhile is not known to be complete, or may
+            // be thought to be.
+            unsafe { (&raw mut (*first).next).write_volatile(next) };
+        }
+    }
+
+    #[inline(always)]
+    fn held(&self, place: &FragmentKey<Ip>, into: &mut HeldHead) -> bool {
+        // SAFETY: copied at once; if the element is removed and used again meanwhile, the removal of this one fails.
+        let found = unsafe { HELD.get(place) };
+        if let Some(held) = found {
+            *into = held.head;
+        }
+        found.is_some()
+    }
+
+    #[inline(always)]
+    fn hold(&self, place: &FragmentKey<Ip>, head: &HeldHead) -> Inserted {
+        self.put_aside(head).map_or(Inserted::Full, |held| {
+            match HELD.insert(place, held, u64::from(BPF_NOEXIST)) {
+                Ok(()) => Inserted::Yes,
+                Err(EEXIST) => Inserted::Exists,
+                Err(_) => Inserted::Full,
+            }
+        })
+    }
+
+    #[inline(always)]
+    fn held_remove(&self, place: &FragmentKey<Ip>) -> bool {
+        HELD.remove(place).is_ok()
+    }
+
+    #[inline(always)]
+    fn release(&self, place: &FragmentKey<Ip>, head: &HeldHead) -> Released {
+        self.receive_anew(place, head)
+    }
+
+    #[inline(always)]
+    fn each_held<V: FnMut(&FragmentKey<Ip>, &HeldHead)>(&self, mut visit: V) {
+        walk((&raw const HELD).cast(), &mut |place, held: &Held| {
+            visit(place, &held.head);
+        });
+    }
+
+    #[inline(always)]
+    fn may_reclaim_held(&self, refresh: u32, now: u32) -> bool {
+        may_walk(1, refresh, now)
+    }
+
+    #[inline(always)]
+    fn held_by(&self, slot: u32) -> i32 {
+        HELD_BY.get(slot).map_or(0, |count| *count as i32)
+    }
+
+    #[inline(always)]
+    fn count_held(&self, slot: u32, more: i32) {
+        if let Some(count) = HELD_BY.get_ptr_mut(slot) {
+            // SAFETY: as for `charge`.
+            unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) count, in(reg) i64::from(more)) };
+        }
     }
 
     #[inline(always)]
@@ -568,6 +657,22 @@ impl Env for Skb<'_> {
         if let Some(traffic) = TRAFFIC.get_ptr_mut(slot) {
             // SAFETY: as for `count_tx`.
             unsafe { (*traffic).drops += 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn uncount(&self, slot: u32, bytes: u32, reason: Reason) {
+        if let Some(drops) = DROPS.get_ptr_mut(reason as u32) {
+            // SAFETY: as for `count_tx`. It may have been counted by another CPU: the sum over all of them is right.
+            unsafe { *drops = (*drops).wrapping_sub(1) };
+        }
+        if let Some(traffic) = TRAFFIC.get_ptr_mut(slot) {
+            // SAFETY: likewise.
+            unsafe {
+                (*traffic).drops = (*traffic).drops.wrapping_sub(1);
+                (*traffic).tx_packets = (*traffic).tx_packets.wrapping_sub(1);
+                (*traffic).tx_bytes = (*traffic).tx_bytes.wrapping_sub(u64::from(bytes));
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use aya_ebpf::programs::TcContext;
 use bytemuck::Zeroable;
 use netbridge_common::abi::{FlowKey, FlowV4, LISTED_AT, MOST_LISTED};
 use netbridge_common::datapath::env::Env as _;
-use netbridge_common::datapath::{binding, flows};
+use netbridge_common::datapath::{binding, flows, fragments};
 
 use crate::env::Skb;
 use crate::maps::Ip;
@@ -28,7 +28,7 @@ fn end(ctx: TcContext) -> i32 {
     ended
 }
 
-/// Removes what has expired; how many halves of flows that were.
+/// Removes what has expired, fragments that wait included; how many halves of flows that were.
 #[classifier]
 fn reap(ctx: TcContext) -> i32 {
     let skb = Skb { ctx: &ctx };
@@ -37,5 +37,6 @@ fn reap(ctx: TcContext) -> i32 {
     };
     let now = skb.now();
     binding::reap(&skb, config.quarantine, now);
+    fragments::reap(&skb, config, now);
     flows::reap(&skb, config, now) as i32
 }

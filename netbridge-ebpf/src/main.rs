@@ -18,6 +18,7 @@
 mod answer;
 mod env;
 mod forward;
+mod fragments;
 mod from_container;
 mod from_uplink;
 mod housekeeping;

@@ -6,9 +6,9 @@
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use netbridge_common::abi::{
-    AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, EVENT_BYTES, FlowKey, FlowV4, Learned, LinkV4, Load,
-    MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4, Peer, PeerKey, Policy, PortKey, PublishedV4, REASON_SLOTS, RuleV4,
-    SAMPLES, SLOTS, SourceKey, Station, Traffic, V4,
+    AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, EVENT_BYTES, FirstFragment, FlowKey, FlowV4, FragmentKey,
+    Held, Learned, LinkV4, Load, MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4, Peer, PeerKey, Policy, PortKey,
+    PublishedV4, REASON_SLOTS, RuleV4, SAMPLES, SLOTS, SourceKey, Station, Traffic, V4,
 };
 use netbridge_common::datapath::env::Budget;
 use netbridge_common::datapath::pipeline::Scratch;
@@ -56,6 +56,22 @@ pub(crate) static HALF_OPEN: Array<FlowKey<Ip>, { (SLOTS * SAMPLES) as usize }> 
 /// Sides of bindings. Written by the programs; the controller deletes.
 #[btf_map]
 pub(crate) static BINDINGS: HashMap<BindingKey<Ip>, BindingV4, 131_072> = HashMap::new();
+
+/// First fragments. Written by the programs; what was used least lately is evicted.
+#[btf_map]
+pub(crate) static FRAGMENTS: LruHashMap<FragmentKey<Ip>, FirstFragment, 8192> = LruHashMap::new();
+
+/// Frames that wait for the first fragment of their datagram. Written by the programs.
+#[btf_map]
+pub(crate) static HELD: HashMap<FragmentKey<Ip>, Held, 512> = HashMap::new();
+
+/// How many of them came in by the interface of a slot. Counted by the programs.
+#[btf_map]
+pub(crate) static HELD_BY: Array<i64, { SLOTS as usize }> = Array::new();
+
+/// Room for a frame that is about to wait, or that is set aside while others go.
+#[btf_map]
+pub(crate) static ASIDE: PerCpuArray<Held, 1> = PerCpuArray::new();
 
 /// Published ports, by blocks; room for every port of a transport one by one at one address, which takes two entries each.
 /// Written by the controller.
@@ -116,9 +132,9 @@ pub(crate) const CHUNK: u32 = 512;
 #[btf_map]
 pub(crate) static SUMMED: PerCpuArray<[u8; CHUNK as usize + 4], 1> = PerCpuArray::new();
 
-/// Tick of the last walk over the flow table. Written by whoever walks.
+/// Ticks of the last walks over the flow table and over the frames that wait. Written by whoever walks.
 #[btf_map]
-pub(crate) static RECLAIMED: Array<u32, 1> = Array::new();
+pub(crate) static RECLAIMED: Array<u32, 2> = Array::new();
 
 /// The packet in work. TC programs run with bottom halves off, so one CPU works on one packet.
 #[btf_map]

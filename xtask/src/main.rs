@@ -16,8 +16,10 @@ mod command;
 mod compliance;
 mod differential;
 mod doctor;
+mod fuzz;
 mod linker;
 mod lint;
+mod load;
 mod oracles;
 mod privilege;
 mod run;
@@ -45,6 +47,10 @@ enum Command {
     Compliance,
     /// Compare netbridge with the kernel's router event by event: `--events N --seed N`
     Differential(differential::Arguments),
+    /// Compare the programs in the kernel with the core on the host, 10 million packets each: `fuzz --help` tells how
+    Fuzz(fuzz::Arguments),
+    /// Load netbridge with connections, full tables and floods for long: `load --help` tells how
+    Load(load::Arguments),
     /// Check format, lints, documentation and dependencies
     Lint,
     /// Run all that decides whether a change may go in
@@ -61,6 +67,8 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Compliance => compliance::run(),
         Command::Differential(arguments) => differential::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Load(arguments) => load::run(&arguments),
         Command::Lint => lint::run(),
         Command::Ci => ci::run(),
         Command::Doctor => doctor::run(),

@@ -47,6 +47,11 @@ pub struct Config {
     pub learned_per_port: u32,
     /// Broadcast, multicast and unknown unicast frames that one port may send on one CPU in `refresh` ticks; 0 for no limit.
     pub floods_per_second: u32,
+    /// Ticks for which a datagram is put together: the ports of its first fragment are known, and later ones wait for it
+    /// (RFC 791, section 3.2; Linux: 30 s).
+    pub fragment_timeout: u32,
+    /// Fragments that came in by one interface and may wait for the first of their datagram.
+    pub held_quota: u32,
     /// [`super::VERSION`] of the controller that wrote this.
     pub version: u32,
     /// Not 0 if a SYN from outside to a port that masquerading may use, and nobody holds, is dropped (RFC 5382 REQ-4); the host

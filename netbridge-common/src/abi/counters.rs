@@ -13,7 +13,9 @@ pub const EVENT_BYTES: u32 = 64 * 1024;
 
 /// Traffic of one endpoint or uplink on one CPU, as netbridge's programs saw it.
 ///
-/// "Sent" is what the endpoint sent; what was then dropped is counted in both `tx` and `drops`.
+/// "Sent" is what the endpoint sent; what was then dropped is counted in both `tx` and `drops`. A fragment that has waited for the
+/// first of its datagram is sent once: when it is received anew, what was counted of it before is taken back, by whichever
+/// CPU does so, so that only the sum over all CPUs means something.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Traffic {

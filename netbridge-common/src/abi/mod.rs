@@ -17,6 +17,7 @@ mod config;
 mod counters;
 mod filter;
 mod flow;
+mod fragment;
 mod link;
 mod network;
 mod port;
@@ -35,6 +36,7 @@ pub use flow::{
     FlowHead, FlowKey, FlowState, FlowV4, FlowV6, LISTED_AT, MOST_LISTED, NO_SLOT, Nat, ZONE_UPLINK, flow_action,
     flow_flags, proto,
 };
+pub use fragment::{COMPLETE, FirstFragment, FragmentKey, HELD_BYTES, HELD_PLACES, Held, HeldHead};
 pub use link::{LINK_ADDRS, LinkAddrs, LinkHead, LinkV4, LinkV6, link_kind};
 pub use network::{MAX_NETWORKS, NetworkAddrs, NetworkHead, NetworkV4, NetworkV6, SUBNET_LOCAL, network_flags};
 pub use port::{PortBlock, PortKey, PortTarget, PublishedHead, PublishedV4, PublishedV6, SourceKey, port_scope};

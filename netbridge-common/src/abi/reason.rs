@@ -59,7 +59,9 @@ reasons! {
     FlowTableFull = 11, "flow-table-full";
     /// To the outside with a protocol that cannot be masqueraded.
     UnsupportedProtocol = 12, "unsupported-protocol";
-    /// A fragment that would need address translation.
+    /// A fragment that would have to wait and finds no room, whose first was dropped or whose flow is gone, that would overwrite
+    /// the header of the first (RFC 1858, RFC 3128), or a second first one with other ports; or one of a protocol that cannot
+    /// be masqueraded.
     Fragment = 13, "fragment";
     /// An ICMP error about no flow of this network on its way out, or a reply to no request.
     UntrackedIcmp = 14, "untracked-icmp";
@@ -110,6 +112,9 @@ reasons! {
     SourceNotAllowed = 35, "source-not-allowed";
     /// To a group address that no bridge forwards (IEEE 802.1D-2004, table 7-10): a container takes no part in a spanning tree.
     ReservedGroup = 36, "reserved-group";
+    /// A later fragment waits for the first of its datagram. When that comes, the waiting one is received anew and is no
+    /// longer counted here.
+    FragmentWaits = 37, "fragment-waits";
 }
 
 #[cfg(test)]

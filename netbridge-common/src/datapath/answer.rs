@@ -4,8 +4,8 @@
 //! The host's stack would make them only where it forwards itself, and takes a packet from the outside for its own. Who
 //! decides that a packet ends says so by [`Verdict::answer`]; when nothing else can become of it, [`make`] writes the
 //! headers of the answer, and the programs put them before the packet, cut it off behind the quote and send it back. It
-//! is decided for tracked packets alone, so never for an error or a fragment (RFC 1122, section 3.2.2); the rest is
-//! the stack's.
+//! is decided for tracked packets alone, so never for an error, and made for none but the first of a datagram's fragments
+//! (RFC 1122, section 3.2.2); the rest is the stack's.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -15,7 +15,7 @@ use crate::wire::{ethernet, icmp, ipv4, tcp};
 
 use super::conntrack::Cx;
 use super::env::{AddrOf, Env};
-use super::parse::Packet;
+use super::parse::{Fragment, Packet};
 use super::verdict::{Action, Verdict};
 
 /// Type of service: precedence "internetwork control" (RFC 1812, section 4.3.2.5).
@@ -23,6 +23,9 @@ const CONTROL: u8 = 0xc0;
 
 /// "Don't fragment", in the byte of the flags.
 const DONT_FRAGMENT: u8 = 0x40;
+
+/// How long an answer may be: as much of the packet as fits is quoted (RFC 1812, section 4.3.2.3), bytes.
+const LONGEST: u16 = 576;
 
 /// TTL of an answer (RFC 1812, section 4.2.2.9, and IANA's default).
 const TTL: u8 = 64;
@@ -81,7 +84,8 @@ where
         return verdict.refuse(Reason::None);
     }
     let packet = &*cx.packet;
-    let due = packet.key.src.is_unicast()
+    let due = packet.fragment as u8 != Fragment::Rest as u8
+        && packet.key.src.is_unicast()
         && packet.key.dst.is_unicast()
         && cx.env.may_answer(cx.arrival.now, cx.config.answers_per_tick)
         && Answer::write(cx.env, packet, sender(cx), verdict);
@@ -124,14 +128,16 @@ impl Answer for <V4 as Family>::Addr {
 
     #[inline(always)]
     fn write<E: Env>(env: &E, packet: &Packet<Self>, from: Self, verdict: &mut Verdict<Self>) -> bool {
-        // Eight bytes behind the header are due (RFC 792). A TCP header is quoted up to its options: the frame's
-        // checksum, where a device is still to write it, must be within the quote.
+        // Eight bytes behind the header are the least (RFC 792). A TCP header is quoted up to its options at least: the
+        // frame's checksum, where a device is still to write it, must be within the quote.
         let behind = if packet.key.proto == proto::TCP {
             tcp::MIN_LEN
         } else {
             icmp::LEN
         };
-        let quote = packet.l4.wrapping_sub(ethernet::LEN).wrapping_add(behind);
+        let least = packet.l4.wrapping_sub(ethernet::LEN).wrapping_add(behind);
+        let datagram = packet.end.wrapping_sub(ethernet::LEN);
+        let quote = datagram.min(LONGEST - Headers::GROWTH).max(least);
         let Some(quoted) = env.sum(ethernet::LEN, quote) else {
             return false;
         };

@@ -13,9 +13,10 @@ use super::binding;
 use super::env::{AddrOf, Env, FlowKeyOf, FlowOf, HopKind, Renewal};
 use super::filter::{self, Subject};
 use super::flows;
+use super::fragments::Datagram;
 use super::icmp::Quoted;
 use super::nat::Choice;
-use super::parse::Packet;
+use super::parse::{Fragment, Packet};
 use super::state::{self, is_expired};
 use super::verdict::{Action, Verdict};
 
@@ -74,6 +75,8 @@ pub struct Work<F: Family> {
     pub quoted: Quoted<F::Addr>,
     /// The source port under trial.
     pub choice: Choice,
+    /// The datagram of a fragment.
+    pub datagram: Datagram<F::Addr>,
 }
 
 /// Copies the live flow of a key to `into`. An expired entry is none, whether or not anything
@@ -89,10 +92,11 @@ const fn restarts<A: Addr>(packet: &Packet<A>, head: &FlowHead) -> bool {
     is_opening(packet) && state::is_over(head.state) && head.flags & flow_flags::REPLY == 0
 }
 
-/// True if the packet may open a flow: any but the answer to an ICMP query and a TCP segment of a connection that is not
-/// known, unless the flow table was lost a short while ago and such segments are taken up again.
+/// True if the packet may open a flow: any but the answer to an ICMP query, a later fragment and a TCP segment of a
+/// connection that is not known, unless the flow table was lost a short while ago and such segments are taken up again.
 pub const fn may_open<E: Env>(cx: &Cx<'_, E>) -> bool {
     match cx.packet.key.proto {
+        _ if cx.packet.fragment as u8 == Fragment::Rest as u8 => false,
         proto::TCP => is_opening(cx.packet) || picks_up(cx.config, cx.packet.tcp, cx.arrival.now),
         _ => !cx.packet.is_icmp_reply(),
     }
@@ -296,9 +300,9 @@ fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) ->
     follow(cx, work)
 }
 
-/// Asks the filter again, and keeps its answer.
+/// Asks the filter about a packet of `work.half`, and keeps its answer.
 #[inline(never)]
-fn is_accepted<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
+pub(super) fn is_accepted<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
     let reason = filter::evaluate(cx, &subject(cx, &work.half, state::named(work.half.head())));
     let head = work.half.head_mut();
     head.reason = reason as u8;
@@ -306,10 +310,13 @@ fn is_accepted<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
     reason as u8 == Reason::None as u8
 }
 
-/// The state after this packet of a flow that was in `state`.
+/// The state after this packet of a flow that was in `state`. Later fragments change none.
 #[inline(always)]
 fn advanced<E: Env>(cx: &Cx<'_, E>, state: FlowState, flags: u8) -> FlowState {
     let packet = &*cx.packet;
+    if packet.fragment as u8 == Fragment::Rest as u8 {
+        return state;
+    }
     let payload = packet.l4.wrapping_add(packet.l4_len) < packet.end;
     state::next(state, flags & flow_flags::REPLY != 0, packet.tcp, payload)
 }

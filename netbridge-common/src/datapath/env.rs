@@ -1,8 +1,8 @@
 //! What the core needs from the world: the packet, the tables, a tick counter.
 
 use crate::abi::{
-    AddrKey, BindingKey, Config, DropEvent, Family, FlowKey, FlowState, Load, Mac, MacKey, Policy, PortKey, Reason,
-    SourceKey, Station,
+    AddrKey, BindingKey, Config, DropEvent, Family, FirstFragment, FlowKey, FlowState, FragmentKey, HeldHead, Load,
+    Mac, MacKey, Policy, PortKey, Reason, SourceKey, Station,
 };
 
 use super::parse::Head;
@@ -19,6 +19,9 @@ pub type BindingOf<E> = <<E as Env>::F as Family>::Binding;
 /// Keys of an environment's bindings.
 pub type BindingKeyOf<E> = BindingKey<AddrOf<E>>;
 
+/// Keys of an environment's fragments.
+pub type FragmentKeyOf<E> = FragmentKey<AddrOf<E>>;
+
 /// What came of an insertion that must not replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -29,6 +32,18 @@ pub enum Inserted {
     Exists = 1,
     /// The table is full; nothing changed.
     Full = 2,
+}
+
+/// What came of a frame that waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Released {
+    /// It waits still, or somebody else has taken it.
+    Kept = 0,
+    /// It is gone, and nobody received it.
+    Lost = 1,
+    /// Its interface receives it anew.
+    Received = 2,
 }
 
 /// How the host would route a packet.
@@ -179,6 +194,28 @@ pub trait Env {
     fn binding_remove(&self, key: &BindingKeyOf<Self>);
     /// Shows every side of a binding to `visit`, which may remove any.
     fn each_binding<V: FnMut(&BindingKeyOf<Self>, &BindingOf<Self>)>(&self, visit: V);
+    /// Copies what the first fragment of a datagram said, too long ago or not, to `into`; false if that is not known.
+    fn first_fragment(&self, key: &FragmentKeyOf<Self>, into: &mut FirstFragment) -> bool;
+    /// Notes what a first fragment said. The table forgets what was used least lately.
+    fn note_first(&self, key: &FragmentKeyOf<Self>, first: &FirstFragment);
+    /// Notes in place where a datagram's next fragment begins.
+    fn advance(&self, key: &FragmentKeyOf<Self>, next: u16);
+    /// Copies whose frame waits in a place, for too long or not, to `into`; false if none does.
+    fn held(&self, place: &FragmentKeyOf<Self>, into: &mut HeldHead) -> bool;
+    /// Lets a copy of the frame, which is not too long, wait in a place (`BPF_NOEXIST`).
+    fn hold(&self, place: &FragmentKeyOf<Self>, head: &HeldHead) -> Inserted;
+    /// Takes a frame that waits out of its place; false if it was gone.
+    fn held_remove(&self, place: &FragmentKeyOf<Self>) -> bool;
+    /// Takes a frame that waits out of its place, and has the interface it came in by receive it once this one is done.
+    fn release(&self, place: &FragmentKeyOf<Self>, head: &HeldHead) -> Released;
+    /// Shows every frame that waits to `visit`, which may remove any.
+    fn each_held<V: FnMut(&FragmentKeyOf<Self>, &HeldHead)>(&self, visit: V);
+    /// True at most once per `refresh` ticks: somebody may walk over the frames that wait now.
+    fn may_reclaim_held(&self, refresh: u32, now: u32) -> bool;
+    /// How many frames wait that came in by the interface of a slot.
+    fn held_by(&self, slot: u32) -> i32;
+    /// Notes that so many more do; a slot that is none has no count.
+    fn count_held(&self, slot: u32, more: i32);
     /// True if a socket of the host takes what `key` names: packets to its destination from its source.
     fn host_socket(&self, key: &FlowKeyOf<Self>) -> bool;
     /// Where a published port leads, by the longest prefix that holds the key.
@@ -202,6 +239,8 @@ pub trait Env {
     fn count_rx(&self, slot: u32, bytes: u32);
     /// Counts a drop, and against the sender if `slot` is one.
     fn count_drop(&self, slot: u32, reason: Reason);
+    /// Takes back what was counted of a packet that the owner of `slot` sent and that was dropped.
+    fn uncount(&self, slot: u32, bytes: u32, reason: Reason);
     /// True if one more drop event may be sent now.
     fn may_report(&self, tick: u32, limit: u32) -> bool;
     /// True if one more ICMP error may be made now.

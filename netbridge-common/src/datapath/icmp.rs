@@ -81,7 +81,7 @@ impl Quote for <V4 as Family>::Addr {
             proto::ICMP if icmp::is_reply(a) => (a, [0; 2], [e, f]),
             _ => return None,
         };
-        if header.later_fragment || header.src != packet.key.dst || l4 + icmp::LEN > packet.end {
+        if header.offset != 0 || header.src != packet.key.dst || l4 + icmp::LEN > packet.end {
             return None;
         }
         let l4_sum_at = l4 + checksum_offset(header.proto);

@@ -1,18 +1,18 @@
 //! Packets from the outside: answers, published ports, and what is not ours.
 
 use crate::abi::{
-    Addr, AddrKey, CtState, Family, LINK_ADDRS, LinkAddrs, LinkHead, Nat, PortKey, Reason, Record, SUBNET_LOCAL,
-    SourceKey, Station, flow_action, flow_flags, network_flags, port_scope, proto,
+    Addr, AddrKey, Family, LINK_ADDRS, LinkAddrs, LinkHead, Nat, PortKey, Reason, Record, SUBNET_LOCAL, SourceKey,
+    Station, flow_action, flow_flags, network_flags, port_scope, proto,
 };
 
 use super::binding;
 use super::bridge::NO_STATION;
 use super::conntrack::{self, Cx, Work};
 use super::env::{AddrOf, Env, HopKind};
-use super::filter;
 use super::flows;
 use super::guard;
 use super::icmp::{self, Quote};
+use super::parse::Fragment;
 use super::verdict::Action;
 
 /// Where a packet from the outside goes.
@@ -21,8 +21,7 @@ pub fn inbound<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut 
 where
     AddrOf<E>: Quote,
 {
-    if cx.packet.is_whole()
-        && cx.packet.is_tracked()
+    if cx.packet.is_tracked()
         && let Some(action) = conntrack::known(cx, work)
     {
         return action;
@@ -83,7 +82,8 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut
         // Nobody outside holds an address of the host's or of a container's: the answers would go to its owner.
         Some(_) if cx.env.subnet(cx.packet.key.src).is_some() => Reason::SpoofedIp,
         Some(target) => match lead(cx, &target, work) {
-            Reason::None => returning(cx, work),
+            Reason::None if conntrack::is_accepted(cx, work) => returning(cx, work),
+            Reason::None => Reason::Filtered,
             reason => reason,
         },
         None if inside == SUBNET_LOCAL => unsolicited(cx, addrs),
@@ -104,7 +104,7 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut
 #[inline(always)]
 fn unsolicited<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>) -> Reason {
     let key = &cx.packet.key;
-    if !cx.packet.has_ports() || !cx.packet.is_whole() {
+    if !cx.packet.has_ports() {
         return Reason::None;
     }
     let reason = if binding::behind(cx, key.dst, key.dport, key.proto).is_some() {
@@ -167,8 +167,6 @@ pub(super) fn published<E: Env>(
     env.published(&exact).or_else(|| env.published(&exact.anywhere()))
 }
 
-/// Whether a source elsewhere than on the host may open a flow through a published port.
-#[inline(always)]
 /// True if a list of sources has the address; list 0 has everybody.
 pub(super) fn admits<E: Env>(env: &E, list: u32, src: AddrOf<E>) -> bool {
     list == 0 || env.is_source(&SourceKey { list, addr: src })
@@ -265,10 +263,11 @@ fn station_of<E: Env>(cx: &Cx<'_, E>, addr: AddrOf<E>, net: u16) -> Station {
     cx.env.address(&key).unwrap_or(NO_STATION)
 }
 
-/// Fills the forward half with the way to a container's port, and asks the filter.
+/// Fills the forward half with the way to a container's port. The filter is still to be asked, and not from here: their stacks
+/// would add up.
 #[inline(never)]
 pub(super) fn lead<E: Env>(cx: &Cx<'_, E>, target: &Target<AddrOf<E>>, work: &mut Work<E::F>) -> Reason {
-    if !cx.packet.is_whole() {
+    if cx.packet.fragment as u8 == Fragment::Rest as u8 {
         return Reason::Fragment;
     }
     if cx.packet.is_icmp_reply() {
@@ -301,7 +300,7 @@ pub(super) fn lead<E: Env>(cx: &Cx<'_, E>, target: &Target<AddrOf<E>>, work: &mu
     forward.dmac = target.station.mac;
     forward.smac = network.head().gateway.mac;
     forward.peer_zone = target.net;
-    filter::evaluate(cx, &conntrack::subject(cx, &work.half, CtState::NEW))
+    Reason::None
 }
 
 /// Fills in the reply half of a flow from the outside, whose forward half [`lead`] has filled in.

@@ -2,7 +2,7 @@
 //!
 //! [`parse`] → [`guard`] → [`pipeline`], which calls [`bridge`], [`route`], [`inbound`] or
 //! [`icmp`]; those consult [`conntrack`], [`filter`] and [`nat`] and end in a [`verdict::Verdict`], for a
-//! packet whose sender must hear of its end by way of [`answer`].
+//! packet whose sender must hear of its end by way of [`answer`]. A fragment meets them with the ports that [`fragments`] knows.
 //! [`socket`] stands apart: what becomes of the host's own sockets that mean a published port.
 //! Nothing here knows whether it runs in the kernel: bytes and tables come through [`env::Env`].
 
@@ -13,6 +13,7 @@ pub mod conntrack;
 pub mod env;
 pub mod filter;
 pub mod flows;
+pub mod fragments;
 pub mod guard;
 pub mod icmp;
 pub mod inbound;

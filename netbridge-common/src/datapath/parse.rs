@@ -32,8 +32,10 @@ pub enum Fragment {
     Whole = 0,
     /// The first fragment: it has the ports.
     First = 1,
+    /// A later one whose first is known: it has the ports of that, and no layer-4 header.
+    Rest = 2,
     /// A later one: it has none.
-    Later = 2,
+    Later = 3,
 }
 
 /// The first bytes of a frame, read at once: Ethernet, an IPv4 header and the fixed part of TCP's.
@@ -122,7 +124,7 @@ impl<A: Addr> Packet<A> {
     }
 
     /// True if the packet belongs to a flow the datapath tracks: TCP, UDP, ICMP echo and timestamp, and what is known by
-    /// its addresses alone, whole or first fragment.
+    /// its addresses alone; whole, or a fragment whose ports are known.
     pub fn is_tracked(&self) -> bool {
         self.fragment as u8 != Fragment::Later as u8
             && match self.key.proto {
@@ -228,7 +230,7 @@ impl Parse for <V4 as crate::abi::Family>::Addr {
         packet.ttl = header.ttl;
         packet.ip_sum = header.checksum;
         packet.l4 = ethernet::LEN + header.header_len;
-        packet.fragment = match (header.later_fragment, header.more_fragments) {
+        packet.fragment = match (header.offset != 0, header.more_fragments) {
             (true, _) => Fragment::Later,
             (false, true) => Fragment::First,
             (false, false) => Fragment::Whole,
@@ -251,14 +253,22 @@ impl Parse for <V4 as crate::abi::Family>::Addr {
         }
         let mut l4 = head.l4;
         if packet.l4 != ipv4::PLAIN_END {
+            // A total length of 0 says nothing about where the header ends.
+            if u32::from(packet.l4) > frame {
+                return Reason::Malformed;
+            }
             let fault = options::fault(env, packet.l4);
             if fault as u8 != Reason::None as u8 {
                 return fault;
             }
             behind_options(env, packet.l4, bytemuck::cast_mut(&mut l4));
         }
-        if header.later_fragment {
-            return Reason::None;
+        if header.offset != 0 {
+            // A datagram cannot be longer than its length can say.
+            return match header.offset.checked_add(header.total_len) {
+                Some(_) if header.total_len != 0 => Reason::None,
+                _ => Reason::Malformed,
+            };
         }
         parse_l4(hook, l4, frame, packet, payload)
     }

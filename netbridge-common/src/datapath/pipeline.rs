@@ -10,6 +10,7 @@ use super::answer::{self, Answer};
 use super::bridge::{NO_STATION, bridged};
 use super::conntrack::{Arrival, Cx, Work};
 use super::env::{AddrOf, Env};
+use super::fragments::{Datagram, Fragmented, judged};
 use super::guard::{self, Guard};
 use super::icmp::{Quote, Quoted};
 use super::inbound::{self, inbound};
@@ -20,9 +21,9 @@ use super::route::routed;
 use super::verdict::{Action, Verdict};
 
 /// A family that the whole pipeline can carry.
-pub trait Internet: Parse + Guard + Quote + Answer {}
+pub trait Internet: Parse + Guard + Quote + Answer + Fragmented {}
 
-impl<A: Parse + Guard + Quote + Answer> Internet for A {}
+impl<A: Parse + Guard + Quote + Answer + Fragmented> Internet for A {}
 
 /// Room for one packet and the work on it: more than a BPF stack holds, so the programs keep it in a
 /// per-CPU map. What a run leaves there the next one overwrites.
@@ -49,6 +50,7 @@ impl<F: Family> Scratch<F> {
                 standing: F::Flow::zeroed(),
                 quoted: Quoted::EMPTY,
                 choice: Choice::EMPTY,
+                datagram: Datagram::EMPTY,
             },
         }
     }
@@ -136,11 +138,13 @@ where
             return work.verdict.refuse(reason);
         }
     }
-    if cx.packet.kind as u8 == Kind::Ip as u8 && cx.packet.to.is(network.head().gateway) {
-        routed(cx, network.head(), network.tail(), work)
-    } else {
-        bridged(cx, work)
-    }
+    judged(cx, Hook::FromContainer, work, |cx, work| {
+        if cx.packet.kind as u8 == Kind::Ip as u8 && cx.packet.to.is(network.head().gateway) {
+            routed(cx, network.head(), network.tail(), work)
+        } else {
+            bridged(cx, work)
+        }
+    })
 }
 
 /// A frame that the host's stack or the kernel bridge hands to a container. Frames from its
@@ -188,7 +192,9 @@ where
     cx.arrival.slot = link.head().slot;
     let action = match cx.packet.kind {
         Kind::Ip if guard::is_martian(cx.packet) => work.verdict.refuse(Reason::Martian),
-        Kind::Ip if cx.packet.to.is(link.head().station) => inbound(cx, link.tail(), work),
+        Kind::Ip if cx.packet.to.is(link.head().station) => {
+            judged(cx, Hook::FromUplink, work, |cx, work| inbound(cx, link.tail(), work))
+        }
         Kind::Faulty => inbound::faulty(cx, link.head(), link.tail(), work),
         _ => Action::Pass,
     };
@@ -241,7 +247,9 @@ where
             work.verdict.refuse(Reason::OffUplink)
         }
         Some(network) if network.head().bridge == cx.env.ingress_ifindex() => {
-            routed(cx, network.head(), network.tail(), work)
+            judged(cx, Hook::ToUplink, work, |cx, work| {
+                routed(cx, network.head(), network.tail(), work)
+            })
         }
         Some(network) if network.head().bridge != 0 => work.verdict.refuse(Reason::SpoofedIp),
         _ => work.verdict.refuse(Reason::UnknownLink),

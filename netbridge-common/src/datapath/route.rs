@@ -12,6 +12,7 @@ use super::filter::{self, Subject};
 use super::flows;
 use super::icmp::{self, Quote};
 use super::inbound;
+use super::parse::Fragment;
 use super::verdict::Action;
 
 /// Where a packet for the gateway goes.
@@ -25,8 +26,7 @@ pub fn routed<E: Env>(
 where
     AddrOf<E>: Quote,
 {
-    if cx.packet.is_whole()
-        && cx.packet.is_tracked()
+    if cx.packet.is_tracked()
         && let Some(action) = conntrack::known(cx, work)
     {
         return action;
@@ -57,10 +57,7 @@ where
 
 /// True if the packet's TTL ends at the gateway, and the sender hears of it from there.
 fn ends<E: Env>(cx: &Cx<'_, E>) -> bool {
-    cx.packet.ttl <= 1
-        && cx.packet.is_whole()
-        && cx.packet.is_tracked()
-        && cx.arrival.hook as u8 == Hook::FromContainer as u8
+    cx.packet.ttl <= 1 && cx.packet.is_tracked() && cx.arrival.hook as u8 == Hook::FromContainer as u8
 }
 
 /// What a packet without a flow is.
@@ -105,14 +102,17 @@ where
     if cx.packet.key.dst.is_multicast() {
         return Class::Settled;
     }
-    let trackable = cx.packet.is_whole() && cx.packet.is_tracked();
+    let trackable = cx.packet.is_tracked();
     work.verdict.action = if head.uplink == 0 {
         work.verdict.refuse(Reason::NoUplink)
     } else if cx.packet.is_icmp_error() {
         icmp::outgoing_error(cx, work)
     } else if cx.packet.key.proto == proto::ICMP && cx.packet.is_whole() && !cx.packet.is_tracked() {
         work.verdict.refuse(Reason::UnsupportedIcmp)
-    } else if cx.packet.is_whole() && cx.packet.is_icmp_reply() {
+    } else if cx.packet.fragment as u8 == Fragment::Rest as u8 {
+        // The flow of its first is gone.
+        work.verdict.refuse(Reason::Fragment)
+    } else if cx.packet.is_icmp_reply() {
         work.verdict.refuse(Reason::UntrackedIcmp)
     } else if head.flags & network_flags::MASQUERADE != 0 && !trackable {
         work.verdict.refuse(if cx.packet.is_whole() {
@@ -211,7 +211,10 @@ fn hairpin<E: Env>(
     let Some(target) = inbound::behind_port(cx) else {
         return Class::Settled;
     };
-    let reason = inbound::lead(cx, &target, work);
+    let mut reason = inbound::lead(cx, &target, work);
+    if reason as u8 == Reason::None as u8 && !conntrack::is_accepted(cx, work) {
+        reason = Reason::Filtered;
+    }
     if reason as u8 != Reason::None as u8 {
         work.verdict.action = work.verdict.refuse(reason);
         return Class::Settled;
@@ -260,7 +263,7 @@ fn neighbour<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, work: &mut Work<E::F
         pad: [0; 2],
     };
     let station = cx.env.address(&key).unwrap_or(NO_STATION);
-    let trackable = cx.packet.is_whole() && cx.packet.is_tracked() && cx.packet.ttl > 1 && conntrack::may_open(cx);
+    let trackable = cx.packet.is_tracked() && cx.packet.ttl > 1 && conntrack::may_open(cx);
     if !trackable || station.ifindex == 0 || station.ifindex == cx.arrival.ifindex {
         return Class::Neighbour;
     }

@@ -5,7 +5,7 @@ use crate::wire::checksum::Diff;
 use crate::wire::{icmp, tcp, udp};
 
 use super::answer::Headers;
-use super::parse::Packet;
+use super::parse::{Fragment, Packet};
 
 /// Where the packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,10 +218,14 @@ impl<A: Addr> Verdict<A> {
         addrs
     }
 
-    /// Rewrites addresses and ports of a packet of the flow itself.
+    /// Rewrites addresses and ports of a packet of the flow itself. A later fragment has addresses only, and the first
+    /// one's checksum covers it.
     pub fn translate(&mut self, packet: &Packet<A>, flags: u8, to: &Nat<A>) {
         let addrs = self.rewrite_ip(packet, flags, to);
-        if flags & (flow_flags::SRC | flow_flags::DST) == 0 || proto::is_portless(packet.key.proto) {
+        if flags & (flow_flags::SRC | flow_flags::DST) == 0
+            || proto::is_portless(packet.key.proto)
+            || packet.fragment as u8 == Fragment::Rest as u8
+        {
             return;
         }
         self.edits |= edits::L4;

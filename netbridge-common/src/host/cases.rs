@@ -1,6 +1,7 @@
 //! One packet for every way to be dropped: run by the core's tests and, through the kernel, by the
 //! programs'.
 
+mod fragment;
 mod guard;
 
 use crate::abi::{FlowKey, Hook, Reason, network_flags, proto, verdict};
@@ -35,6 +36,7 @@ pub fn cases() -> Vec<Case> {
         guard::said(),
         guard::limits(),
         guard::arriving(),
+        fragment::fragments(),
         sent(),
         told(),
         flows(),
@@ -133,11 +135,6 @@ fn set_flags(env: &mut HostEnv, flags: u32) {
 fn sent() -> Vec<Case> {
     use Hook::FromContainer as Hook;
     let to_world = || out(A, GATEWAY, REMOTE);
-    let fragment = Datagram {
-        fragment: 0x2000,
-        ..to_world()
-    }
-    .udp(5000, 53, b"first");
     vec![
         case(
             "a policy to drop filters",
@@ -180,13 +177,6 @@ fn sent() -> Vec<Case> {
             Hook,
             lab(),
             at(ifindex::A, to_world().frame(51, &[0; 8])),
-        ),
-        case(
-            "a fragment cannot be masqueraded",
-            Reason::Fragment,
-            Hook,
-            lab(),
-            at(ifindex::A, fragment),
         ),
         case(
             "a route out of another interface is off the uplink",
@@ -240,11 +230,6 @@ fn told() -> Vec<Case> {
 /// What may not come in.
 fn arriving() -> Vec<Case> {
     use Hook::FromUplink as Hook;
-    let fragment = Datagram {
-        fragment: 0x2000,
-        ..inward(REMOTE, HOST.1)
-    }
-    .udp(5000, 5353, b"first");
     let dying = Datagram {
         ttl: 1,
         ..inward(REMOTE, HOST.1)
@@ -286,13 +271,6 @@ fn arriving() -> Vec<Case> {
             Hook,
             with_policy_drop(),
             at(ifindex::UPLINK, inward(REMOTE, HOST.1).syn(5000, 8080)),
-        ),
-        case(
-            "a fragment cannot reach a published port",
-            Reason::Fragment,
-            Hook,
-            lab(),
-            at(ifindex::UPLINK, fragment),
         ),
         case(
             "a source that is on no list of a published port stays outside",

@@ -301,6 +301,8 @@ fn config() -> Config {
         answers_per_tick: 16,
         learned_per_port: 256,
         floods_per_second: 1000,
+        fragment_timeout: 30 * SECOND,
+        held_quota: 64,
         version: VERSION,
         silent: 0,
         host: HOST_COOKIE,

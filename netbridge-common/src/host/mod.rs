@@ -8,6 +8,7 @@ pub mod build;
 pub mod cases;
 mod housekeeping;
 pub mod lab;
+pub mod pieces;
 pub mod rewrite;
 pub mod socket;
 
@@ -17,11 +18,11 @@ use std::collections::{HashMap, HashSet};
 use bytemuck::Zeroable;
 
 use crate::abi::{
-    AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, FlowKey, FlowV4, Hook, Learned, LinkV4, Load,
-    MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4, Peer, PeerKey, Policy, PortBlock, PortKey, PublishedV4, REASON_SLOTS,
-    Reason, RuleV4, SLOTS, SourceKey, Station, Traffic, V4, station_flags,
+    AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, FirstFragment, FlowKey, FlowV4, FragmentKey, HeldHead,
+    Hook, Learned, LinkV4, Load, MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4, Peer, PeerKey, Policy, PortBlock, PortKey,
+    PublishedV4, REASON_SLOTS, Reason, RuleV4, SLOTS, SourceKey, Station, Traffic, V4, station_flags,
 };
-use crate::datapath::env::{Budget, Env, Hop, HopKind, Inserted, Renewal};
+use crate::datapath::env::{Budget, Env, Hop, HopKind, Inserted, Released, Renewal};
 use crate::datapath::parse::{Head, Packet, parse};
 use crate::datapath::pipeline::{Scratch, run};
 use crate::datapath::state::outlived;
@@ -47,6 +48,9 @@ pub struct Frame {
 
 /// An IPv4 prefix: address and length in bits.
 pub type Prefix = (Ip, u32);
+
+/// A frame that waits for the first fragment of its datagram.
+pub type Waiting = (HeldHead, Vec<u8>);
 
 /// The tables of an instance, its clock and the host's routes. The fields are the maps of the same
 /// name; those that the datapath writes are behind a [`RefCell`], because [`Env`] is shared.
@@ -92,6 +96,18 @@ pub struct HostEnv {
     pub bindings: RefCell<HashMap<BindingKey<Ip>, BindingV4>>,
     /// Sides that `bindings` holds.
     pub binding_capacity: usize,
+    /// What first fragments said.
+    pub fragments: RefCell<HashMap<FragmentKey<Ip>, FirstFragment>>,
+    /// Frames that wait for the first fragment of their datagram.
+    pub held: RefCell<HashMap<FragmentKey<Ip>, Waiting>>,
+    /// Frames that `held` holds.
+    pub held_capacity: usize,
+    /// How many of them came in by the interface of each slot.
+    pub held_by: RefCell<HashMap<u32, i32>>,
+    /// Tick of the last walk over them.
+    pub held_reclaimed: RefCell<u32>,
+    /// Frames that have waited, and that their interfaces receive anew next.
+    pub released: RefCell<Vec<Frame>>,
     /// Sockets of the host: protocol and port.
     pub sockets: HashSet<(u8, u16)>,
     /// Drops by reason.
@@ -140,6 +156,12 @@ impl Default for HostEnv {
             samples: RefCell::default(),
             bindings: RefCell::default(),
             binding_capacity: 131_072,
+            fragments: RefCell::default(),
+            held: RefCell::default(),
+            held_capacity: 512,
+            held_by: RefCell::default(),
+            held_reclaimed: RefCell::default(),
+            released: RefCell::default(),
             sockets: HashSet::new(),
             drops: RefCell::new([0; REASON_SLOTS as usize]),
             traffic: RefCell::default(),
@@ -249,6 +271,16 @@ fn longest<T: Copy>(table: &HashMap<Prefix, T>, addr: Ip) -> Option<T> {
         .filter(|(prefix, _)| holds(**prefix, addr))
         .max_by_key(|((_, length), _)| *length);
     found.map(|(_, value)| *value)
+}
+
+/// True if `refresh` ticks have passed since `last`, which is now then.
+fn due(last: &RefCell<u32>, refresh: u32, now: u32) -> bool {
+    let mut last = last.borrow_mut();
+    let due = now.wrapping_sub(*last) >= refresh;
+    if due {
+        *last = now;
+    }
+    due
 }
 
 /// One frame in front of the tables.
@@ -431,12 +463,7 @@ impl Env for View<'_> {
     }
 
     fn may_reclaim(&self, refresh: u32, now: u32) -> bool {
-        let mut last = self.tables.reclaimed.borrow_mut();
-        let due = now.wrapping_sub(*last) >= refresh;
-        if due {
-            *last = now;
-        }
-        due
+        due(&self.tables.reclaimed, refresh, now)
     }
 
     fn load_of(&self, slot: u32) -> Load {
@@ -503,6 +530,84 @@ impl Env for View<'_> {
         }
     }
 
+    fn first_fragment(&self, key: &FragmentKey<Ip>, into: &mut FirstFragment) -> bool {
+        let found = self.tables.fragments.borrow().get(key).copied();
+        *into = found.unwrap_or(*into);
+        found.is_some()
+    }
+
+    fn note_first(&self, key: &FragmentKey<Ip>, first: &FirstFragment) {
+        self.tables.fragments.borrow_mut().insert(*key, *first);
+    }
+
+    fn advance(&self, key: &FragmentKey<Ip>, next: u16) {
+        if let Some(first) = self.tables.fragments.borrow_mut().get_mut(key) {
+            first.next = next;
+        }
+    }
+
+    fn held(&self, place: &FragmentKey<Ip>, into: &mut HeldHead) -> bool {
+        let found = self.tables.held.borrow().get(place).map(|(head, _)| *head);
+        *into = found.unwrap_or(*into);
+        found.is_some()
+    }
+
+    fn hold(&self, place: &FragmentKey<Ip>, head: &HeldHead) -> Inserted {
+        let mut held = self.tables.held.borrow_mut();
+        if held.contains_key(place) {
+            Inserted::Exists
+        } else if held.len() >= self.tables.held_capacity {
+            Inserted::Full
+        } else {
+            held.insert(*place, (*head, self.frame.bytes.clone()));
+            Inserted::Yes
+        }
+    }
+
+    fn held_remove(&self, place: &FragmentKey<Ip>) -> bool {
+        self.tables.held.borrow_mut().remove(place).is_some()
+    }
+
+    fn release(&self, place: &FragmentKey<Ip>, head: &HeldHead) -> Released {
+        let Some((_, bytes)) = self.tables.held.borrow_mut().remove(place) else {
+            return Released::Kept;
+        };
+        self.tables.released.borrow_mut().push(Frame {
+            bytes,
+            ifindex: head.ifindex,
+            ingress: head.ifindex,
+            ..Frame::default()
+        });
+        Released::Received
+    }
+
+    fn each_held<V: FnMut(&FragmentKey<Ip>, &HeldHead)>(&self, mut visit: V) {
+        let held: Vec<_> = self
+            .tables
+            .held
+            .borrow()
+            .iter()
+            .map(|(place, (head, _))| (*place, *head))
+            .collect();
+        for (place, head) in held {
+            visit(&place, &head);
+        }
+    }
+
+    fn may_reclaim_held(&self, refresh: u32, now: u32) -> bool {
+        due(&self.tables.held_reclaimed, refresh, now)
+    }
+
+    fn held_by(&self, slot: u32) -> i32 {
+        self.tables.held_by.borrow().get(&slot).copied().unwrap_or_default()
+    }
+
+    fn count_held(&self, slot: u32, more: i32) {
+        if slot < SLOTS {
+            *self.tables.held_by.borrow_mut().entry(slot).or_default() += more;
+        }
+    }
+
     fn host_socket(&self, key: &FlowKey<Ip>) -> bool {
         self.tables
             .sockets
@@ -559,6 +664,17 @@ impl Env for View<'_> {
             *drops += 1;
         }
         self.tables.change(slot, |traffic| traffic.drops += 1);
+    }
+
+    fn uncount(&self, slot: u32, bytes: u32, reason: Reason) {
+        if let Some(drops) = self.tables.drops.borrow_mut().get_mut(reason as usize) {
+            *drops -= 1;
+        }
+        self.tables.change(slot, |traffic| {
+            traffic.drops -= 1;
+            traffic.tx_packets -= 1;
+            traffic.tx_bytes -= u64::from(bytes);
+        });
     }
 
     fn may_report(&self, tick: u32, limit: u32) -> bool {

@@ -8,6 +8,9 @@ pub const MIN_LEN: u16 = 20;
 /// Offset in a frame of what follows a header without options.
 pub const PLAIN_END: u16 = ethernet::LEN + MIN_LEN;
 
+/// Offset of the identification, which the flags and the fragment offset follow.
+pub const ID: u16 = 4;
+
 /// Offset of the flags, above the fragment offset.
 pub const FLAGS: u16 = 6;
 
@@ -41,8 +44,8 @@ pub struct Header {
     pub header_len: u16,
     /// Length of header and payload, bytes; 0 in a GSO frame beyond 64 KiB.
     pub total_len: u16,
-    /// Fragment offset is not 0.
-    pub later_fragment: bool,
+    /// Where the payload begins in that of the datagram, bytes; 0 but for later fragments.
+    pub offset: u16,
     /// More fragments follow.
     pub more_fragments: bool,
     /// Time to live.
@@ -71,8 +74,8 @@ impl Header {
         Some(Self {
             header_len,
             total_len: u16::from_be_bytes([len_hi, len_lo]),
-            later_fragment: frag_hi & 0x1f != 0 || frag_lo != 0,
-            more_fragments: frag_hi & 0x20 != 0,
+            offset: fragment_offset([frag_hi, frag_lo]),
+            more_fragments: has_more([frag_hi, frag_lo]),
             ttl,
             proto,
             checksum: [ck0, ck1],
@@ -80,4 +83,14 @@ impl Header {
             dst: dst.to_ne_bytes(),
         })
     }
+}
+
+/// The fragment offset, bytes, of the word that begins at [`FLAGS`].
+pub const fn fragment_offset(word: [u8; 2]) -> u16 {
+    u16::from_be_bytes(word) << 3
+}
+
+/// True if more fragments follow, by the same word.
+pub const fn has_more([flags, _]: [u8; 2]) -> bool {
+    flags & 0x20 != 0
 }

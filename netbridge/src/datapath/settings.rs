@@ -20,6 +20,9 @@ const LOCAL_PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 /// ICMP errors that one CPU makes at most: what Linux allows itself in all (`icmp_msgs_per_sec`).
 const ANSWERS_PER_SECOND: u32 = 1000;
 
+/// Fragments of one sender that may wait: an eighth of those that all may have.
+const HELD_QUOTA: u32 = 64;
+
 const RANDOM: &str = "/dev/urandom";
 
 /// Generation of the filter after a load: bank 1, which is zero, and so accepts and tracks nothing.
@@ -85,6 +88,8 @@ pub(super) fn initial(clock: &Clock, range: &SnatRange, options: &LoadOptions) -
         secret: secret().map_err(DatapathError::file("read", RANDOM))?,
         events_per_tick: options.events_per_tick,
         answers_per_tick: ANSWERS_PER_SECOND.div_ceil(second(1).max(1)),
+        fragment_timeout: second(30),
+        held_quota: HELD_QUOTA,
         version: VERSION,
         host: Netns::current().and_then(|netns| netns.cookie())?,
         ..Config::zeroed()

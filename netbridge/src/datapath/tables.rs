@@ -311,12 +311,18 @@ impl Tables {
 
     /// Traffic of a slot, summed over the CPUs.
     pub fn traffic(&self, slot: u32) -> Result<Traffic, DatapathError> {
-        self.traffic.fold(slot, Traffic::default(), |sum, cpu| Traffic {
-            tx_packets: sum.tx_packets + cpu.tx_packets,
-            tx_bytes: sum.tx_bytes + cpu.tx_bytes,
+        let sum = self.traffic.fold(slot, Traffic::default(), |sum, cpu| Traffic {
+            tx_packets: sum.tx_packets.wrapping_add(cpu.tx_packets),
+            tx_bytes: sum.tx_bytes.wrapping_add(cpu.tx_bytes),
             rx_packets: sum.rx_packets + cpu.rx_packets,
             rx_bytes: sum.rx_bytes + cpu.rx_bytes,
-            drops: sum.drops + cpu.drops,
+            drops: sum.drops.wrapping_add(cpu.drops),
+        })?;
+        Ok(Traffic {
+            tx_packets: settled(sum.tx_packets),
+            tx_bytes: settled(sum.tx_bytes),
+            drops: settled(sum.drops),
+            ..sum
         })
     }
 
@@ -330,9 +336,17 @@ impl Tables {
     pub fn drops(&self) -> Result<Vec<(Reason, u64)>, DatapathError> {
         let reasons = Reason::ALL.iter().filter(|reason| **reason != Reason::None);
         reasons
-            .map(|reason| Ok((*reason, self.drops.fold(*reason as u32, 0, |sum, cpu| sum + cpu)?)))
+            .map(|reason| {
+                let sum = self.drops.fold(*reason as u32, 0, u64::wrapping_add)?;
+                Ok((*reason, settled(sum)))
+            })
             .collect()
     }
+}
+
+/// A sum of counters of which one CPU may have taken back what another counted, and was read before it did.
+fn settled(sum: u64) -> u64 {
+    sum.cast_signed().max(0).cast_unsigned()
 }
 
 fn subnet_prefix(subnet: Ipv4Net) -> Prefix<Ipv4> {

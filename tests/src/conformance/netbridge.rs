@@ -301,8 +301,12 @@ impl Router for Netbridge<'_> {
             writeln!(text, "-A FORWARD -p {proto} -m {proto} --dport {port} -j DROP")?;
         }
         text += "COMMIT\n";
-        self.play(async |host| ops::filter_load(host, "denied", &text).await)
-            .map(drop)
+        self.play(async |host| {
+            ops::filter_load(host, "denied", &text).await?;
+            // For some minutes after the first filter connections are taken up in the middle: nothing here may depend on
+            // the time.
+            ops::flows_pick_up(host, 0).await
+        })
     }
 
     fn publish(&mut self, port: Port) -> Result<()> {

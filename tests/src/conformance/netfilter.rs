@@ -209,7 +209,16 @@ impl Router for Netfilter {
             port.host,
             port.station.ip(),
             port.container
-        ))
+        ))?;
+        // Who asked in vain before has a connection to the host, and would keep it: container engines end those too.
+        let asked = format!("dport={}", port.host);
+        let is_stale = |line: &String| line.split_whitespace().find(|word| word.starts_with("dport=")) == Some(&asked);
+        if self.entries()?.iter().any(is_stale) {
+            let (transport, host) = (port.transport.to_string(), port.host.to_string());
+            let stale = ["-D", "-p", &transport, "--orig-port-dst", &host];
+            self.host.run(|| command::call("conntrack", &stale))??;
+        }
+        Ok(())
     }
 
     fn withdraw(&mut self, port: Port) -> Result<()> {

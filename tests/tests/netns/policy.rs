@@ -203,19 +203,3 @@ fn a_port_that_is_unpublished_is_shut_for_flows_that_exist() -> Result<()> {
         Ok(())
     })
 }
-
-#[test]
-fn fragments_pass_within_a_network_and_not_through_translation() -> Result<()> {
-    with_lab(Text::plain(PAIR), |lab| {
-        let _servers = (
-            UdpServer::start(&lab.node("web")?, 53)?,
-            UdpServer::start(&lab.node("outside")?, 53)?,
-        );
-        let large = vec![0x5a; 8000];
-        ask(&lab.node("app")?, SocketAddrV4::new(pair::WEB, 53), &large, LIMIT)?;
-        let before = lab.drops(Reason::Fragment)?;
-        ensure!(ask(&lab.node("app")?, SocketAddrV4::new(pair::OUTSIDE, 53), &large, SILENCE).is_err());
-        ensure!(lab.drops(Reason::Fragment)? > before, "no fragment was counted");
-        Ok(())
-    })
-}

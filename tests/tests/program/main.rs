@@ -9,11 +9,7 @@
 mod budget;
 mod corners;
 mod differential;
-mod kernel;
-mod maps;
 mod race;
 mod reads;
 mod reasons;
 mod swap;
-mod traffic;
-mod world;

@@ -1,4 +1,4 @@
-//! The first packet of a flow, on two CPUs at once.
+//! The first packet of a flow, and the first fragment of a datagram, on two CPUs at once.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -6,14 +6,15 @@ use std::thread;
 use anyhow::{Context as _, Result, ensure};
 use aya::{TestRun as _, TestRunOptions};
 use netbridge::datapath::Datapath;
-use netbridge_common::abi::Hook;
+use netbridge_common::abi::{Hook, Reason};
 use netbridge_common::host::Frame;
-use netbridge_common::host::lab::{A, GATEWAY, HOST, REMOTE, at, ifindex, inward, lab, out};
+use netbridge_common::host::lab::{A, GATEWAY, HOST, REMOTE, at, ifindex, inward, lab, out, slot};
+use netbridge_common::host::pieces::cut;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::kernel::{SHOT, context};
-use crate::world::with_kernel;
+use netbridge_tests::fuzz::bed::with_kernel;
+use netbridge_tests::fuzz::kernel::{SHOT, context};
 
 /// Flows that are opened twice; without a remedy, one in ten to a hundred goes wrong on two CPUs.
 const FLOWS: u16 = 8_000;
@@ -94,6 +95,43 @@ fn two_cpus_open_a_flow_to_a_published_port_once() -> Result<()> {
         same_on_both(kernel.datapath(), Hook::FromUplink, &frames)?;
         let flows = kernel.flows()?.len();
         ensure!(flows == usize::from(FLOWS) * 2, "{flows} halves of {FLOWS} flows");
+        Ok(())
+    })
+}
+
+/// What comes before its first waits, or finds the first there: one CPU is always the second to look.
+#[test]
+fn a_fragment_and_its_first_on_two_cpus_do_not_miss_each_other() -> Result<()> {
+    with_kernel(64, |kernel| {
+        let env = lab();
+        kernel.install(&env)?;
+        let pieces = |id| cut(&out(A, GATEWAY, REMOTE).udp(5000, 53, &[0x5a; 40]), id, 24);
+        let one = |place: usize| -> Vec<Frame> {
+            let frames = (0..FLOWS).map(|id| at(ifindex::A, pieces(id).swap_remove(place)));
+            frames.collect()
+        };
+        let (met, datapath) = (AtomicUsize::new(0), kernel.datapath());
+        let (firsts, laters) = (one(0), one(1));
+        let [first, later] = thread::scope(|scope| {
+            let runs = [(0, &firsts), (1, &laters)].map(|(cpu, frames)| {
+                let met = &met;
+                scope.spawn(move || run(datapath, Hook::FromContainer, cpu, frames, met))
+            });
+            runs.map(|run| run.join().ok().context("a run panicked").flatten())
+        });
+        let (first, later) = (first?, later?);
+        ensure!(first.iter().all(|(code, _)| *code != SHOT), "a first was dropped");
+        let waited = later.iter().filter(|(code, _)| *code == SHOT).count();
+        println!("{waited} of {FLOWS} waited");
+        let (left, count) = (kernel.held()?.len(), kernel.held_by(slot::A)?);
+        ensure!(left == 0 && count == 0, "{left} wait still, {count} are counted");
+        // Each was received anew, and is no longer counted.
+        let (waits, sent) = (kernel.dropped(Reason::FragmentWaits)?, kernel.traffic(slot::A)?);
+        ensure!(
+            waits == 0 && sent.drops == 0,
+            "{waits} are counted as waiting, {sent:?}"
+        );
+        ensure!(sent.tx_packets == 2 * u64::from(FLOWS) - waited as u64, "{sent:?}");
         Ok(())
     })
 }

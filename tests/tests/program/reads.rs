@@ -7,7 +7,7 @@ use bytemuck::Zeroable as _;
 use netbridge_common::abi::{FlowKey, FlowV4, proto};
 use netbridge_common::host::lab::lab;
 
-use crate::world::with_kernel;
+use netbridge_tests::fuzz::bed::with_kernel;
 
 /// Several times what one call reads.
 const FLOWS: u16 = 20_000;

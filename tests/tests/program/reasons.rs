@@ -5,8 +5,8 @@ use netbridge_common::abi::Reason;
 use netbridge_common::host::cases::{FULL, cases};
 use netbridge_common::host::rewrite::apply;
 
-use crate::kernel::Outcome;
-use crate::world::with_kernel;
+use netbridge_tests::fuzz::bed::with_kernel;
+use netbridge_tests::fuzz::kernel::Outcome;
 
 #[test]
 fn every_reason_is_produced_and_counted_in_the_kernel() -> Result<()> {

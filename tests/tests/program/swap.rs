@@ -14,8 +14,8 @@ use netbridge_tests::wait::wait_until;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::kernel::context;
-use crate::world::with_kernel;
+use netbridge_tests::fuzz::bed::with_kernel;
+use netbridge_tests::fuzz::kernel::context;
 
 /// Swaps to a filter that drops; a verdict is cached wrongly at about every tenth where that is possible.
 const ROUNDS: u32 = 300;

@@ -42,10 +42,10 @@ fn told(result: &Result) -> Told {
     }
 }
 
-/// What is told about a frame that is quoted with so many bytes behind its header.
-fn about(frame: &[u8], behind: usize, kind: (u8, u8), mtu: u16, from: Node, to: Node) -> Told {
+/// What is told about a frame: 576 bytes at most, 28 of them headers.
+fn about(frame: &[u8], kind: (u8, u8), mtu: u16, from: Node, to: Node) -> Told {
     let mut quote = packet_of(frame);
-    quote.truncate(usize::from(quote[0] & 0x0f) * 4 + behind);
+    quote.truncate(548);
     Told {
         kind,
         mtu,
@@ -86,23 +86,23 @@ fn a_container_hears_of_its_ttls_end_from_its_gateway() {
                 };
                 let packets = |ttl, options: &[u8]| {
                     [
-                        (datagram(ttl, options).udp(5000, 53, b"asked"), 8),
-                        (datagram(ttl, options).syn(5000, 80), 20),
-                        (datagram(ttl, options).echo(ECHO_REQUEST, 7, b"ping"), 8),
+                        datagram(ttl, options).udp(5000, 53, b"asked"),
+                        datagram(ttl, options).syn(5000, 80),
+                        datagram(ttl, options).echo(ECHO_REQUEST, 7, b"ping"),
                     ]
                 };
                 if known {
-                    for (bytes, _) in packets(64, &[]) {
+                    for bytes in packets(64, &[]) {
                         sends(&env, index, bytes);
                     }
                 }
                 let before = env.flows.borrow().len();
                 for options in [&[][..], &[1; 4], &[1; 40]] {
-                    for (bytes, behind) in packets(ttl, options) {
+                    for bytes in packets(ttl, options) {
                         let result = sends(&env, index, bytes.clone());
                         if ends {
                             assert_eq!(result.reason(), Reason::TtlExpired);
-                            let expected = about(&bytes, behind, (TIME_EXCEEDED, 0), 0, gateway, from);
+                            let expected = about(&bytes, (TIME_EXCEEDED, 0), 0, gateway, from);
                             assert_eq!(told(&result), expected, "to {dst:?}, known: {known}");
                         } else {
                             assert_ne!(result.action(), Action::Answer);
@@ -125,14 +125,14 @@ fn the_outside_hears_of_its_ttls_end_from_the_uplink() {
     arrives(&env, inward(REMOTE, HOST.1).syn(5000, 8080));
     let halves_before = env.flows.borrow().len();
     let packets = [
-        ("an answer", dying(inward(REMOTE, HOST.1)).udp(53, 5000, b"told"), 8),
-        ("an answer to E", dying(inward(REMOTE, E.1)).udp(53, 5000, b"told"), 8),
-        ("a client", dying(inward(REMOTE, HOST.1)).tcp(5000, 8080, ACK, b""), 20),
-        ("a new client", dying(inward(REMOTE, HOST.1)).syn(5001, 8080), 20),
+        ("an answer", dying(inward(REMOTE, HOST.1)).udp(53, 5000, b"told")),
+        ("an answer to E", dying(inward(REMOTE, E.1)).udp(53, 5000, b"told")),
+        ("a client", dying(inward(REMOTE, HOST.1)).tcp(5000, 8080, ACK, b"")),
+        ("a new client", dying(inward(REMOTE, HOST.1)).syn(5001, 8080)),
     ];
-    for (name, bytes, behind) in packets {
+    for (name, bytes) in packets {
         let result = arrives(&env, bytes.clone());
-        let expected = about(&bytes, behind, (TIME_EXCEEDED, 0), 0, HOST, (ROUTER.0, REMOTE));
+        let expected = about(&bytes, (TIME_EXCEEDED, 0), 0, HOST, (ROUTER.0, REMOTE));
         assert_eq!(told(&result), expected, "{name}");
     }
     assert_eq!(env.flows.borrow().len(), halves_before);
@@ -180,7 +180,7 @@ fn who_may_not_cut_up_what_is_too_big_tells_how_long_it_may_be() {
                     continue;
                 }
                 assert_eq!(result.reason(), Reason::TooBig);
-                let expected = about(&frame.bytes, 20, (UNREACHABLE, 4), 1500, gateway, from);
+                let expected = about(&frame.bytes, (UNREACHABLE, 4), 1500, gateway, from);
                 assert_eq!(
                     told(&result),
                     expected,
@@ -255,12 +255,23 @@ fn nobody_is_told_who_is_not_one_host() {
 }
 
 #[test]
+fn as_much_is_quoted_as_an_answer_of_576_bytes_holds_and_no_padding() {
+    let env = lab();
+    for (payload, quoted) in [(0, 28), (1, 29), (519, 547), (520, 548), (521, 548), (1400, 548)] {
+        let mut bytes = dying(out(A, GATEWAY, REMOTE)).udp(5000, 53, &vec![0x5a; payload]);
+        bytes.resize(bytes.len() + 7, 0xee);
+        let answer = told(&sends(&env, ifindex::A, bytes.clone()));
+        assert_eq!(answer.quote, bytes[14..14 + quoted], "{payload} bytes");
+    }
+}
+
+#[test]
 fn a_quote_is_never_longer_than_the_frame() {
     let env = lab();
-    let mut bytes = dying(out(A, GATEWAY, REMOTE)).tcp(5000, 80, SYN, &[0; 64]);
-    // A GSO frame beyond 64 KiB says 0: that all of its header is there can only be believed.
+    let mut bytes = dying(out(A, GATEWAY, REMOTE)).tcp(5000, 80, SYN, &[0; 600]);
+    // A GSO frame beyond 64 KiB says 0: that as much is there can only be believed.
     bytes[16..18].fill(0);
-    for (length, answered) in [(54, true), (53, false), (48, false)] {
+    for (length, answered) in [(562, true), (561, false), (48, false)] {
         let result = sends(&env, ifindex::A, bytes[..length].to_vec());
         assert_eq!(result.reason(), Reason::TtlExpired);
         assert_eq!(result.action() == Action::Answer, answered, "{length} bytes");
@@ -278,7 +289,7 @@ fn what_the_filter_refuses_is_not_answered() {
 }
 
 #[test]
-fn no_answer_is_made_about_an_error_a_reply_to_nothing_or_a_fragment() {
+fn no_answer_is_made_about_an_error_or_a_reply_to_nothing() {
     let env = lab();
     let seen = packet_of(&sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).udp(5000, 53, b"")).bytes);
     let error = dying(inward(ROUTER.1, HOST.1)).error(TIME_EXCEEDED, &seen);
@@ -288,16 +299,6 @@ fn no_answer_is_made_about_an_error_a_reply_to_nothing_or_a_fragment() {
     assert_eq!(sends(&env, ifindex::A, error).action(), Action::Drop);
     let reply = dying(out(A, GATEWAY, REMOTE)).echo(ECHO_REPLY, 7, b"");
     assert_eq!(sends(&env, ifindex::A, reply).action(), Action::Drop);
-    for fragment in [0x2000, 0x0010] {
-        let part = Datagram {
-            fragment,
-            ..dying(out(A, GATEWAY, REMOTE))
-        };
-        assert_eq!(
-            sends(&env, ifindex::A, part.udp(5000, 53, b"part")).action(),
-            Action::Drop
-        );
-    }
     assert_eq!(halves(&env, 1).len(), 1);
 }
 

@@ -145,23 +145,6 @@ fn a_rule_that_excludes_an_interface_that_is_gone_matches_everything() {
 }
 
 #[test]
-fn a_later_fragment_has_no_ports_to_match() {
-    let mut refuse = rule(verdict::DROP);
-    (refuse.head.proto, refuse.head.flags) = (proto::UDP, rule_flags::PORTS);
-    let mut env = lab();
-    env.set_filter(verdict::ACCEPT, &[refuse]);
-    let fragment = |fragment| {
-        Datagram {
-            fragment,
-            ..Datagram::new(A, B)
-        }
-        .udp(1, 2, b"")
-    };
-    assert_eq!(sends(&env, ifindex::A, fragment(0x2000)).reason(), Reason::Filtered);
-    assert_eq!(sends(&env, ifindex::A, fragment(0x0001)).reason(), Reason::None);
-}
-
-#[test]
 fn the_last_of_64_rules_counts() {
     let mut others = rule(verdict::DROP);
     others.head.in_ifindex = NO_INTERFACE;

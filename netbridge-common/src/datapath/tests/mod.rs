@@ -7,6 +7,7 @@ mod conntrack;
 mod filter;
 mod flows;
 mod forbidden;
+mod fragments;
 mod guard;
 mod icmp;
 mod limits;

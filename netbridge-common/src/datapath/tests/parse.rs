@@ -45,6 +45,23 @@ fn headers_are_read_wherever_they_end() {
     }
 }
 
+/// A frame beyond 64 KiB says so; one that only says so has its header for all that.
+#[test]
+fn a_header_without_a_total_length_is_whole_or_malformed() {
+    const ESP: u8 = 50;
+    let env = lab();
+    let mut frame = Datagram {
+        options: vec![1; 8],
+        ..Datagram::new(A, B)
+    }
+    .frame(ESP, b"");
+    frame[16..18].fill(0);
+    assert_eq!(env.parsed(&at(ifindex::A, frame.clone())).kind, Kind::Ip);
+    frame.pop();
+    let packet = env.parsed(&at(ifindex::A, frame));
+    assert_eq!((packet.kind, packet.fault), (Kind::Faulty, Reason::Malformed));
+}
+
 /// What lies behind the end of a frame is another frame's, and must not be taken for this one's.
 #[test]
 fn a_frame_that_is_cut_short_is_malformed() {

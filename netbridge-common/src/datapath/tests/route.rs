@@ -1,6 +1,6 @@
 //! Packets for the gateway, for the host, and past it.
 
-use crate::abi::{Hook, NO_SLOT, Reason, verdict};
+use crate::abi::{Hook, NO_SLOT, Reason};
 use crate::datapath::env::{Hop, HopKind};
 use crate::datapath::verdict::{Action, edits};
 use crate::host::build::{Datagram, arp};
@@ -130,42 +130,6 @@ fn what_does_not_fit_the_way_out_is_for_the_stack_to_cut_up() {
     let env = lab();
     let result = sends(&env, ifindex::A, to(B.1).udp(1, 2, &[0; 3000]));
     assert_eq!(result.action(), Action::Peer, "a neighbour is not behind the uplink");
-}
-
-#[test]
-fn fragments_go_to_the_stack_or_the_neighbour_once_the_filter_agrees() {
-    let masqueraded = (ifindex::A, out(A, GATEWAY, REMOTE));
-    let routed = (ifindex::E, out(E, GATEWAYS[2], REMOTE));
-    let through_gateway = (ifindex::A, to(B.1));
-    let bridged = (ifindex::A, Datagram::new(A, B));
-    let table = [
-        ("masqueraded", masqueraded, Action::Drop, Reason::Fragment),
-        ("routed", routed, Action::Pass, Reason::None),
-        (
-            "to a neighbour through the gateway",
-            through_gateway,
-            Action::Pass,
-            Reason::None,
-        ),
-        ("to a neighbour", bridged, Action::Peer, Reason::None),
-    ];
-    let env = lab();
-    let mut closed = lab();
-    closed.set_filter(verdict::DROP, &[]);
-    for (name, (index, between), action, reason) in table {
-        for fragment in [0x2000, 0x2010, 0x0010] {
-            let bytes = Datagram {
-                fragment,
-                ..between.clone()
-            }
-            .udp(5000, 53, b"part");
-            let result = sends(&env, index, bytes.clone());
-            assert_eq!((result.action(), result.reason()), (action, reason), "{name}");
-            assert_eq!(result.bytes, bytes, "{name}");
-            assert_eq!(sends(&closed, index, bytes).action(), Action::Drop, "{name}");
-        }
-    }
-    assert!(env.flows.borrow().is_empty());
 }
 
 #[test]

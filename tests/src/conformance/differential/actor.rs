@@ -29,6 +29,8 @@ pub(super) struct Actor<'a> {
     ports: HashMap<Flow, u16>,
     /// Flows' last packets as servers saw them.
     last: HashMap<Flow, Ip>,
+    /// Flows' last answers as containers saw them.
+    answers: HashMap<Flow, Ip>,
     calls: HashMap<Flow, Call>,
     /// Calls that end: their ports may be used again.
     ending: HashSet<Flow>,
@@ -47,6 +49,7 @@ impl<'a> Actor<'a> {
             world,
             ports: HashMap::new(),
             last: HashMap::new(),
+            answers: HashMap::new(),
             calls: HashMap::new(),
             ending: HashSet::new(),
             opened: 0,
@@ -73,7 +76,10 @@ impl<'a> Actor<'a> {
                 } else {
                     udp(of(flow.server), to, b"answer")
                 };
-                self.send(flow.server.0, &packet, flow.client.0)
+                let seen = self.world.exchange(flow.server.0, &packet)?;
+                let arrived = seen.iter().find(|seen| seen.at == flow.client.0).and_then(Arrival::ip);
+                self.answers.extend(arrived.map(|packet| (*flow, packet)));
+                Ok(self.tell(&seen, flow.client.0))
             }
             Event::Stranger(flow, from) => {
                 let to = self.external(flow)?;
@@ -88,6 +94,11 @@ impl<'a> Actor<'a> {
                 let about = self.last.get(flow).context("no packet to be in error")?;
                 let message = error(by.ip(), EXTERNAL, *what, 1400, about, 8);
                 self.send(*by, &message, flow.client.0)
+            }
+            Event::Refuse(flow, what) => {
+                let about = self.answers.get(flow).context("no answer to be in error")?;
+                let message = error(flow.client.0.ip(), flow.server.0.ip(), *what, 0, about, 8);
+                self.send(flow.client.0, &message, flow.server.0)
             }
             Event::Call(flow, published) => self.call(*flow, *published),
             Event::Segment(flow, side, flags, data) => self.segment(flow, *side, *flags, *data),
@@ -132,6 +143,7 @@ impl<'a> Actor<'a> {
     fn expire(&mut self) -> Result<Seen> {
         self.ports.clear();
         self.last.clear();
+        self.answers.clear();
         self.calls.clear();
         self.ending.clear();
         self.opened = 0;
@@ -269,6 +281,8 @@ impl<'a> Actor<'a> {
                 all.through |= told.through;
                 all.arrivals.extend(told.arrivals);
             }
+            // The kernel lets none go before it has all.
+            all.arrivals.sort_unstable();
             return Ok(all);
         }
         if packet.proto == proto::ICMP {

@@ -37,6 +37,8 @@ pub(super) enum Event {
     Stranger(Flow, At),
     /// An ICMP error about a flow's last packet.
     Error(Flow, (u8, u8), Station),
+    /// A container's ICMP error about the last answer of a flow.
+    Refuse(Flow, (u8, u8)),
     /// A TCP call begins, by the container, or by the server at a published port.
     Call(Flow, Option<usize>),
     /// A segment of one.
@@ -134,6 +136,8 @@ struct Talk {
 pub(super) struct Generator {
     random: Rng,
     flows: Vec<Flow>,
+    /// Flows with an answer.
+    answered: Vec<Flow>,
     talks: Vec<Talk>,
     /// Who came by which published port.
     visits: Vec<(At, usize)>,
@@ -152,6 +156,7 @@ impl Generator {
         Self {
             random: Rng::with_seed(seed),
             flows: Vec::new(),
+            answered: Vec::new(),
             talks: Vec::new(),
             visits: Vec::new(),
             published: [false; PORTS.len()],
@@ -182,10 +187,11 @@ impl Generator {
     pub(super) fn next(&mut self) -> Event {
         loop {
             let event = match self.random.u32(..1000) {
-                0..150 => Some(self.ask()),
-                150..300 => self.flow().map(Event::Answer),
-                300..340 => self.stranger(),
-                340..390 => self.error(),
+                0..160 => Some(self.ask()),
+                160..320 => self.flow().map(Event::Answer),
+                320..340 => self.stranger(),
+                340..380 => self.error(),
+                380..390 => self.refuse(),
                 390..480 => self.call(),
                 480..800 => self.segment(),
                 800..850 => Some(self.knock()),
@@ -241,11 +247,23 @@ impl Generator {
             (kind::SOURCE_QUENCH, 0),
         ]);
         let by = self.pick(&[S1, S2]);
-        self.flow().map(|flow| Event::Error(flow, what, by))
+        let calls = self.talks.iter().filter(|talk| talk.opener == Client);
+        let flows: Vec<_> = calls.map(|talk| talk.flow).chain(self.flows.iter().copied()).collect();
+        (!flows.is_empty()).then(|| Event::Error(self.pick(&flows), what, by))
+    }
+
+    fn refuse(&mut self) -> Option<Event> {
+        let what = self.pick(&[(kind::UNREACHABLE, 2), (kind::UNREACHABLE, 3), (kind::REDIRECT, 1)]);
+        let index = self.random.usize(..self.answered.len().max(1));
+        self.answered.get(index).map(|flow| Event::Refuse(*flow, what))
     }
 
     fn call(&mut self) -> Option<Event> {
         let published = self.random.usize(..4);
+        // What is refused ends all flows, so few calls are.
+        if published < 2 && !self.published[published] && self.random.u32(..8) > 0 {
+            return None;
+        }
         let flow = if published < 2 {
             let Port { station, container, .. } = PORTS[published];
             Flow {
@@ -342,6 +360,7 @@ impl Generator {
     pub(super) fn learn(&mut self, event: &Event, through: bool) {
         match event {
             Event::Ask(flow) if through && !self.flows.contains(flow) => self.flows.push(*flow),
+            Event::Answer(flow) if through && !self.answered.contains(flow) => self.answered.push(*flow),
             Event::Call(flow, published) if through => self.talks.push(Talk {
                 flow: *flow,
                 opener: if published.is_some() { Server } else { Client },
@@ -365,6 +384,7 @@ impl Generator {
     /// No flow lives any more.
     pub(super) fn forget(&mut self) {
         self.flows.clear();
+        self.answered.clear();
         self.talks.clear();
         self.visits.clear();
     }

@@ -1,8 +1,10 @@
 //! The differences that are meant, a line each.
 
+use netbridge_common::abi::proto;
+
 use super::super::packet::kind;
 use super::actor::Seen;
-use super::event::{Event, Odd, PORTS};
+use super::event::{Event, Odd};
 
 /// A difference that is meant.
 pub(super) struct Explanation {
@@ -31,65 +33,68 @@ pub(super) const EXPLAINED: &[Explanation] = &[
     Explanation {
         what: "a source that is not the container's is dropped",
         source: "RFC 2827",
-        fits: |it| matches!(it.event, Event::Forged(..)) && it.ours.arrivals.is_empty(),
+        fits: |it| matches!(it.event, Event::Forged(..)) && it.theirs.through && it.is_silent(),
     },
     Explanation {
-        what: "fragments are dropped",
-        source: "not met: RFC 4787 REQ-14",
-        fits: |it| matches!(it.event, Event::Odd(Odd::Fragments, ..)) && it.ours.arrivals.is_empty(),
-    },
-    Explanation {
-        what: "the host's own address is not translated from inside",
-        source: "not met: RFC 4787 REQ-9",
-        fits: |it| matches!(it.event, Event::Hairpin(..)),
+        what: "a hairpinned packet comes from the external address",
+        source: "RFC 4787 REQ-9a",
+        fits: |it| matches!(it.event, Event::Hairpin(..)) && it.theirs.is_one(": C") && it.ours.is_one(": R"),
     },
     Explanation {
         what: "a wrong checksum stays wrong, and is the receiver's to see",
-        source: "RFC 1624",
-        fits: |it| matches!(it.event, Event::Odd(Odd::BadSum, ..)) && it.ours.through,
+        source: "RFC 1624 section 2",
+        fits: |it| matches!(it.event, Event::Odd(Odd::BadSum, ..)) && it.theirs.arrivals.is_empty() && it.ours.through,
     },
     Explanation {
-        what: "protocols without ports are dropped",
-        source: "RFC 4787 section 3",
-        fits: |it| matches!(it.event, Event::Odd(Odd::Protocol(_), ..)) && it.ours.arrivals.is_empty(),
+        what: "a SYN that nobody asked for is not answered: its connection may be about to be opened",
+        source: "RFC 5382 REQ-4",
+        fits: |it| matches!(it.event, Event::Call(_, Some(_))) && it.theirs.is_one(": R:808") && it.is_silent(),
     },
     Explanation {
-        what: "queries other than echo are dropped",
-        source: "RFC 5508 REQ-10",
-        fits: |it| matches!(it.event, Event::Odd(Odd::Message(_), ..)) && it.ours.arrivals.is_empty(),
-    },
-    Explanation {
-        what: "flags that no TCP sends are left to the receiver",
-        source: "RFC 9293 section 3.10.7",
-        fits: |it| matches!(it.event, Event::Odd(Odd::Flags(_), ..)) && it.ours.through,
-    },
-    Explanation {
-        what: "the filter is asked before the TTL: what is denied is dropped, and not answered",
-        source: "RFC 1812 section 5.3.1",
+        what: "a stranger is not told that a container's port is nobody's",
+        source: "RFC 4787 REQ-8",
         fits: |it| {
-            matches!(it.event, Event::Odd(Odd::LastHop, _, to) if it.denied.contains(&to.1))
-                && it.ours.arrivals.is_empty()
+            matches!(it.event, Event::Stranger(flow, _) if flow.proto == proto::UDP)
+                && it.theirs.is_one(" icmp 3/3 ")
+                && it.is_silent()
         },
     },
     Explanation {
-        what: "a port is published to those too who asked for it in vain before; to the kernel they have a flow to the host",
-        source: "published ports take effect at once",
-        fits: |it| match it.event {
-            Event::Knock(_, host) => {
-                let denied = PORTS
-                    .iter()
-                    .any(|port| port.host == *host && it.denied.contains(&port.container));
-                !it.theirs.through && (it.ours.through || (denied && it.ours.arrivals.is_empty()))
-            }
-            _ => false,
+        what: "a segment in the middle of a connection that is not known opens none",
+        source: "RFC 9293 section 3.5",
+        fits: |it| matches!(it.event, Event::Odd(Odd::MidStream, ..)) && it.theirs.through && it.is_silent(),
+    },
+    Explanation {
+        what: "the filter is asked before the TTL: what is not forwarded is dropped, and not answered",
+        source: "RFC 1812 section 5.3.9",
+        fits: |it| {
+            matches!(it.event, Event::Odd(Odd::LastHop, _, to) if it.denied.contains(&to.1))
+                && it.theirs.is_one(" icmp 11/0 ")
+                && it.is_silent()
         },
     },
     Explanation {
         what: "source quench is dropped",
         source: "RFC 6633 section 3",
-        fits: |it| matches!(it.event, Event::Error(_, (kind::SOURCE_QUENCH, _), _)) && it.ours.arrivals.is_empty(),
+        fits: |it| {
+            matches!(it.event, Event::Error(_, (kind::SOURCE_QUENCH, _), _)) && it.theirs.through && it.is_silent()
+        },
     },
 ];
+
+impl Difference<'_> {
+    /// True if nothing arrived at netbridge.
+    fn is_silent(&self) -> bool {
+        self.ours.arrivals.is_empty()
+    }
+}
+
+impl Seen {
+    /// True if one packet arrived, and has these words.
+    fn is_one(&self, words: &str) -> bool {
+        matches!(&self.arrivals[..], [one] if one.contains(words))
+    }
+}
 
 /// The explanation of a difference, by its index.
 pub(super) fn explain(difference: &Difference<'_>) -> Option<usize> {

@@ -40,6 +40,15 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// The explanations that no difference needed.
+    pub fn unused(&self) -> Vec<&'static str> {
+        let unused = EXPLAINED.iter().enumerate();
+        unused
+            .filter(|(index, _)| !self.explained.contains_key(index))
+            .map(|(_, line)| line.what)
+            .collect()
+    }
+
     /// In words.
     pub fn text(&self) -> String {
         let mut text = format!("{} events, {} arrivals, ", self.events, self.arrivals);

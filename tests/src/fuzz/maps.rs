@@ -10,7 +10,7 @@ use bytemuck::Pod;
 use netbridge::datapath::Pins;
 
 /// Opens a pinned map.
-pub(crate) fn open<M: TryFrom<Map, Error = MapError>>(pins: &Pins, name: &str) -> Result<M> {
+pub(super) fn open<M: TryFrom<Map, Error = MapError>>(pins: &Pins, name: &str) -> Result<M> {
     let path = pins.root().join("maps").join(name);
     MapData::from_pin(&path)
         .and_then(Map::from_map_data)
@@ -19,13 +19,13 @@ pub(crate) fn open<M: TryFrom<Map, Error = MapError>>(pins: &Pins, name: &str) -
 }
 
 /// A hash map of `K` to `V`, in `KEY` and `VALUE` bytes.
-pub(crate) struct Table<K, V, const KEY: usize, const VALUE: usize> {
+pub(super) struct Table<K, V, const KEY: usize, const VALUE: usize> {
     map: HashMap<MapData, [u8; KEY], [u8; VALUE]>,
     types: PhantomData<(K, V)>,
 }
 
-impl<K: Pod + Eq + Hash, V: Pod + PartialEq, const KEY: usize, const VALUE: usize> Table<K, V, KEY, VALUE> {
-    pub(crate) fn open(pins: &Pins, name: &str) -> Result<Self> {
+impl<K: Pod + Eq + Hash, V: Pod, const KEY: usize, const VALUE: usize> Table<K, V, KEY, VALUE> {
+    pub(super) fn open(pins: &Pins, name: &str) -> Result<Self> {
         Ok(Self {
             map: open(pins, name)?,
             types: PhantomData,
@@ -33,29 +33,37 @@ impl<K: Pod + Eq + Hash, V: Pod + PartialEq, const KEY: usize, const VALUE: usiz
     }
 
     /// Makes the map hold these entries and no others.
-    pub(crate) fn replace(&mut self, entries: impl IntoIterator<Item = (K, V)>) -> Result<()> {
+    pub(super) fn replace(&mut self, entries: impl IntoIterator<Item = (K, V)>) -> Result<()> {
         let wanted: Collected<K, V> = entries.into_iter().collect();
-        for key in self.entries()?.keys().filter(|key| !wanted.contains_key(key)) {
-            self.map.remove(&to_bytes(key))?;
+        let present: Vec<[u8; KEY]> = self.map.keys().collect::<Result<_, _>>()?;
+        for key in present {
+            if !wanted.contains_key(&bytemuck::pod_read_unaligned(&key)) {
+                self.map.remove(&key)?;
+            }
         }
-        for (key, value) in wanted {
-            self.map.insert(to_bytes(&key), to_bytes(&value), 0)?;
+        for (key, value) in &wanted {
+            self.put(key, value)?;
         }
         Ok(())
     }
 
-    pub(crate) fn entries(&self) -> Result<Collected<K, V>> {
-        let mut entries = Collected::new();
-        for entry in &self.map {
+    /// Every entry, in no order.
+    pub(super) fn entries(&self) -> Result<Vec<(K, V)>> {
+        let entry = |entry: Result<([u8; KEY], [u8; VALUE]), MapError>| -> Result<(K, V)> {
             let (key, value) = entry?;
-            entries.insert(bytemuck::pod_read_unaligned(&key), bytemuck::pod_read_unaligned(&value));
-        }
-        Ok(entries)
+            Ok((bytemuck::pod_read_unaligned(&key), bytemuck::pod_read_unaligned(&value)))
+        };
+        self.map.iter().map(entry).collect()
+    }
+
+    /// Writes one entry.
+    pub(super) fn put(&mut self, key: &K, value: &V) -> Result<()> {
+        Ok(self.map.insert(to_bytes(key), to_bytes(value), 0)?)
     }
 }
 
 /// Writes the elements of an array from index 0 on.
-pub(crate) fn fill<V: Pod, const VALUE: usize>(map: &mut Array<MapData, [u8; VALUE]>, values: &[V]) -> Result<()> {
+pub(super) fn fill<V: Pod, const VALUE: usize>(map: &mut Array<MapData, [u8; VALUE]>, values: &[V]) -> Result<()> {
     for (index, value) in (0..).zip(values) {
         map.set(index, to_bytes(value), 0)?;
     }

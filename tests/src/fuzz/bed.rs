@@ -1,33 +1,34 @@
-//! The lab's interfaces, addresses, routes and neighbours, made for real inside a sandbox, so that
-//! the kernel's answers to the programs are those that the host environment is told.
+//! What the kernel's side of a comparison lies in: the lab's interfaces, addresses, routes and neighbours, made for real
+//! inside a sandbox, so that the kernel's answers to the programs are those that the host environment is told.
 
 use std::fs;
 use std::process::Command;
-use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
 use netbridge_common::host::lab::{GATEWAYS, HOST, Node, ROUTER, ifindex};
-use netbridge_tests::sandbox::Sandbox;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::kernel::Kernel;
+use super::kernel::Kernel;
+use crate::sandbox::within;
 
-/// Runs a test against a fresh instance with so many flow halves, in a sandbox of its own, on one CPU
-/// (whose scratch then holds the last decision).
-pub(crate) fn with_kernel(flow_entries: usize, test: impl FnOnce(&mut Kernel) -> Result<()> + Send) -> Result<()> {
-    thread::scope(|scope| {
-        let inside = scope.spawn(|| {
-            let sandbox = Sandbox::enter()?;
-            let mut cpus = CpuSet::new();
-            cpus.set(0)?;
-            sched_setaffinity(Pid::from_raw(0), &cpus)?;
-            build()?;
-            test(&mut Kernel::load(&sandbox, flow_entries)?)
-        });
-        inside
-            .join()
-            .unwrap_or_else(|payload| std::panic::resume_unwind(payload))
+/// Runs a test against a fresh instance with so many flow halves, in a sandbox of its own, on the first CPU.
+pub fn with_kernel<T: Send>(flow_entries: usize, test: impl FnOnce(&mut Kernel) -> Result<T> + Send) -> Result<T> {
+    with_kernel_on(0, flow_entries, test)
+}
+
+/// The same on another CPU, whose scratch holds the last decision.
+pub fn with_kernel_on<T: Send>(
+    cpu: usize,
+    flow_entries: usize,
+    test: impl FnOnce(&mut Kernel) -> Result<T> + Send,
+) -> Result<T> {
+    within(|sandbox| {
+        let mut cpus = CpuSet::new();
+        cpus.set(cpu)?;
+        sched_setaffinity(Pid::from_raw(0), &cpus)?;
+        build()?;
+        test(&mut Kernel::load(sandbox, flow_entries, cpu)?)
     })
 }
 
@@ -52,7 +53,9 @@ fn build() -> Result<()> {
         text(ROUTER)
     ))?;
     ip(&format!("route add default via {router} dev if{uplink}"))?;
-    ip(&format!("route add 198.51.100.0/24 dev if{}", ifindex::OTHER))?;
+    let (src, other) = (address(HOST), ifindex::OTHER);
+    // The other interface has no address of its own, and the kernel would take any.
+    ip(&format!("route add 198.51.100.0/24 dev if{other} src {src}"))?;
     ip("route add unreachable 192.88.99.0/24")
 }
 
