@@ -333,6 +333,10 @@ pub(super) struct ConfigArgs {
     /// Broadcast, multicast and unknown unicast frames of one port a second on each CPU; 0 for no limit
     #[arg(long, value_name = "N")]
     floods: Option<u32>,
+    /// Drop SYNs from outside to unprivileged ports that no socket of the host holds, instead of letting the host reset them
+    /// (RFC 5382 REQ-4); rules of the host's own that redirect such ports then see none of them
+    #[arg(long, value_name = "BOOL")]
+    silent: Option<bool>,
 }
 
 /// [`model::Profile`] on the command line.
@@ -357,6 +361,7 @@ impl From<ConfigArgs> for Tune {
             quarantine: args.quarantine,
             macs: args.macs,
             floods: args.floods,
+            silent: args.silent,
         }
     }
 }

@@ -89,6 +89,10 @@ pub(super) fn settings(view: &SettingsView) -> String {
         ["quarantine of a port".to_owned(), format!("{} s", view.quarantine_s)],
         ["MACs behind a trunk".to_owned(), limit(view.macs)],
         ["floods a second and CPU".to_owned(), limit(view.floods)],
+        [
+            "silent to strangers".to_owned(),
+            if view.silent { "yes" } else { "no" }.to_owned(),
+        ],
     ];
     rows.extend(view.timeouts_s.iter().map(|(timer, seconds)| {
         let set = if view.set.contains(timer) { ", set" } else { "" };

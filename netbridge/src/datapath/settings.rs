@@ -117,7 +117,7 @@ pub(super) fn tune(config: &mut Config, clock: &Clock, settings: &Settings) {
         0 => 0,
         seconds => clock.seconds_to_ticks(seconds),
     };
-    config.silent = u32::from(settings.is_silent());
+    config.silent = u32::from(settings.silent);
     config.quota = settings.quota();
     config.half_open_quota = settings.half_open();
     config.learned_per_port = settings.macs();

@@ -124,6 +124,9 @@ pub struct Settings {
     pub macs: Option<u32>,
     /// Broadcast, multicast and unknown unicast frames that one port may send in a second on each CPU; 0 for no limit.
     pub floods: Option<u32>,
+    /// A SYN from outside to a port that masquerading may use, and nobody holds, gets no answer (RFC 5382 REQ-4). Not by itself:
+    /// the host may have rules that lead it somewhere.
+    pub silent: bool,
 }
 
 impl Settings {
@@ -158,12 +161,6 @@ impl Settings {
         })
     }
 
-    /// Whether a SYN from outside to a port that masquerading may use, and nobody holds, gets no answer (RFC 5382 REQ-4);
-    /// Linux resets it.
-    pub fn is_silent(&self) -> bool {
-        self.profile == Profile::Rfc
-    }
-
     /// MACs that may be learned behind one trunk.
     pub fn macs(&self) -> u32 {
         self.macs.unwrap_or(256)
@@ -196,6 +193,8 @@ pub struct Tune {
     pub macs: Option<u32>,
     /// Broadcast, multicast and unknown unicast frames of one port in a second on each CPU.
     pub floods: Option<u32>,
+    /// Whether SYNs from outside that mean nobody get no answer.
+    pub silent: Option<bool>,
 }
 
 impl Tune {
@@ -223,6 +222,7 @@ impl Tune {
         new.quarantine = self.quarantine.or(new.quarantine);
         new.macs = self.macs.or(new.macs);
         new.floods = self.floods.or(new.floods);
+        new.silent = self.silent.unwrap_or(new.silent);
         for (option, value, least, most) in [
             ("--flows", new.flows(), 512, 8_388_608),
             ("--quota", new.quota(), 1, new.flows()),

@@ -29,6 +29,8 @@ pub struct SettingsView {
     pub macs: u32,
     /// Broadcast, multicast and unknown unicast frames of one port a second on each CPU; 0 for no limit.
     pub floods: u32,
+    /// SYNs from outside that mean nobody get no answer.
+    pub silent: bool,
     /// Kernel memory of each map, bytes; nothing is loaded while there is no network.
     pub memory: BTreeMap<&'static str, u64>,
 }
@@ -53,6 +55,7 @@ pub(super) fn settings_view(host: &Host, state: &State) -> Result<SettingsView, 
         quarantine_s: settings.quarantine(),
         macs: settings.macs(),
         floods: settings.floods(),
+        silent: settings.silent,
         memory: memory.into_iter().collect(),
     })
 }

@@ -46,11 +46,6 @@ pub(super) const EXPLAINED: &[Explanation] = &[
         fits: |it| matches!(it.event, Event::Odd(Odd::BadSum, ..)) && it.theirs.arrivals.is_empty() && it.ours.through,
     },
     Explanation {
-        what: "a SYN that nobody asked for is not answered: its connection may be about to be opened",
-        source: "RFC 5382 REQ-4",
-        fits: |it| matches!(it.event, Event::Call(_, Some(_))) && it.theirs.is_one(": R:808") && it.is_silent(),
-    },
-    Explanation {
         what: "a stranger is not told that a container's port is nobody's",
         source: "RFC 4787 REQ-8",
         fits: |it| {
