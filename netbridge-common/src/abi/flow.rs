@@ -83,7 +83,7 @@ pub mod flow_flags {
     pub const ROUTED: u8 = 4;
     /// This half sees the packets that answer the flow's first.
     pub const REPLY: u8 = 8;
-    /// The container's side of the translation is a [`super::Binding`], which lives as long as the flow.
+    /// The container's side of the translation is a [`crate::abi::Binding`], which lives as long as the flow.
     pub const BOUND: u8 = 16;
 }
 
