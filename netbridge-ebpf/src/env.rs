@@ -13,7 +13,7 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::TcContext;
 use netbridge_common::abi::{
-    AddrKey, BindingKey, BindingV4, Config, DropEvent, FirstFragment, FlowKey, FlowV4, FragmentKey, Held, HeldHead,
+    AddrKey, BindingHead, BindingKey, BindingV4, Config, DropEvent, FirstFragment, FlowKey, FlowV4, FragmentKey, Held, HeldHead,
     LinkV4, Load, MacKey, NetworkV4, Policy, PortKey, PublishedV4, Reason, RuleV4, SAMPLES, SourceKey, Station, V4,
     proto, station_flags,
 };
@@ -424,10 +424,10 @@ impl Env for Skb<'_> {
     }
 
     #[inline(always)]
-    fn binding_renew(&self, key: &BindingKey<Ip>, until: u32) {
+    fn binding_renew(&self, key: &BindingKey<Ip>, head: BindingHead) {
         if let Some(binding) = BINDINGS.get_ptr_mut(key) {
-            // SAFETY: four aligned bytes. A binding that gets a removed element meanwhile lasts longer or shorter for a while.
-            unsafe { (&raw mut (*binding).head.until).write_volatile(until) };
+            // SAFETY: two aligned words. A binding that gets a removed element meanwhile lasts longer or shorter for a while.
+            unsafe { (&raw mut (*binding).head).write_volatile(head) };
         }
     }
 

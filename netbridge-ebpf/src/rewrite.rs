@@ -138,7 +138,9 @@ impl Skb<'_> {
         if verdict.pseudo_diff != 0 {
             self.mend(checksum, verdict.pseudo_diff, BPF_F_PSEUDO_HDR | mangled);
         }
-        if verdict.l4_diff != 0 {
+        if verdict.proto == proto::ICMP {
+            self.mend_icmp(checksum, verdict.l4_diff);
+        } else if verdict.l4_diff != 0 {
             self.mend(checksum, verdict.l4_diff, mangled);
         }
     }
@@ -148,11 +150,23 @@ impl Skb<'_> {
         let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (verdict.inner_src, verdict.inner_dst);
         let [c0, c1] = verdict.inner_ip_sum;
         self.store(verdict.inner + ipv4::CHECKSUM, [c0, c1, s0, s1, s2, s3, d0, d1, d2, d3]);
-        self.store_ports(verdict.inner_proto, verdict.inner_l4, verdict.inner_ports);
+        if !proto::is_portless(verdict.inner_proto) {
+            self.store_ports(verdict.inner_proto, verdict.inner_l4, verdict.inner_ports);
+        }
         if verdict.inner_sum != 0 {
             self.store(verdict.inner_sum, verdict.inner_l4_sum);
         }
-        self.mend(verdict.l4 + icmp::CHECKSUM, verdict.l4_diff, 0);
+        self.mend_icmp(verdict.l4 + icmp::CHECKSUM, verdict.l4_diff);
+    }
+
+    /// Adds a difference to an ICMP checksum. A message may be all zeros, having no pseudo-header, and 0x0000 is no checksum
+    /// of that. 0xffff is, and of any other message that 0x0000 is one of; as a device completes it, it adds nothing.
+    #[inline(always)]
+    fn mend_icmp(&self, offset: u16, diff: u32) {
+        self.mend(offset, diff, 0);
+        if self.load(offset) == Some([0_u8; 2]) {
+            self.store(offset, [0xff; 2]);
+        }
     }
 
     /// Writes both ports, or an echo's identifier.

@@ -32,6 +32,9 @@ pub struct BindingKey<A: Pod> {
 pub struct BindingHead {
     /// Tick at which it ends.
     pub until: u32,
+    /// 1 if more than one flow has gone through it, else 0: the first to close is then not the last. On the container's side
+    /// alone.
+    pub shared: u32,
 }
 
 /// The other side of a binding.

@@ -1,7 +1,8 @@
 //! Endpoint-independent mappings: which port stands for a container's, whatever it talks to (RFC 4787, section 4.1).
 //!
 //! The table is a set of leases. A new one is claimed on its outer side first, with `BPF_NOEXIST`, which settles races. The
-//! flows of a binding extend it while they live, and give it up when they close.
+//! flows of a binding extend it while they live. A flow that closes gives it up if it has been the only one; another one may live, and its
+//! container count on that port (RFC 5382 REQ-1: a hole that is punched from the port of a connection that stands).
 
 use crate::abi::{Addr, Binding, BindingHead, BindingKey, FlowKey, FlowState, Record, ZONE_UPLINK, flow_flags};
 
@@ -72,8 +73,7 @@ pub fn port<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>) -> u32 
 pub fn claim<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2]) -> Inserted {
     let outer = outer_key(snat, port, key.proto);
     let inner = named(&inner_key(key));
-    let until = cx.arrival.now.wrapping_add(opening(cx, key));
-    let binding = Record::new(BindingHead { until }, inner);
+    let binding = Record::new(opening(cx, key), inner);
     let first = cx.env.binding_insert(&outer, &binding);
     if first as u8 == Inserted::Yes as u8 || (first as u8 == Inserted::Full as u8 && !reclaim(cx)) {
         return first;
@@ -91,11 +91,20 @@ pub fn claim<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: 
 #[inline(never)]
 pub fn bind<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2]) {
     let inner = inner_key(key);
-    let until = cx.arrival.now.wrapping_add(opening(cx, key));
-    let binding = Record::new(BindingHead { until }, named(&outer_key(snat, port, key.proto)));
+    let binding = Record::new(opening(cx, key), named(&outer_key(snat, port, key.proto)));
     cx.env.binding_remove(&inner);
     // A full table costs the flow's successors their port, and nothing else.
     let _full = cx.env.binding_insert(&inner, &binding);
+}
+
+/// Notes that the source of `key` has another flow through its binding.
+#[inline(never)]
+pub fn share<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>) {
+    let inner = inner_key(key);
+    if let Some(binding) = cx.env.binding(&inner) {
+        let until = binding.head().until;
+        cx.env.binding_renew(&inner, BindingHead { until, shared: 1 });
+    }
 }
 
 /// Gives a port up that was claimed in vain.
@@ -104,12 +113,16 @@ pub fn release<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port
     cx.env.binding_remove(&outer_key(snat, port, key.proto));
 }
 
-/// How long a flow that is being opened will live.
-fn opening<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>) -> u32 {
-    lifetime(&cx.config.timeouts, key.proto, FlowState::Opening as u8)
+/// A binding of a flow that is being opened, and no other.
+fn opening<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>) -> BindingHead {
+    let life = lifetime(&cx.config.timeouts, key.proto, FlowState::Opening as u8);
+    BindingHead {
+        until: cx.arrival.now.wrapping_add(life),
+        shared: 0,
+    }
 }
 
-/// Makes a binding last as long as this flow of its, or ends it with a flow that has closed.
+/// Makes a binding last as long as this flow of its, or ends it with its only flow, if that has closed.
 #[inline(never)]
 pub fn extend<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
     let (head, to) = (flow.head(), flow.tail());
@@ -125,6 +138,9 @@ pub fn extend<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
         (inner_key(&source), outer_key(key.dst, key.dport, key.proto))
     };
     let (over, now) = (is_over(head.state), cx.arrival.now);
+    if over && cx.env.binding(&inner).is_some_and(|binding| binding.head().shared != 0) {
+        return;
+    }
     let until = if over {
         // Nothing of a closed connection is on its way any more: its port need not be kept from others.
         now.wrapping_sub(cx.config.quarantine).wrapping_sub(1)
@@ -142,7 +158,8 @@ fn prolong<E: Env>(cx: &Cx<'_, E>, side: &BindingKeyOf<E>, of: &BindingKeyOf<E>,
         && *binding.tail() == named(of)
         && (over || until.wrapping_sub(binding.head().until).cast_signed() > 0)
     {
-        cx.env.binding_renew(side, until);
+        let shared = binding.head().shared;
+        cx.env.binding_renew(side, BindingHead { until, shared });
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the core needs from the world: the packet, the tables, a tick counter.
 
 use crate::abi::{
-    AddrKey, BindingKey, Config, DropEvent, Family, FirstFragment, FlowKey, FlowState, FragmentKey, HeldHead, Load,
+    AddrKey, BindingHead, BindingKey, Config, DropEvent, Family, FirstFragment, FlowKey, FlowState, FragmentKey, HeldHead, Load,
     Mac, MacKey, Policy, PortKey, Reason, SourceKey, Station,
 };
 
@@ -188,8 +188,8 @@ pub trait Env {
     fn binding(&self, key: &BindingKeyOf<Self>) -> Option<BindingOf<Self>>;
     /// Adds one side of a binding (`BPF_NOEXIST`).
     fn binding_insert(&self, key: &BindingKeyOf<Self>, binding: &BindingOf<Self>) -> Inserted;
-    /// Says until when one side of a binding lives; one that is gone stays gone.
-    fn binding_renew(&self, key: &BindingKeyOf<Self>, until: u32);
+    /// Writes the head of one side of a binding; one that is gone stays gone.
+    fn binding_renew(&self, key: &BindingKeyOf<Self>, head: BindingHead);
     /// Removes one side of a binding.
     fn binding_remove(&self, key: &BindingKeyOf<Self>);
     /// Shows every side of a binding to `visit`, which may remove any.

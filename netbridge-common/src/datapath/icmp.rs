@@ -79,6 +79,7 @@ impl Quote for <V4 as Family>::Addr {
             proto::TCP | proto::UDP => (0, [a, b], [c, d]),
             proto::ICMP if icmp::is_request(a) => (a, [e, f], [0; 2]),
             proto::ICMP if icmp::is_reply(a) => (a, [0; 2], [e, f]),
+            other if proto::is_portless(other) => (0, [0; 2], [0; 2]),
             _ => return None,
         };
         if header.offset != 0 || header.src != packet.key.dst || l4 + icmp::LEN > packet.end {
@@ -86,7 +87,7 @@ impl Quote for <V4 as Family>::Addr {
         }
         let l4_sum_at = l4 + checksum_offset(header.proto);
         let (l4_sum_at, l4_sum) = match env.load::<2>(l4_sum_at) {
-            _ if l4_sum_at + 2 > packet.end => (0, [0; 2]),
+            _ if l4_sum_at + 2 > packet.end || proto::is_portless(header.proto) => (0, [0; 2]),
             Some(sum) if header.proto != proto::UDP || sum != [0; 2] => (l4_sum_at, sum),
             _ => (0, [0; 2]),
         };

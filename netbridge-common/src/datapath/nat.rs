@@ -112,15 +112,18 @@ fn claims<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
     choice.claimed || !choice.binds
 }
 
-/// What came of the flow with this port: the binding begins, or is given up.
+/// What came of the flow with this port: the binding begins, has one more flow, or is given up.
 #[inline(never)]
 pub fn settle<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>, outcome: Reason) {
     let (key, to) = (&cx.packet.key, *work.half.tail());
     if outcome as u8 == Reason::TupleTaken as u8 {
         work.choice.refused = work.choice.refused.wrapping_add(1);
     }
-    if outcome as u8 == Reason::None as u8 && work.choice.binds {
+    let opened = outcome as u8 == Reason::None as u8;
+    if opened && work.choice.binds {
         binding::bind(cx, key, to.src, to.sport);
+    } else if opened && work.half.head().flags & flow_flags::BOUND != 0 {
+        binding::share(cx, key);
     } else if work.choice.claimed {
         binding::release(cx, key, to.src, to.sport);
         work.choice.claimed = false;

@@ -246,9 +246,12 @@ impl Parse for <V4 as crate::abi::Family>::Addr {
         } else {
             ethernet::LEN.saturating_add(header.total_len)
         };
-        if header.total_len != 0
-            && (header.total_len < header.header_len || u32::from(ethernet::LEN + header.total_len.min(0xfff1)) > frame)
-        {
+        let complete = if header.total_len == 0 {
+            env.gso_size() != 0
+        } else {
+            header.total_len >= header.header_len && u32::from(ethernet::LEN + header.total_len.min(0xfff1)) <= frame
+        };
+        if !complete {
             return Reason::Malformed;
         }
         let mut l4 = head.l4;

@@ -18,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 use bytemuck::Zeroable;
 
 use crate::abi::{
-    AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, FirstFragment, FlowKey, FlowV4, FragmentKey, HeldHead,
+    AddrKey, BANKS, BindingHead, BindingKey, BindingV4, Config, DropEvent, FirstFragment, FlowKey, FlowV4, FragmentKey, HeldHead,
     Hook, Learned, LinkV4, Load, MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4, Peer, PeerKey, Policy, PortBlock, PortKey,
     PublishedV4, REASON_SLOTS, Reason, RuleV4, SLOTS, SourceKey, Station, Traffic, V4, station_flags,
 };
@@ -507,9 +507,9 @@ impl Env for View<'_> {
         }
     }
 
-    fn binding_renew(&self, key: &BindingKey<Ip>, until: u32) {
+    fn binding_renew(&self, key: &BindingKey<Ip>, head: BindingHead) {
         if let Some(binding) = self.tables.bindings.borrow_mut().get_mut(key) {
-            binding.head.until = until;
+            binding.head = head;
         }
     }
 

@@ -39,17 +39,22 @@ pub fn apply(verdict: &Verdict<Ip>, frame: &mut Vec<u8>) {
     }
     if verdict.edits & edits::INNER != 0 {
         put_addresses(frame, verdict.inner.into(), verdict.inner_src, verdict.inner_dst);
-        put_ports(frame, verdict.inner_l4.into(), verdict.inner_proto, verdict.inner_ports);
         resum_ip(&before, frame, verdict.inner.into());
-        let inner = verdict.inner.into()..end_of(frame, IP);
-        resum_l4(&before, frame, inner, verdict.inner_l4.into(), verdict.inner_proto);
+        if !proto::is_portless(verdict.inner_proto) {
+            put_ports(frame, verdict.inner_l4.into(), verdict.inner_proto, verdict.inner_ports);
+            let inner = verdict.inner.into()..end_of(frame, IP);
+            let (l4, protocol) = (verdict.inner_l4.into(), verdict.inner_proto);
+            resum_l4(&before, frame, inner, l4, protocol, protocol == proto::UDP);
+        }
     }
     if verdict.edits & edits::IP != 0 {
         resum_ip(&before, frame, IP);
     }
     if verdict.edits & (edits::L4 | edits::INNER) != 0 {
         let datagram = IP..end_of(frame, IP);
-        resum_l4(&before, frame, datagram, verdict.l4.into(), verdict.proto);
+        // An ICMP message of zeros alone does not sum up to 0xffff with a checksum of zero.
+        let never_zero = verdict.proto != proto::TCP;
+        resum_l4(&before, frame, datagram, verdict.l4.into(), verdict.proto, never_zero);
     }
 }
 
@@ -105,24 +110,23 @@ fn resum_ip(before: &[u8], after: &mut [u8], header: usize) {
 }
 
 /// Of the datagram in `ip`, whose layer-4 header is at `l4`. A quote may end before its checksum.
-fn resum_l4(before: &[u8], after: &mut [u8], ip: Range<usize>, l4: usize, protocol: u8) {
+fn resum_l4(before: &[u8], after: &mut [u8], ip: Range<usize>, l4: usize, protocol: u8, never_zero: bool) {
     let at = l4 + usize::from(checksum_offset(protocol));
-    let is_udp = protocol == proto::UDP;
-    if at + 2 > ip.end || (is_udp && before.get(at..at + 2) == Some(&[0, 0])) {
+    if at + 2 > ip.end || (protocol == proto::UDP && before.get(at..at + 2) == Some(&[0, 0])) {
         return;
     }
     let payload = l4..ip.end;
     if protocol == proto::ICMP {
-        resum(before, after, &[payload], at, false);
+        resum(before, after, &[payload], at, never_zero);
     } else {
         // Protocol and length belong to the pseudo-header too, but neither ever changes.
         let addresses = ip.start + usize::from(ipv4::SRC)..ip.start + usize::from(ipv4::SRC) + 8;
-        resum(before, after, &[addresses, payload], at, is_udp);
+        resum(before, after, &[addresses, payload], at, never_zero);
     }
 }
 
 /// Writes the checksum at `at` so that the sum over `covered` is off by as much as it was before:
-/// not at all, if the frame was sound. `never_zero`: zero means "none" and is written as 0xffff.
+/// not at all, if the frame was sound. `never_zero`: zero is written as 0xffff.
 fn resum(before: &[u8], after: &mut [u8], covered: &[Range<usize>], at: usize, never_zero: bool) {
     let total = |frame: &[u8]| {
         covered

@@ -272,7 +272,11 @@ fn a_quote_is_never_longer_than_the_frame() {
     // A GSO frame beyond 64 KiB says 0: that as much is there can only be believed.
     bytes[16..18].fill(0);
     for (length, answered) in [(562, true), (561, false), (48, false)] {
-        let result = sends(&env, ifindex::A, bytes[..length].to_vec());
+        let frame = Frame {
+            gso_size: 1448,
+            ..at(ifindex::A, bytes[..length].to_vec())
+        };
+        let result = run(&env, Hook::FromContainer, &frame);
         assert_eq!(result.reason(), Reason::TtlExpired);
         assert_eq!(result.action() == Action::Answer, answered, "{length} bytes");
     }

@@ -151,6 +151,32 @@ fn a_closed_connection_gives_its_port_up_at_once() {
     assert_ne!(other(&env), 5000);
 }
 
+/// RFC 5382 REQ-1: a hole is punched from the port of a connection that stands.
+#[test]
+fn a_failed_connection_leaves_the_others_their_port() {
+    let env = independent();
+    let syn = |number| port(&sends(&env, ifindex::A, out(A, GATEWAY, remote(number)).syn(40_000, 80)));
+    let from = |number, sport, flags| arrives(&env, inward(remote(number), HOST.1).tcp(80, sport, flags, b""));
+    let outside = syn(1);
+    from(1, outside, SYN | ACK);
+    sends(&env, ifindex::A, out(A, GATEWAY, remote(1)).tcp(40_000, 80, ACK, b""));
+    for number in 2..6 {
+        assert_eq!(syn(number), outside, "to {number}");
+        from(number, outside, SYN | ACK);
+        from(number, outside, RST);
+    }
+    // Alone it gives the port up with its end, and comes by another that suits its container's as well.
+    let alone = port(&sends(&env, ifindex::B, out(B, GATEWAY, remote(1)).syn(40_000, 80)));
+    arrives(&env, inward(remote(1), HOST.1).tcp(80, alone, SYN | ACK, b""));
+    arrives(&env, inward(remote(1), HOST.1).tcp(80, alone, RST, b""));
+    let bindings = env.bindings.borrow();
+    let lives = |port: u16| {
+        let side = bindings.values().find(|side| side.tail.port == port.to_be_bytes());
+        side.is_some_and(|side| side.head.until >= env.now)
+    };
+    assert!(lives(outside) && !lives(alone));
+}
+
 #[test]
 fn who_may_send_to_a_port_is_for_the_network_to_say() {
     let knock = |env: &HostEnv, src: Ip| arrives(env, inward(src, HOST.1).udp(7, 5000, b""));

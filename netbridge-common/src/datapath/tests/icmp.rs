@@ -89,6 +89,23 @@ fn an_error_about_none_of_our_flows_is_the_hosts() {
     }
 }
 
+/// The path MTU of a tunnel's is found through SNAT.
+#[test]
+fn an_error_about_a_packet_without_ports_follows_its_flow() {
+    for protocol in [47, 50, 4] {
+        let env = lab();
+        let sent = |ttl| Datagram { ttl, ..out(A, GATEWAY, REMOTE) }.packet(protocol, &[0x5a; 600]);
+        let datagram = Datagram { ttl: 64, ..out(A, GATEWAY, REMOTE) };
+        let seen = packet_of(&sends(&env, ifindex::A, datagram.frame(protocol, &[0x5a; 600])).bytes);
+        assert_eq!(seen[12..16], HOST.1);
+        for quoted in [28, 100, 620] {
+            let result = error_about(&env, &seen[..quoted]);
+            assert_eq!(result.to(), (Action::Peer, ifindex::A), "protocol {protocol}");
+            assert_eq!(result.bytes[42..], sent(63)[..quoted], "protocol {protocol}");
+        }
+    }
+}
+
 #[test]
 fn redirects_and_source_quench_are_carried_neither_way() {
     let mut env = lab();

@@ -2,6 +2,7 @@
 
 use crate::abi::{Reason, proto};
 use crate::datapath::parse::Kind;
+use crate::host::Frame;
 use crate::host::build::Datagram;
 use crate::host::lab::{A, B, at, ifindex, lab};
 use crate::wire::icmp;
@@ -45,7 +46,7 @@ fn headers_are_read_wherever_they_end() {
     }
 }
 
-/// A frame beyond 64 KiB says so; one that only says so has its header for all that.
+/// A GSO frame beyond 64 KiB says so; one that only says so has its header for all that.
 #[test]
 fn a_header_without_a_total_length_is_whole_or_malformed() {
     const ESP: u8 = 50;
@@ -56,10 +57,18 @@ fn a_header_without_a_total_length_is_whole_or_malformed() {
     }
     .frame(ESP, b"");
     frame[16..18].fill(0);
-    assert_eq!(env.parsed(&at(ifindex::A, frame.clone())).kind, Kind::Ip);
+    let parsed = |bytes: &[u8], gso_size| {
+        let packet = env.parsed(&Frame {
+            gso_size,
+            ..at(ifindex::A, bytes.to_vec())
+        });
+        (packet.kind, packet.fault)
+    };
+    let malformed = (Kind::Faulty, Reason::Malformed);
+    assert_eq!(parsed(&frame, 1448), (Kind::Ip, Reason::None));
+    assert_eq!(parsed(&frame, 0), malformed, "no GSO frame");
     frame.pop();
-    let packet = env.parsed(&at(ifindex::A, frame));
-    assert_eq!((packet.kind, packet.fault), (Kind::Faulty, Reason::Malformed));
+    assert_eq!(parsed(&frame, 1448), malformed, "cut");
 }
 
 /// What lies behind the end of a frame is another frame's, and must not be taken for this one's.

@@ -275,6 +275,18 @@ fn the_slow_path_is_masqueraded_where_it_leaves() {
     assert_eq!(back.to(), (Action::Peer, ifindex::A));
     assert_eq!(back.bytes[..6], A.0);
 
+    // A rule that the lookup does not know of, by a mark, sends here what the table sends elsewhere.
+    let mut marked = env.clone();
+    let other = Hop {
+        kind: HopKind::Resolved,
+        ifindex: ifindex::OTHER,
+        dmac: [6; 6],
+        smac: [7; 6],
+        src: [198, 51, 100, 1],
+    };
+    marked.hops.insert((UNREACHABLE, 32), other);
+    assert!(rewritten(&leaves(&marked, bridge, out(B, GATEWAY, UNREACHABLE))));
+
     for (name, ingress) in [("the host's own", 0), ("judged before", ifindex::A)] {
         let result = leaves(&env, ingress, to(REMOTE));
         assert_eq!((result.action(), rewritten(&result)), (Action::Pass, false), "{name}");
