@@ -163,7 +163,8 @@ fn prolong<E: Env>(cx: &Cx<'_, E>, side: &BindingKeyOf<E>, of: &BindingKeyOf<E>,
     }
 }
 
-/// Removes bindings that ended, and whose ports are kept from nobody.
+/// Removes bindings that ended, and whose ports are kept from nobody; false if a table, this one or that of flows, was walked
+/// a moment ago.
 #[inline(always)]
 fn reclaim<E: Env>(cx: &Cx<'_, E>) -> bool {
     let due = cx.env.may_reclaim(cx.config.refresh, cx.arrival.now);

@@ -1,8 +1,8 @@
 //! What the core needs from the world: the packet, the tables, a tick counter.
 
 use crate::abi::{
-    AddrKey, BindingHead, BindingKey, Config, DropEvent, Family, FirstFragment, FlowKey, FlowState, FragmentKey, HeldHead, Load,
-    Mac, MacKey, Policy, PortKey, Reason, SourceKey, Station,
+    AddrKey, BindingHead, BindingKey, Config, DropEvent, Family, FirstFragment, FlowKey, FlowState, FragmentKey,
+    HeldHead, Load, Mac, MacKey, Policy, PortKey, Reason, SourceKey, Station,
 };
 
 use super::parse::Head;

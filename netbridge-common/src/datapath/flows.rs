@@ -70,7 +70,7 @@ fn enter<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
 /// The reply half is inserted first and settles races: two CPUs may do this for the same first packet, and
 /// come to the same halves. Each of the two finds its own or the other's. Should a tuple have become free between
 /// them, the one that came second goes by the table, and its reply half expires unused. A reply half that
-/// lost its forward half gets it back in the same way.
+/// lost its forward half gets it back in the same way, from a packet that may open a flow.
 #[inline(never)]
 fn create<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
     let key = &cx.packet.key;

@@ -7,8 +7,10 @@
 //!
 //! What waits is bounded by places for each datagram, by a share for each sender, and by time. The table of first
 //! fragments may lose its oldest entries: those of a datagram come within microseconds of each other, and what a lost
-//! entry costs is one datagram. Frames longer than the room for one do not wait, nor does anything for them. What overlaps in the payload is for the receiver to refuse (RFC 5722 for IPv6, and
-//! Linux for both), what would overlap with the layer-4 header is refused here.
+//! entry costs is one datagram. Frames longer than the room for one do not wait, nor does anything for them.
+//!
+//! What overlaps in the payload is for the receiver to refuse (RFC 5722 for IPv6, and Linux for both), what would overlap
+//! with the layer-4 header is refused here.
 
 use crate::abi::{
     Addr, COMPLETE, Config, Family, FirstFragment, FragmentKey, HELD_BYTES, HELD_PLACES, HeldHead, Hook, Reason,

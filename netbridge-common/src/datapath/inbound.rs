@@ -71,11 +71,11 @@ fn is_containers<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mu
 /// the object: its stack is not the fast path's.
 #[inline(never)]
 fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut Work<E::F>) -> bool {
-    let inside = cx.env.subnet(cx.packet.key.dst).unwrap_or(SUBNET_LOCAL);
-    let target = if inside == SUBNET_LOCAL {
+    let subnet = cx.env.subnet(cx.packet.key.dst).unwrap_or(SUBNET_LOCAL);
+    let target = if subnet == SUBNET_LOCAL {
         behind_port(cx).filter(|_| is_owned(cx, addrs))
     } else {
-        at_address(cx, (inside & 0xffff) as u16)
+        at_address(cx, (subnet & 0xffff) as u16)
     };
     let found = target.is_some();
     let reason = match target {
@@ -86,7 +86,7 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut
             Reason::None => Reason::Filtered,
             reason => reason,
         },
-        None if inside == SUBNET_LOCAL => unsolicited(cx, addrs),
+        None if subnet == SUBNET_LOCAL => unsolicited(cx, addrs),
         None => Reason::DirectAccess,
     };
     work.verdict.action = if reason as u8 == Reason::TtlExpired as u8 {
@@ -109,24 +109,25 @@ fn unsolicited<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>) -> Reason {
     }
     let reason = if binding::behind(cx, key.dst, key.dport, key.proto).is_some() {
         Reason::Unsolicited
-    } else if key.proto != proto::TCP || !is_local(addrs, key.dst) {
+    } else if key.proto != proto::TCP || !is_local(addrs, key.dst) || !may_stand_for_one(cx) {
         return Reason::None;
-    } else if is_silenced(cx) {
-        Reason::Unsolicited
     } else if !conntrack::is_opening(cx.packet) && conntrack::may_open(cx) {
         Reason::MidStream
+    } else if conntrack::is_opening(cx.packet) && cx.config.silent != 0 {
+        Reason::Unsolicited
     } else {
         return Reason::None;
     };
     if cx.env.host_socket(key) { Reason::None } else { reason }
 }
 
-/// True if the packet opens a connection to a port that a container may get, and strangers are to hear nothing of those.
+/// True if the destination port is among those that [`super::nat`] chooses from for all but a few: not the host's to choose
+/// from, and none below 1024, where the host's own translated services are.
 #[inline(always)]
-fn is_silenced<E: Env>(cx: &Cx<'_, E>) -> bool {
+fn may_stand_for_one<E: Env>(cx: &Cx<'_, E>) -> bool {
     let port = u16::from_be_bytes(cx.packet.key.dport);
     let ephemeral = port >= cx.config.local_min && port <= cx.config.local_max;
-    cx.config.silent != 0 && conntrack::is_opening(cx.packet) && port >= 1024 && !ephemeral
+    port >= 1024 && !ephemeral
 }
 
 /// True if the packet is for an address of the uplink: a published port answers nowhere else (CVE-2025-67499). The controller
@@ -199,11 +200,11 @@ pub(super) fn behind_port<E: Env>(cx: &Cx<'_, E>) -> Option<Target<AddrOf<E>>> {
     if let Some(published) = published(cx.env, key.dst, key.dport, key.proto) {
         let (to, target) = (published.head(), published.tail());
         // In a network without a way out it is published for the host alone, and for its neighbours.
-        let inside = cx
+        let internal = cx
             .env
             .network(to.net)
             .is_some_and(|network| network.head().bridge != 0 && network.head().uplink == 0);
-        return (!inside || cx.arrival.zone == to.net).then_some(Target {
+        return (!internal || cx.arrival.zone == to.net).then_some(Target {
             station: Station {
                 ifindex: to.ifindex,
                 slot: to.slot,

@@ -179,9 +179,8 @@ fn way_out<E: Env>(
     *work.other.tail_mut() = conntrack::answer(&cx.packet.key);
     if head.flags & network_flags::MASQUERADE != 0 {
         // By the uplink alone: the stack sends a packet here by other rules than the lookup knows where a mark steers it.
-        let known = hop.ifindex == head.uplink
-            && hop.src != Addr::UNSPECIFIED
-            && head.flags & network_flags::FIXED_SNAT == 0;
+        let known =
+            hop.ifindex == head.uplink && hop.src != Addr::UNSPECIFIED && head.flags & network_flags::FIXED_SNAT == 0;
         work.half.tail_mut().src = if known { hop.src } else { addrs.snat };
         let bound = bound(head);
         work.half.head_mut().flags |= flow_flags::SRC | bound;

@@ -5,7 +5,8 @@ use bytemuck::Zeroable;
 use crate::abi::{FlowKey, FlowV4};
 use crate::datapath::{binding, flows};
 
-use super::{Frame, HostEnv, Ip, View};
+use super::view::View;
+use super::{Frame, HostEnv, Ip};
 
 impl HostEnv {
     /// Removes what has expired; how many halves of flows that were.

@@ -6,7 +6,8 @@ use std::path::Path;
 use netbridge_common::abi::VERSION;
 use serde_json::json;
 
-use super::args::{Command, Ct, Ep, Fdb, Filter, Global, Net};
+use super::args::{Command, Ep, Fdb, Filter, Global, Net};
+use super::ct::Ct;
 use super::port::{self, Port};
 use super::reply::{Reply, list};
 use super::{lab, monitor, views};

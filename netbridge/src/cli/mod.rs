@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod ct;
 mod lab;
 mod monitor;
 mod port;

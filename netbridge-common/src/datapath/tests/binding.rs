@@ -155,7 +155,13 @@ fn a_closed_connection_gives_its_port_up_at_once() {
 #[test]
 fn a_failed_connection_leaves_the_others_their_port() {
     let env = independent();
-    let syn = |number| port(&sends(&env, ifindex::A, out(A, GATEWAY, remote(number)).syn(40_000, 80)));
+    let syn = |number| {
+        port(&sends(
+            &env,
+            ifindex::A,
+            out(A, GATEWAY, remote(number)).syn(40_000, 80),
+        ))
+    };
     let from = |number, sport, flags| arrives(&env, inward(remote(number), HOST.1).tcp(80, sport, flags, b""));
     let outside = syn(1);
     from(1, outside, SYN | ACK);

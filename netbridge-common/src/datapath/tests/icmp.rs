@@ -94,8 +94,17 @@ fn an_error_about_none_of_our_flows_is_the_hosts() {
 fn an_error_about_a_packet_without_ports_follows_its_flow() {
     for protocol in [47, 50, 4] {
         let env = lab();
-        let sent = |ttl| Datagram { ttl, ..out(A, GATEWAY, REMOTE) }.packet(protocol, &[0x5a; 600]);
-        let datagram = Datagram { ttl: 64, ..out(A, GATEWAY, REMOTE) };
+        let sent = |ttl| {
+            Datagram {
+                ttl,
+                ..out(A, GATEWAY, REMOTE)
+            }
+            .packet(protocol, &[0x5a; 600])
+        };
+        let datagram = Datagram {
+            ttl: 64,
+            ..out(A, GATEWAY, REMOTE)
+        };
         let seen = packet_of(&sends(&env, ifindex::A, datagram.frame(protocol, &[0x5a; 600])).bytes);
         assert_eq!(seen[12..16], HOST.1);
         for quoted in [28, 100, 620] {

@@ -295,6 +295,14 @@ fn the_middle_of_a_connection_is_taken_up_in_the_window_alone() {
         Reason::MidStream,
         "the host would reset it"
     );
+    for port in [443, env.config.local_min] {
+        let segment = inward(REMOTE, HOST.1).tcp(80, port, ACK, b"data");
+        assert_eq!(
+            arrives(&env, segment).action(),
+            Action::Pass,
+            "{port} stands for nobody"
+        );
+    }
     assert_eq!(ask(&env, ACK, b"data").action(), Action::Redirect);
     assert_eq!(states(&env), both(Established));
     assert_eq!(answer(&env, ACK, b"data").action(), Action::Peer);
