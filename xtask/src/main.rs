@@ -13,13 +13,10 @@ mod build_ebpf;
 mod choice;
 mod ci;
 mod command;
-mod compliance;
-mod differential;
 mod doctor;
-mod fuzz;
 mod linker;
 mod lint;
-mod load;
+mod long;
 mod oracles;
 mod privilege;
 mod run;
@@ -46,11 +43,11 @@ enum Command {
     /// Write docs/rfc-compliance.md from a run of its rows
     Compliance,
     /// Compare netbridge with the kernel's router event by event: `--events N --seed N`
-    Differential(differential::Arguments),
+    Differential(long::Arguments),
     /// Compare the programs in the kernel with the core on the host, 10 million packets each: `fuzz --help` tells how
-    Fuzz(fuzz::Arguments),
+    Fuzz(long::Arguments),
     /// Load netbridge with connections, full tables and floods for long: `load --help` tells how
-    Load(load::Arguments),
+    Load(long::Arguments),
     /// Check format, lints, documentation and dependencies
     Lint,
     /// Run all that decides whether a change may go in
@@ -65,10 +62,10 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
-        Command::Compliance => compliance::run(),
-        Command::Differential(arguments) => differential::run(&arguments),
-        Command::Fuzz(arguments) => fuzz::run(&arguments),
-        Command::Load(arguments) => load::run(&arguments),
+        Command::Compliance => long::COMPLIANCE.run(&long::Arguments::default()),
+        Command::Differential(arguments) => long::DIFFERENTIAL.run(&arguments),
+        Command::Fuzz(arguments) => long::FUZZ.run(&arguments),
+        Command::Load(arguments) => long::LOAD.run(&arguments),
         Command::Lint => lint::run(),
         Command::Ci => ci::run(),
         Command::Doctor => doctor::run(),

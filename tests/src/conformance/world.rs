@@ -290,6 +290,13 @@ impl Call {
         }
     }
 
+    /// Whether an answer of the server's arrives that passes a connection which is there in whatever state, and no other: the
+    /// second segment of a handshake, if that is where it stands, else an ACK.
+    pub fn answers(&mut self, world: &World<'_>, handshake: bool) -> Result<bool> {
+        let flags = if handshake { flag::SYN | flag::ACK } else { flag::ACK };
+        self.send(world, Server, flags, &[])
+    }
+
     /// The next segment or datagram of a side.
     pub fn next(&mut self, side: Side, flags: u8, data: &[u8]) -> Ip {
         let proto = self.proto;

@@ -138,10 +138,7 @@ fn separate_timers(world: &mut World<'_>) -> Result<Outcome> {
                 call.play(world, &[&OPENING[..opening], close].concat())?;
                 Ok(call)
             },
-            |world, call| {
-                let flags = if opening == 1 { flag::SYN | flag::ACK } else { flag::ACK };
-                call.send(world, Server, flags, &[])
-            },
+            |world, call| call.answers(world, opening == 1),
         )
     };
     let (opening, closing) = (lifetime(&[], 1)?, lifetime(&FINS, 3)?);
@@ -170,14 +167,7 @@ fn kernel_timers(world: &mut World<'_>) -> Result<Outcome> {
                 call.play(world, script)?;
                 Ok(call)
             },
-            |world, call| {
-                let flags = if script.len() == 1 {
-                    flag::SYN | flag::ACK
-                } else {
-                    flag::ACK
-                };
-                call.send(world, Server, flags, &[])
-            },
+            |world, call| call.answers(world, script.len() == 1),
         )?);
     }
     Ok(saw(

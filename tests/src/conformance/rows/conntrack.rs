@@ -232,29 +232,16 @@ fn malformed(world: &mut World<'_>) -> Result<Outcome> {
     let mut long_udp = good.clone();
     long_udp.body[4..6].copy_from_slice(&999_u16.to_be_bytes());
     seal(&mut long_udp, 6);
-    let mut cut = tcp(
-        at(C1, 5000),
-        at(S1, 80),
-        Segment {
-            flags: flag::SYN,
-            seq: 1,
-            ack: 0,
-            options: &[],
-            data: &[],
-        },
-    );
+    let opening = Segment {
+        flags: flag::SYN,
+        seq: 1,
+        ack: 0,
+        options: &[],
+        data: &[],
+    };
+    let mut cut = tcp(at(C1, 5000), at(S1, 80), opening);
     cut.body.truncate(12);
-    let mut header = tcp(
-        at(C1, 5001),
-        at(S1, 80),
-        Segment {
-            flags: flag::SYN,
-            seq: 1,
-            ack: 0,
-            options: &[],
-            data: &[],
-        },
-    );
+    let mut header = tcp(at(C1, 5001), at(S1, 80), opening);
     header.body[12] = 4 << 4;
     seal(&mut header, 16);
     for (name, packet) in [

@@ -268,15 +268,7 @@ pub(super) fn lifetime_of(world: &mut World<'_>, script: &[(Side, u8)], data: bo
             }
             Ok(call)
         },
-        |world, call| {
-            // An answer of the server's, whatever the state: it passes a connection that is there, and no other.
-            let flags = if script.len() == 1 {
-                flag::SYN | flag::ACK
-            } else {
-                flag::ACK
-            };
-            call.send(world, Server, flags, &[])
-        },
+        |world, call| call.answers(world, script.len() == 1),
     )
 }
 
