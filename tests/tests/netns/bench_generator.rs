@@ -1,13 +1,17 @@
 //! The benchmark's generator and sink: every frame is counted, and none that is not what it must be.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use netbridge::netns::Netns;
 use netbridge_tests::bench::generator::{Flows, Generator, Mode, Sink, Stream};
 use netbridge_tests::sandbox::within;
 use netbridge_tests::wire::{Capture, Wire};
 use nix::net::if_::if_nametoindex;
+use nix::unistd::pipe;
 
 use super::command::tool;
 use super::hand::named;
@@ -110,6 +114,38 @@ fn an_answer_goes_back_with_ends_exchanged_and_checksums_right() -> Result<()> {
         back.expect(B, ANY, Mode::Drop)?;
         generator.send(&b, ifindex, &stream, 0, 1000)?;
         back.settle(1000)?;
+        Ok(())
+    })
+}
+
+/// Another thread's child, between `fork` and `execve`, holds whatever this process has open.
+#[test]
+fn a_sink_that_is_detached_meets_no_frame_even_if_a_child_holds_it() -> Result<()> {
+    within(|_| {
+        let stream = pair()?;
+        let b = named("b")?;
+        let ifindex = index(&b, "eth0")?;
+        let (generator, mut behind) = (Generator::load()?, Sink::at(&b, ifindex)?);
+        let mut before = Sink::at(&b, ifindex)?;
+        let (forked, tell) = pipe()?;
+        let mut child = Command::new("true");
+        let hold = move || {
+            nix::unistd::write(&tell, b"!")?;
+            std::thread::sleep(Duration::from_millis(100));
+            Ok(())
+        };
+        // SAFETY: between `fork` and `execve` this writes to a pipe and sleeps, and allocates nothing.
+        unsafe { child.pre_exec(hold) };
+        let spawned = std::thread::spawn(move || child.status());
+        nix::unistd::read(&forked, &mut [0])?;
+        before.detach(&b, ifindex)?;
+        behind.expect(A, B, Mode::Drop)?;
+        generator.send(&b, ifindex, &stream, 0, 1)?;
+        behind.settle(1)?;
+        let Ok(status) = spawned.join() else {
+            bail!("the thread that started it panicked");
+        };
+        ensure!(status?.success());
         Ok(())
     })
 }

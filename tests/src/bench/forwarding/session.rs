@@ -121,14 +121,15 @@ impl Session {
     fn floor(&mut self, generator: &Generator, layout: &Layout) -> Result<Sent> {
         let way = self.way(generator, layout)?;
         let flows = self.flows();
-        self.first.attach(way.entrance.netns, way.entrance.ifindex)?;
+        let entrance = way.entrance;
+        self.first.attach(entrance.netns, entrance.ifindex)?;
         let way = Way {
             src: way.stream.src,
             dst: way.stream.dst,
             ..way
         };
         let sent = through(generator, &way, flows, FLOOR_FRAMES, &mut self.first).context("on the first interface");
-        self.first.detach();
+        self.first.detach(entrance.netns, entrance.ifindex)?;
         sent
     }
 

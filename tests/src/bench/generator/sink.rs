@@ -16,6 +16,7 @@ use nix::net::if_::if_indextoname;
 
 use super::object;
 use super::traffic::{Seen, Tuple, Wanted};
+use crate::wait::wait_until;
 
 /// How long a frame may take to arrive, whatever it has to wait for: an ARP answer, the softirq thread.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -74,7 +75,7 @@ impl Sink {
     /// Attaches to the ingress of interface `ifindex` of `namespace`, before whatever else is attached there, until it is
     /// detached or dropped.
     pub fn attach(&mut self, namespace: &Netns, ifindex: u32) -> Result<()> {
-        self.detach();
+        self.link = None;
         let program = self.program()?;
         let link = namespace
             .run(|| {
@@ -88,9 +89,21 @@ impl Sink {
         Ok(())
     }
 
-    /// Lets the interface alone.
-    pub fn detach(&mut self) {
+    /// Takes the program away from interface `ifindex` of `namespace`, where it is attached: afterwards no frame meets it.
+    ///
+    /// To close the link is not enough: where another thread starts a process, that holds it too until it executes its
+    /// program, and frames would end here as before.
+    pub fn detach(&mut self, namespace: &Netns, ifindex: u32) -> Result<()> {
         self.link = None;
+        let id = self.program()?.info()?.id();
+        wait_until("the sink to be gone from its interface", PATIENCE, || {
+            let attached = namespace.run(|| {
+                let interface = if_indextoname(ifindex)?.into_string()?;
+                Ok::<_, anyhow::Error>(SchedClassifier::query_tcx(&interface, TcAttachType::Ingress))
+            })??;
+            // One that goes away while it is asked for is an error.
+            Ok(attached.is_ok_and(|(_, programs)| programs.iter().all(|program| program.id() != id)))
+        })
     }
 
     fn program(&mut self) -> Result<&mut SchedClassifier> {
