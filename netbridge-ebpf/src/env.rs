@@ -260,34 +260,6 @@ impl Env for Skb<'_> {
     }
 
     fn forget_aged(&self, config: &Config, slot: u32, now: u32) {
-        /// What the callback needs to judge an entry, and what it counts.
-        struct Walk<'a> {
-            config: &'a Config,
-            slot: u32,
-            now: u32,
-            live: i32,
-        }
-
-        /// What `bpf_for_each_map_elem` calls: 0 to go on. A station that is heard at this very moment may go, and is
-        /// learned again with its next frame.
-        unsafe extern "C" fn visit(
-            _map: *mut c_void,
-            key: *const MacKey,
-            station: *const Station,
-            walk: *mut Walk<'_>,
-        ) -> i64 {
-            // SAFETY: the kernel passes a key, its value and the context given below.
-            let (key, station, walk) = unsafe { (&*key, &*station, &mut *walk) };
-            if station.slot == walk.slot && station.flags & station_flags::STATIC == 0 {
-                if outlived(walk.now, station.seen, walk.config.fdb_ageing) {
-                    let _gone = FDB.remove(key);
-                } else {
-                    walk.live = walk.live.wrapping_add(1);
-                }
-            }
-            0
-        }
-
         let Some(learned) = LEARNED.get_ptr_mut(slot) else {
             return;
         };
@@ -298,23 +270,20 @@ impl Env for Skb<'_> {
             }
             (*learned).walked = now;
         }
-        let mut walk = Walk {
-            config,
-            slot,
-            now,
-            live: 0,
-        };
-        // SAFETY: the callback has the signature the helper calls, and `walk` outlives the call. What another CPU learns
-        // meanwhile is not counted: the limit is exceeded by that, until the next walk.
-        unsafe {
-            helper::bpf_for_each_map_elem(
-                (&raw const FDB).cast_mut().cast(),
-                visit as *mut c_void,
-                (&raw mut walk).cast(),
-                0,
-            );
-            (&raw mut (*learned).count).write_volatile(walk.live);
-        }
+        let mut live = 0_i32;
+        // A station that is heard at this very moment may go, and is learned again with its next frame.
+        walk((&raw const FDB).cast(), &mut |key: &MacKey, station: &Station| {
+            if station.slot == slot && station.flags & station_flags::STATIC == 0 {
+                if outlived(now, station.seen, config.fdb_ageing) {
+                    let _gone = FDB.remove(key);
+                } else {
+                    live = live.wrapping_add(1);
+                }
+            }
+        });
+        // SAFETY: four aligned bytes. What another CPU learns meanwhile is not counted: the limit is exceeded by that, until
+        // the next walk.
+        unsafe { (&raw mut (*learned).count).write_volatile(live) };
     }
 
     #[inline(always)]
