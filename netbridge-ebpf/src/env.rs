@@ -379,6 +379,11 @@ impl Env for Skb<'_> {
     }
 
     #[inline(always)]
+    fn may_reclaim_bindings(&self, refresh: u32, now: u32) -> bool {
+        may_walk(2, refresh, now)
+    }
+
+    #[inline(always)]
     fn binding(&self, key: &BindingKey<Ip>) -> Option<BindingV4> {
         // SAFETY: copied at once; an element that is reused meanwhile names another port, which is then tried or not found.
         unsafe { BINDINGS.get(key) }.copied()

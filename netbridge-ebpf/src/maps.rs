@@ -132,9 +132,9 @@ pub(crate) const CHUNK: u32 = 512;
 #[btf_map]
 pub(crate) static SUMMED: PerCpuArray<[u8; CHUNK as usize + 4], 1> = PerCpuArray::new();
 
-/// Ticks of the last walks over the flow table and over the frames that wait. Written by whoever walks.
+/// Ticks of the last walks over the flow table, over the frames that wait, and over the bindings. Written by whoever walks.
 #[btf_map]
-pub(crate) static RECLAIMED: Array<u32, 2> = Array::new();
+pub(crate) static RECLAIMED: Array<u32, 3> = Array::new();
 
 /// The packet in work. TC programs run with bottom halves off, so one CPU works on one packet.
 #[btf_map]

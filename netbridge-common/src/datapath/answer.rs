@@ -80,14 +80,16 @@ pub fn make<E: Env>(cx: &Cx<'_, E>, verdict: &mut Verdict<AddrOf<E>>) -> Action
 where
     AddrOf<E>: Answer,
 {
-    if verdict.reason as u8 == Reason::TooBig as u8 && <AddrOf<E> as Answer>::may_be_fragmented(cx.env) {
+    let is_mtu = verdict.reason as u8 == Reason::TooBig as u8;
+    if is_mtu && <AddrOf<E> as Answer>::may_be_fragmented(cx.env) {
         return verdict.refuse(Reason::None);
     }
     let packet = &*cx.packet;
+    // Path MTU discovery is not limited (as in Linux, `icmpv4_mask_allow`): who provokes other answers must not silence it.
     let due = packet.fragment as u8 != Fragment::Rest as u8
         && packet.key.src.is_unicast()
         && packet.key.dst.is_unicast()
-        && cx.env.may_answer(cx.arrival.now, cx.config.answers_per_tick)
+        && (is_mtu || cx.env.may_answer(cx.arrival.now, cx.config.answers_per_tick))
         && Answer::write(cx.env, packet, sender(cx), verdict);
     if due { Action::Answer } else { Action::Drop }
 }

@@ -138,11 +138,13 @@ pub fn extend<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
         (inner_key(&source), outer_key(key.dst, key.dport, key.proto))
     };
     let (over, now) = (is_over(head.state), cx.arrival.now);
+    let closed = head.state == FlowState::Closing as u8;
     if over && cx.env.binding(&inner).is_some_and(|binding| binding.head().shared != 0) {
         return;
     }
-    let until = if over {
-        // Nothing of a closed connection is on its way any more: its port need not be kept from others.
+    let until = if closed {
+        // Nothing of a closed connection is on its way any more: its port need not be kept from others. One that was reset
+        // may go on, if the RST was forged.
         now.wrapping_sub(cx.config.quarantine).wrapping_sub(1)
     } else {
         now.wrapping_add(lifetime(&cx.config.timeouts, key.proto, head.state))
@@ -163,11 +165,10 @@ fn prolong<E: Env>(cx: &Cx<'_, E>, side: &BindingKeyOf<E>, of: &BindingKeyOf<E>,
     }
 }
 
-/// Removes bindings that ended, and whose ports are kept from nobody; false if a table, this one or that of flows, was walked
-/// a moment ago.
+/// Removes bindings that ended, and whose ports are kept from nobody; false if somebody did a moment ago.
 #[inline(always)]
 fn reclaim<E: Env>(cx: &Cx<'_, E>) -> bool {
-    let due = cx.env.may_reclaim(cx.config.refresh, cx.arrival.now);
+    let due = cx.env.may_reclaim_bindings(cx.config.refresh, cx.arrival.now);
     if due {
         reap(cx.env, cx.config.quarantine, cx.arrival.now);
     }

@@ -249,9 +249,10 @@ fn established<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>
         // Its record goes stale, and is not written for every packet.
         return work.verdict.refuse(Reason::Filtered);
     }
-    // Without connections the first answer alone changes anything.
-    let unsettled =
-        head.state != FlowState::Established as u8 && (cx.packet.tcp != 0 || head.flags & flow_flags::REPLY != 0);
+    // Without connections the first answer changes something, and what the side that asked sends next.
+    let answers = head.flags & flow_flags::REPLY != 0;
+    let unsettled = head.state != FlowState::Established as u8
+        && (cx.packet.tcp != 0 || answers == (head.state == FlowState::Opening as u8));
     let due = unsettled
         || cx.packet.tcp & (tcp::FIN | tcp::RST) != 0
         || now.wrapping_sub(head.seen) >= cx.config.refresh
@@ -283,9 +284,12 @@ fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) ->
     }
     let state = advanced(cx, state::of(old), flags);
     let rewritten = asks || way as u8 == Way::Moved as u8;
-    // An RST that says nothing new keeps nothing alive, nor does somebody outside whom nobody answers (RFC 7857, section 7).
+    // An RST that says nothing new keeps nothing alive, nor does somebody outside whom nobody answers (RFC 7857, section 7),
+    // and what was kept alive a moment ago need not be again.
+    let fresh = !stale && now.wrapping_sub(work.half.head().seen) < cx.config.refresh;
     let idle = state as u8 == old
         && (cx.packet.tcp & tcp::RST != 0
+            || fresh
             || (cx.arrival.zone == ZONE_UPLINK && flags & flow_flags::REPLY == 0 && old == FlowState::Opening as u8));
     let mut alive = true;
     if !idle {
@@ -352,7 +356,8 @@ fn renew_both<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>,
         flows::remove(cx.env, key, &work.half);
         return false;
     }
-    if state::is_half_open(old) && !state::is_half_open(renewal.state as u8) {
+    // By the one that found it half-open, of those that come at the same moment.
+    if state::is_half_open(before) && !state::is_half_open(renewal.state as u8) {
         let settled = Load {
             flows: 0,
             half_open: -1,

@@ -184,6 +184,8 @@ pub trait Env {
     fn sample(&self, slot: u32, place: u32) -> Option<FlowKeyOf<Self>>;
     /// Keeps such a key.
     fn keep_sample(&self, slot: u32, place: u32, key: &FlowKeyOf<Self>);
+    /// True at most once per `pause` ticks: bindings that ended may be looked for.
+    fn may_reclaim_bindings(&self, pause: u32, now: u32) -> bool;
     /// One side of a binding, ended or not.
     fn binding(&self, key: &BindingKeyOf<Self>) -> Option<BindingOf<Self>>;
     /// Adds one side of a binding (`BPF_NOEXIST`).

@@ -2,21 +2,26 @@
 //!
 //! The table is a plain hash that evicts nothing by itself. A flow is refused, under a reason of its own, when
 //! its endpoint's quota or the table is used up; before that, what has expired is collected, and of the
-//! endpoint's own flows one that is not established goes. An established flow never makes room for a new one.
+//! endpoint's own flows those go that have been half-open for some seconds, or one of them at least. An established flow
+//! never makes room for a new one.
 
 use crate::abi::{
     Addr, Config, FlowHead, FlowKey, FlowState, Load, NO_SLOT, Reason, Record, SAMPLES, flow_flags, proto,
 };
 
+use super::binding;
 use super::conntrack::{Cx, Work, find, follow, other_half};
 use super::env::{Env, FlowKeyOf, FlowOf, Inserted, Renewal};
 use super::nat::{self, TRIES};
-use super::state::{is_collectable, is_expired, is_half_open, is_over, is_quarantined};
+use super::state::{is_collectable, is_expired, is_half_open, is_over, is_quarantined, outlived};
 use super::verdict::Action;
 
 /// How much longer, as a power of two, an endpoint at its quota waits for a walk over the table than one that finds
 /// the table full.
-const PATIENCE: u32 = 4;
+const PATIENCE: u32 = 2;
+
+/// How long a flow of an endpoint at its quota may be half-open, in refreshes.
+const PRESSED: u32 = 5;
 
 /// Opens the flow of the packet, whose halves `work` has, and follows it: within the quota of its owner, and with a source
 /// port of its own where its source is replaced. A function of its own in the object, as are those it calls: their stacks
@@ -85,7 +90,7 @@ fn create<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
     }
     match insert(cx, key, &work.half, &mut work.standing) {
         Inserted::Yes => {
-            charge(cx, work.half.head().owner, work.half.head().state);
+            charge(cx, work);
             Reason::None
         }
         Inserted::Exists => {
@@ -100,23 +105,41 @@ fn create<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
     }
 }
 
-/// Counts a new flow, and keeps its key among those to choose from when one must go.
+/// Counts a new flow, and keeps its key among those to choose from when one must go, unless an older one is in its place.
 #[inline(always)]
-fn charge<E: Env>(cx: &Cx<'_, E>, owner: u32, state: u8) {
+fn charge<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) {
+    let (owner, state) = (work.half.head().owner, work.half.head().state);
     if owner == NO_SLOT {
         return;
     }
     let key = &cx.packet.key;
     let half_open = i32::from(is_half_open(state));
     cx.env.charge(owner, Load { flows: 1, half_open });
-    cx.env.keep_sample(owner, place(key) & (SAMPLES - 1), key);
+    let place = place(key) & (SAMPLES - 1);
+    if !cx
+        .env
+        .sample(owner, place)
+        .is_some_and(|kept| may_go(cx, owner, &kept, &mut work.standing))
+    {
+        cx.env.keep_sample(owner, place, key);
+    }
 }
 
-/// A place among the samples: one that flows with another port or another destination do not share.
+/// A place among the samples: one that flows of another client, with another port or another destination do not share.
 fn place<A: Addr>(key: &FlowKey<A>) -> u32 {
     let ports = u16::from_ne_bytes(key.sport) ^ u16::from_ne_bytes(key.dport);
-    let folded = key.dst.fold() ^ u32::from(ports);
+    // Neighbours' addresses differ in the last byte as ports do.
+    let folded = key.dst.fold() ^ key.src.fold().rotate_left(8) ^ u32::from(ports);
     folded ^ (folded >> 8) ^ (folded >> 16) ^ (folded >> 24)
+}
+
+/// True if this is a flow of `owner` that is not established, or has expired; it is in `standing` then.
+#[inline(never)]
+fn may_go<E: Env>(cx: &Cx<'_, E>, owner: u32, key: &FlowKeyOf<E>, standing: &mut FlowOf<E>) -> bool {
+    cx.env.flow(key, standing)
+        && standing.head().owner == owner
+        && standing.head().flags & flow_flags::REPLY == 0
+        && (is_half_open(standing.head().state) || is_expired(cx.config, key.proto, standing.head(), cx.arrival.now))
 }
 
 /// Whether the owner of the flow of `work` may have one more. If not, a flow of its own that is not established goes, and if
@@ -125,7 +148,7 @@ fn place<A: Addr>(key: &FlowKey<A>) -> u32 {
 fn admit<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
     let owner = work.half.head().owner;
     if has_room(cx, owner)
-        || (reclaim(cx, cx.config.refresh << PATIENCE) && has_room(cx, owner))
+        || (reclaim(cx, cx.config.refresh << PATIENCE, owner) && has_room(cx, owner))
         || evict(cx, owner, &mut work.standing)
     {
         Reason::None
@@ -145,30 +168,37 @@ fn has_room<E: Env>(cx: &Cx<'_, E>, owner: u32) -> bool {
 /// Makes room in a full table; false if that is not possible.
 #[inline(never)]
 fn make_room<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
-    reclaim(cx, cx.config.refresh) || evict(cx, work.half.head().owner, &mut work.standing)
+    reclaim(cx, cx.config.refresh, NO_SLOT) || evict(cx, work.half.head().owner, &mut work.standing)
 }
 
-/// Removes a flow of `owner` that is not established; false if none is found.
+/// Removes a flow of `owner` that is not established, and keeps the packet's in its place; false if none is found.
 #[inline(never)]
 fn evict<E: Env>(cx: &Cx<'_, E>, owner: u32, standing: &mut FlowOf<E>) -> bool {
     let mut evicted = false;
     let first = place(&cx.packet.key);
     cx.env.repeat(SAMPLES, |look| {
-        let Some(key) = cx.env.sample(owner, first.wrapping_add(look) & (SAMPLES - 1)) else {
+        let place = first.wrapping_add(look) & (SAMPLES - 1);
+        let Some(key) = cx.env.sample(owner, place) else {
             return true;
         };
-        let goes = cx.env.flow(&key, standing)
-            && standing.head().owner == owner
-            && standing.head().flags & flow_flags::REPLY == 0
-            && (is_half_open(standing.head().state)
-                || is_expired(cx.config, key.proto, standing.head(), cx.arrival.now));
-        if goes {
+        evicted = may_go(cx, owner, &key, standing);
+        if evicted {
             remove(cx.env, &key, standing);
-            evicted = true;
+            cx.env.keep_sample(owner, place, &cx.packet.key);
+            give_up(cx, &key, standing);
         }
-        !goes
+        !evicted
     });
     evicted
+}
+
+/// Gives the port up that stands for a flow which was evicted.
+#[inline(always)]
+fn give_up<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &mut FlowOf<E>) {
+    if flow.head().flags & flow_flags::BOUND != 0 {
+        flow.head_mut().state = FlowState::Closing as u8;
+        binding::extend(cx, key, flow);
+    }
 }
 
 /// Inserts a half. An expired one in its place counts as absent, unless it keeps its tuple from others still.
@@ -245,17 +275,22 @@ fn discharge<E: Env>(env: &E, removed: bool, owner: u32, state: u8) {
     }
 }
 
-/// Removes every expired half, those that keep their tuples from others included, if nobody has for `pause` ticks; false if
-/// somebody has.
+/// Removes every expired half, those that keep their tuples from others included, and flows of `pressed` that have been
+/// half-open for long, if nobody has for `pause` ticks; false if somebody has.
 #[inline(never)]
-fn reclaim<E: Env>(cx: &Cx<'_, E>, pause: u32) -> bool {
+fn reclaim<E: Env>(cx: &Cx<'_, E>, pause: u32, pressed: u32) -> bool {
     if !cx.env.may_reclaim(pause, cx.arrival.now) {
         return false;
     }
     let (env, config, now) = (cx.env, cx.config, cx.arrival.now);
+    let patience = config.refresh.wrapping_mul(PRESSED);
     env.each_flow(|key, flow| {
-        if is_collectable(config, key.proto, flow.head(), now) {
-            forget(env, key, flow.head());
+        let head = flow.head();
+        let pressed = pressed != NO_SLOT && head.owner == pressed;
+        if is_collectable(config, key.proto, head, now)
+            || (pressed && is_half_open(head.state) && outlived(now, head.seen, patience))
+        {
+            forget(env, key, head);
         }
     });
     true

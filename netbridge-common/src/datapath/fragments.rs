@@ -331,22 +331,23 @@ fn leave<E: Env>(cx: &Cx<'_, E>, hook: Hook, action: Action, work: &mut Work<E::
     if hook as u8 != Hook::ToUplink as u8 && fits(cx) {
         cx.env.repeat(HELD_PLACES, |place| {
             datagram.key.place = (place & 0xff) as u8;
-            release(cx, datagram)
+            release(cx, datagram);
+            true
         });
     }
 }
 
-/// Has a fragment that waits received anew, unless its first was dropped; false if none waits in this place, and so in no further
-/// one: places are taken in order.
+/// Has the fragment that waits in this place received anew, if there is one, unless its first was dropped. An empty place
+/// says nothing of the next: one that waited for too long may have gone from it.
 #[inline(always)]
-fn release<E: Env>(cx: &Cx<'_, E>, datagram: &mut Datagram<AddrOf<E>>) -> bool {
+fn release<E: Env>(cx: &Cx<'_, E>, datagram: &mut Datagram<AddrOf<E>>) {
     let (place, held) = (&datagram.key, &mut datagram.held);
     if !cx.env.held(place, held) {
-        return false;
+        return;
     }
     if datagram.first.reason != Reason::None as u8 || is_over(cx, held.seen) {
         forget(cx.env, place, held);
-        return true;
+        return;
     }
     let released = cx.env.release(place, held);
     if released as u8 != Released::Kept as u8 {
@@ -355,5 +356,4 @@ fn release<E: Env>(cx: &Cx<'_, E>, datagram: &mut Datagram<AddrOf<E>>) -> bool {
     if released as u8 == Released::Received as u8 {
         cx.env.uncount(held.slot, held.len, Reason::FragmentWaits);
     }
-    true
 }

@@ -73,7 +73,7 @@ fn is_containers<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mu
 fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut Work<E::F>) -> bool {
     let subnet = cx.env.subnet(cx.packet.key.dst).unwrap_or(SUBNET_LOCAL);
     let target = if subnet == SUBNET_LOCAL {
-        behind_port(cx).filter(|_| is_owned(cx, addrs))
+        behind_port(cx).filter(|target| is_owned(cx, addrs, target.net))
     } else {
         at_address(cx, (subnet & 0xffff) as u16)
     };
@@ -131,11 +131,13 @@ fn may_stand_for_one<E: Env>(cx: &Cx<'_, E>) -> bool {
 }
 
 /// True if the packet is for an address of the uplink: a published port answers nowhere else (CVE-2025-67499). The controller
-/// may not have heard of a new one yet.
-fn is_owned<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>) -> bool {
+/// may not have heard of a new one yet. `net` is the network that the packet is led to.
+fn is_owned<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, net: u16) -> bool {
     let key = &cx.packet.key;
     let is_new = || {
-        let hop = cx.env.next_hop(key.src, key.dst, cx.env.ifindex());
+        // As the network's bridge sees it: of an interface that does not forward the kernel tells nothing.
+        let bridge = cx.env.network(net).map_or(0, |network| network.head().bridge);
+        let hop = cx.env.next_hop(key.src, key.dst, bridge);
         cx.env.subnet(key.dst).is_none() && hop.kind as u8 == HopKind::Local as u8
     };
     is_local(addrs, key.dst) || is_new()

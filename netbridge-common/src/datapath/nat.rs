@@ -86,12 +86,13 @@ pub fn take<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
     } else {
         candidate(cx.config, key, work.choice.seed, attempt)
     };
-    if keeps {
-        return true;
-    }
+    // A binding is older than what may have been published since, or opened by a program of the host's.
     if is_taken(cx, work.half.tail()) || (work.choice.binds && !claims(cx, work) && attempt < OWN_TRIES) {
         work.choice.refused = attempt.wrapping_add(1);
         return false;
+    }
+    if keeps {
+        return true;
     }
     if !work.choice.binds {
         work.half.head_mut().flags &= !flow_flags::BOUND;

@@ -1,8 +1,8 @@
 //! Packets that a container sends to its gateway's MAC: to the host, to the outside.
 
 use crate::abi::{
-    Addr, AddrKey, CtState, FlowHead, Hook, NetworkAddrs, NetworkHead, Reason, Record, SUBNET_LOCAL, flow_action,
-    flow_flags, network_flags, proto,
+    Addr, AddrKey, CtState, FlowHead, Hook, NO_SLOT, NetworkAddrs, NetworkHead, Reason, Record, SUBNET_LOCAL,
+    flow_action, flow_flags, network_flags, proto,
 };
 
 use super::bridge::{self, NO_STATION};
@@ -151,7 +151,7 @@ fn way_out<E: Env>(
         work.verdict.action = work.verdict.answer(Reason::TooBig, (head.mtu & 0xffff) as u16);
         return Class::Settled;
     }
-    let mut forward = conntrack::new_head(cx, cx.arrival.slot);
+    let mut forward = conntrack::new_head(cx, owner(cx, head));
     forward.action = flow_action::UPLINK;
     forward.flags = flow_flags::ROUTED;
     forward.ifindex = head.uplink;
@@ -213,6 +213,15 @@ fn hairpin<E: Env>(
     let Some(target) = inbound::behind_port(cx) else {
         return Class::Settled;
     };
+    // An address that another machine has by now is not the host's, whatever the controller last heard.
+    if cx
+        .env
+        .next_hop(cx.packet.key.src, cx.packet.key.dst, network.bridge)
+        .ifindex
+        != 0
+    {
+        return Class::Settled;
+    }
     let mut reason = inbound::lead(cx, &target, work);
     if reason as u8 == Reason::None as u8 && !conntrack::is_accepted(cx, work) {
         reason = Reason::Filtered;
@@ -225,20 +234,30 @@ fn hairpin<E: Env>(
     let bound = if dst == { addrs.snat } { bound(network) } else { 0 };
     let head = work.half.head_mut();
     head.flags |= flow_flags::SRC | bound;
-    let owner = head.owner;
+    // Who dials, not who is dialled as from outside: a neighbour can be held to account.
+    head.owner = owner(cx, network);
     work.half.tail_mut().src = dst;
     returning(cx, network, work.other.head_mut());
-    let reply = work.other.head_mut();
-    reply.flags |= flow_flags::SRC | flow_flags::DST | bound;
-    reply.owner = owner;
+    work.other.head_mut().flags |= flow_flags::SRC | flow_flags::DST | bound;
     *work.other.tail_mut() = conntrack::answer(&cx.packet.key);
     Class::Outside
+}
+
+/// Whose quota a container's flow is on: the sender's; where the stack brings what a station behind a trunk sent, and nobody
+/// knows which trunk, the uplink's.
+#[inline(always)]
+fn owner<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead) -> u32 {
+    if cx.arrival.slot == NO_SLOT {
+        network.uplink_slot
+    } else {
+        cx.arrival.slot
+    }
 }
 
 /// The half that brings the answers back to the sender.
 #[inline(always)]
 fn returning<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, reply: &mut FlowHead) {
-    *reply = conntrack::new_reply(cx, cx.arrival.slot);
+    *reply = conntrack::new_reply(cx, owner(cx, network));
     reply.peer_zone = cx.arrival.zone;
     reply.ifindex = cx.arrival.ifindex;
     reply.slot = cx.arrival.slot;

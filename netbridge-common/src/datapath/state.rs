@@ -17,6 +17,9 @@ pub const fn next(state: FlowState, reply: bool, segment: u8, payload: bool) -> 
         return match state {
             // Nobody listens there: 20,000 attempts must not leave 20,000 flows.
             Opening if reply => Ended,
+            // Of a handshake that nobody has finished the client's own says nothing: from outside it would take the flow
+            // from those that make room for others.
+            Opening | Answered if !reply => state,
             Closing | Ended => state,
             _ => Reset,
         };
@@ -30,7 +33,6 @@ pub const fn next(state: FlowState, reply: bool, segment: u8, payload: bool) -> 
         };
     }
     match state {
-        Opening if reply && segment == 0 => Established,
         // A SYN here is that of a simultaneous open, an ACK alone challenges a connection of the past (RFC 5961).
         Opening if reply => Answered,
         _ if segment & tcp::SYN != 0 => state,
@@ -57,7 +59,8 @@ pub const fn of(number: u8) -> FlowState {
     }
 }
 
-/// True while a flow may be one that nobody ever answers.
+/// True while a flow may be one that nobody ever answers, or without connections a question that was answered: it makes room
+/// for others where there is none.
 pub const fn is_half_open(state: u8) -> bool {
     state <= FlowState::Answered as u8
 }
@@ -95,6 +98,7 @@ const fn transitory(timeouts: &Timeouts, protocol: u8, state: u8) -> u32 {
             Some(FlowState::Reset) => timeouts.tcp_reset,
             _ => timeouts.tcp_closing,
         },
+        proto::UDP if state == FlowState::Answered as u8 => timeouts.udp_established,
         proto::UDP => timeouts.udp_opening,
         proto::ICMP => timeouts.icmp,
         _ => timeouts.other,

@@ -108,6 +108,8 @@ pub struct HostEnv {
     pub held_by: RefCell<HashMap<u32, i32>>,
     /// Tick of the last walk over them.
     pub held_reclaimed: RefCell<u32>,
+    /// When `bindings` was last walked for ended entries.
+    pub bindings_reclaimed: RefCell<u32>,
     /// Frames that have waited, and that their interfaces receive anew next.
     pub released: RefCell<Vec<Frame>>,
     /// Sockets of the host: protocol and port.
@@ -163,6 +165,7 @@ impl Default for HostEnv {
             held_capacity: 512,
             held_by: RefCell::default(),
             held_reclaimed: RefCell::default(),
+            bindings_reclaimed: RefCell::default(),
             released: RefCell::default(),
             sockets: HashSet::new(),
             drops: RefCell::new([0; REASON_SLOTS as usize]),

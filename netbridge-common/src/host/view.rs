@@ -326,6 +326,10 @@ impl Env for View<'_> {
         }
     }
 
+    fn may_reclaim_bindings(&self, refresh: u32, now: u32) -> bool {
+        due(&self.tables.bindings_reclaimed, refresh, now)
+    }
+
     fn may_reclaim_held(&self, refresh: u32, now: u32) -> bool {
         due(&self.tables.held_reclaimed, refresh, now)
     }

@@ -158,10 +158,10 @@ impl Kernel {
     pub fn install(&mut self, env: &HostEnv) -> Result<()> {
         self.lead = self.datapath.clock().now_ticks()?.wrapping_sub(env.now);
         self.install_filter(env)?;
-        let reclaimed = env.reclaimed.borrow().wrapping_add(self.lead);
-        self.reclaimed.set(0, reclaimed, 0)?;
-        let reclaimed = env.held_reclaimed.borrow().wrapping_add(self.lead);
-        self.reclaimed.set(1, reclaimed, 0)?;
+        let walks = [&env.reclaimed, &env.held_reclaimed, &env.bindings_reclaimed];
+        for (table, walked) in (0..).zip(walks) {
+            self.reclaimed.set(table, walked.borrow().wrapping_add(self.lead), 0)?;
+        }
         let fragments = env.fragments.borrow();
         self.fragments
             .replace(fragments.iter().map(|(key, first)| (*key, begun(first, self.lead))))?;
@@ -253,8 +253,10 @@ impl Kernel {
     pub fn age(&mut self, ticks: u32) -> Result<()> {
         let back = ticks.wrapping_neg();
         self.lead = self.lead.wrapping_add(back);
-        let reclaimed = self.reclaimed.get(&0, 0)?.wrapping_add(back);
-        self.reclaimed.set(0, reclaimed, 0)?;
+        for table in 0..self.reclaimed.len() {
+            let walked = self.reclaimed.get(&table, 0)?.wrapping_add(back);
+            self.reclaimed.set(table, walked, 0)?;
+        }
         for slot in 0..SLOTS {
             let (mut learned, mut floods) = self.limits(slot)?;
             learned.walked = learned.walked.wrapping_add(back);

@@ -1,12 +1,15 @@
 //! Quotas, what goes when they are used up, and how the controller ends flows.
 
-use crate::abi::{FlowKey, FlowState, Load, Reason, ZONE_UPLINK};
+use crate::abi::{FlowKey, FlowState, Hook, Load, NO_SLOT, Reason, ZONE_UPLINK, network_flags};
 use crate::datapath::verdict::Action;
-use crate::host::lab::{A, B, GATEWAY, HOST, REMOTE, SECOND, ifindex, inward, lab, out, slot};
-use crate::host::{HostEnv, Ip};
-use crate::wire::tcp::{ACK, SYN};
+use crate::host::build::Datagram;
+use crate::host::lab::{
+    A, B, BEHIND_TRUNK, GATEWAY, HOST, REMOTE, ROUTER, SECOND, at, ifindex, inward, lab, out, slot,
+};
+use crate::host::{Frame, HostEnv, Ip};
+use crate::wire::tcp::{ACK, RST, SYN};
 
-use super::{arrives, halves, sends};
+use super::{arrives, halves, run, sends};
 
 fn open(env: &HostEnv, sport: u16) -> Reason {
     sends(env, ifindex::A, out(A, GATEWAY, REMOTE).syn(sport, 80)).reason()
@@ -42,6 +45,8 @@ fn flows_are_counted_when_they_come_settle_and_go() {
     sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).udp(5002, 53, b""));
     assert_eq!(load(&env, slot::A), (2, 1));
     arrives(&env, inward(REMOTE, HOST.1).udp(53, 5002, b""));
+    assert_eq!(load(&env, slot::A), (2, 1), "one question, one answer");
+    sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).udp(5002, 53, b""));
     assert_eq!(load(&env, slot::A), (2, 0));
     env.now += 8000 * SECOND;
     assert_eq!(env.reap(), 4);
@@ -89,6 +94,126 @@ fn flows_that_are_not_established_have_a_quota_of_their_own() {
     }
     assert_eq!(load(&env, slot::A), (4, 3));
     assert!(ports(&env).contains(&5000));
+}
+
+/// A client outside that is not there.
+fn forged(number: u32) -> Ip {
+    (0x0808_0000 + number).to_be_bytes()
+}
+
+/// A's published port at its quota of flows that are not established, from one port, as a flood is.
+fn flooded(quota: u32) -> HostEnv {
+    let mut env = lab();
+    (env.config.quota, env.config.half_open_quota) = (quota, quota);
+    for number in 0..2 * quota {
+        arrives(&env, inward(forged(number), HOST.1).syn(1234, 8080));
+    }
+    env
+}
+
+#[test]
+fn a_handshake_comes_through_a_flood_of_syns() {
+    let mut env = flooded(1000);
+    assert_eq!(load(&env, slot::A), (1000, 1000));
+    let handshake = |env: &HostEnv, number: u16| {
+        let client: Ip = [198, 18, (number >> 8) as u8, number as u8];
+        let to_server = || inward(client, HOST.1);
+        let syn = arrives(env, to_server().syn(40_000, 8080)).reason();
+        let answer = sends(env, ifindex::A, out(A, GATEWAY, client).tcp(80, 40_000, SYN | ACK, b"")).reason();
+        let ack = arrives(env, to_server().tcp(40_000, 8080, ACK, b"")).reason();
+        [syn, answer, ack] == [Reason::None; 3]
+    };
+    for number in 0..400 {
+        for more in 0..10 {
+            let from = forged(10_000 + 10 * u32::from(number) + more);
+            arrives(&env, inward(from, HOST.1).syn(1234, 8080));
+        }
+        assert!(handshake(&env, number), "{number}");
+    }
+    assert_eq!(open(&env, 5000), Reason::None, "A's own too");
+    // After some seconds those go that nobody has answered.
+    env.now += 6 * SECOND;
+    assert!(handshake(&env, 1000));
+    assert!(load(&env, slot::A).1 <= 1, "{:?}", load(&env, slot::A));
+}
+
+#[test]
+fn a_flow_stays_among_those_that_make_room_whatever_a_stranger_sends() {
+    let mut env = lab();
+    env.config.quota = 4;
+    for number in 0..20 {
+        for flags in [SYN, RST] {
+            arrives(&env, inward(forged(number), HOST.1).tcp(1234, 8080, flags, b""));
+        }
+        assert_eq!(load(&env, slot::A).0, load(&env, slot::A).1, "SYN and RST");
+    }
+    assert_eq!(open(&env, 5000), Reason::None);
+    // Questions that were answered, one each.
+    for port in 6000..6050 {
+        let question = sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).udp(port, 53, b""));
+        assert_eq!(question.reason(), Reason::None, "{port}");
+        arrives(&env, inward(REMOTE, HOST.1).udp(53, port, b""));
+    }
+    assert_eq!(load(&env, slot::A), (4, 4));
+}
+
+#[test]
+fn who_dials_a_neighbour_by_the_host_is_charged_for_it() {
+    let mut env = lab();
+    env.config.quota = 3;
+    for port in 5000..5010 {
+        sends(&env, ifindex::B, out(B, GATEWAY, HOST.1).syn(port, 8080));
+    }
+    assert_eq!((load(&env, slot::A), load(&env, slot::B)), ((0, 0), (3, 3)));
+    assert_eq!(open(&env, 5000), Reason::None, "A has its own");
+}
+
+#[test]
+fn what_the_stack_brings_from_behind_a_trunk_is_on_the_uplinks_quota() {
+    let mut env = lab();
+    env.config.quota = 10;
+    for port in 5000..5100 {
+        let datagram = Datagram::new((HOST.0, BEHIND_TRUNK.1), (ROUTER.0, REMOTE)).udp(port, 53, b"");
+        let frame = Frame {
+            ingress: ifindex::BRIDGES[0],
+            ..at(ifindex::UPLINK, datagram)
+        };
+        run(&env, Hook::ToUplink, &frame);
+    }
+    assert_eq!(load(&env, slot::UPLINK).0, 10);
+    assert!(env.flows.borrow().values().all(|flow| flow.head.owner != NO_SLOT));
+}
+
+#[test]
+fn two_answers_at_once_settle_a_flow_once() {
+    let env = lab();
+    let ask = || sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).udp(5000, 53, b""));
+    ask();
+    arrives(&env, inward(REMOTE, HOST.1).udp(53, 5000, b""));
+    // Another CPU has read the half before this one settles the flow.
+    let (key, before) = halves(&env, 1)[0];
+    ask();
+    assert_eq!(load(&env, slot::A), (1, 0));
+    env.flows.borrow_mut().insert(key, before);
+    ask();
+    assert_eq!(load(&env, slot::A), (1, 0));
+}
+
+#[test]
+fn a_flow_that_makes_room_gives_its_port_up() {
+    let mut env = lab();
+    env.networks[1].head.flags |= network_flags::INDEPENDENT_MAPPING;
+    env.config.quota = 10;
+    for port in 2000..2200 {
+        sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).udp(port, 53, b""));
+    }
+    let kept = env
+        .bindings
+        .borrow()
+        .values()
+        .filter(|side| side.head.until >= env.now)
+        .count();
+    assert_eq!(kept, 20, "both sides of ten");
 }
 
 #[test]

@@ -441,7 +441,7 @@ fn a_duplicate_first_opens_one_flow_and_an_answer_in_fragments_settles_it() {
     assert_eq!(env.flows.borrow().len(), 2);
     assert!(halves(&env, 1)[0].1.head.state == 0);
     arrival(&env, INWARD, &answer_to(&asked, None), 7, &[1, 2, 0]);
-    assert_eq!(halves(&env, 1)[0].1.head.state, 2, "established");
+    assert_eq!(halves(&env, 1)[0].1.head.state, 1, "answered");
 }
 
 #[test]

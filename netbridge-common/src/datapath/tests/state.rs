@@ -107,8 +107,8 @@ const TABLE: [Row; 6] = [
         RST,
         false,
         [
-            (Reset, Ended),
-            (Reset, Reset),
+            (Opening, Ended),
+            (Answered, Reset),
             (Reset, Reset),
             (Reset, Reset),
             (Reset, Reset),
@@ -138,9 +138,11 @@ fn every_segment_in_every_state() {
     for payload in [false, true] {
         assert_eq!(
             next(Opening, true, 0, payload),
-            Established,
+            Answered,
             "the first answer without TCP"
         );
+        assert_eq!(next(Answered, true, 0, payload), Answered);
+        assert_eq!(next(Answered, false, 0, payload), Established, "a conversation");
         assert_eq!(next(Opening, false, 0, payload), Opening);
         assert_eq!(next(Established, false, 0, payload), Established);
     }
@@ -262,9 +264,8 @@ fn a_challenge_ack_is_no_answer_to_a_syn() {
     ask(&env, SYN, b"");
     assert_eq!(answer(&env, ACK, b"").action(), Action::Peer);
     assert_eq!(ask(&env, RST, b"").action(), Action::Redirect);
-    assert_eq!(states(&env), both(Reset));
-    ask(&env, SYN, b"");
-    assert_eq!(states(&env), both(Opening));
+    assert_eq!(states(&env), both(Answered));
+    assert_eq!(ask(&env, SYN, b"").action(), Action::Redirect);
     answer(&env, SYN | ACK, b"");
     ask(&env, ACK, b"");
     assert_eq!(states(&env), both(Established));
