@@ -341,7 +341,11 @@ impl Env for Skb<'_> {
 
     #[inline(always)]
     fn each_flow<V: FnMut(&FlowKey<Ip>, &FlowV4)>(&self, mut visit: V) {
-        walk((&raw const FLOWS).cast(), &mut visit);
+        walk((&raw const FLOWS).cast(), &mut |key, flow: &FlowV4| {
+            // SAFETY: plain bytes. A copy: another CPU may use the element for another flow as soon as this one is removed.
+            let flow = unsafe { (&raw const *flow).read_volatile() };
+            visit(key, &flow);
+        });
     }
 
     #[inline(always)]

@@ -128,8 +128,7 @@ fn charge<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) {
 /// A place among the samples: one that flows of another client, with another port or another destination do not share.
 fn place<A: Addr>(key: &FlowKey<A>) -> u32 {
     let ports = u16::from_ne_bytes(key.sport) ^ u16::from_ne_bytes(key.dport);
-    // Neighbours' addresses differ in the last byte as ports do.
-    let folded = key.dst.fold() ^ key.src.fold().rotate_left(8) ^ u32::from(ports);
+    let folded = key.dst.fold() ^ key.src.fold() ^ u32::from(ports);
     folded ^ (folded >> 8) ^ (folded >> 16) ^ (folded >> 24)
 }
 
@@ -150,6 +149,7 @@ fn admit<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
     if has_room(cx, owner)
         || (reclaim(cx, cx.config.refresh << PATIENCE, owner) && has_room(cx, owner))
         || evict(cx, owner, &mut work.standing)
+        || (reclaim(cx, cx.config.refresh, owner) && evict(cx, owner, &mut work.standing))
     {
         Reason::None
     } else {
@@ -276,7 +276,8 @@ fn discharge<E: Env>(env: &E, removed: bool, owner: u32, state: u8) {
 }
 
 /// Removes every expired half, those that keep their tuples from others included, and flows of `pressed` that have been
-/// half-open for long, if nobody has for `pause` ticks; false if somebody has.
+/// half-open for long, if nobody has for `pause` ticks; false if somebody has. Others of `pressed` that are half-open are
+/// among those to choose from then.
 #[inline(never)]
 fn reclaim<E: Env>(cx: &Cx<'_, E>, pause: u32, pressed: u32) -> bool {
     if !cx.env.may_reclaim(pause, cx.arrival.now) {
@@ -284,13 +285,15 @@ fn reclaim<E: Env>(cx: &Cx<'_, E>, pause: u32, pressed: u32) -> bool {
     }
     let (env, config, now) = (cx.env, cx.config, cx.arrival.now);
     let patience = config.refresh.wrapping_mul(PRESSED);
+    let mut place = 0_u32;
     env.each_flow(|key, flow| {
         let head = flow.head();
-        let pressed = pressed != NO_SLOT && head.owner == pressed;
-        if is_collectable(config, key.proto, head, now)
-            || (pressed && is_half_open(head.state) && outlived(now, head.seen, patience))
-        {
+        let loose = pressed != NO_SLOT && head.owner == pressed && is_half_open(head.state);
+        if is_collectable(config, key.proto, head, now) || (loose && outlived(now, head.seen, patience)) {
             forget(env, key, head);
+        } else if loose && head.flags & flow_flags::REPLY == 0 {
+            env.keep_sample(pressed, place & (SAMPLES - 1), key);
+            place = place.wrapping_add(1);
         }
     });
     true

@@ -111,23 +111,29 @@ fn flooded(quota: u32) -> HostEnv {
     env
 }
 
+/// A fiftieth of a second.
+const MOMENT: u32 = 2000;
+
 #[test]
 fn a_handshake_comes_through_a_flood_of_syns() {
     let mut env = flooded(1000);
     assert_eq!(load(&env, slot::A), (1000, 1000));
     let handshake = |env: &HostEnv, number: u16| {
-        let client: Ip = [198, 18, (number >> 8) as u8, number as u8];
+        let [high, low] = number.to_be_bytes();
+        let client: Ip = [198, 18, high, low];
         let to_server = || inward(client, HOST.1);
         let syn = arrives(env, to_server().syn(40_000, 8080)).reason();
         let answer = sends(env, ifindex::A, out(A, GATEWAY, client).tcp(80, 40_000, SYN | ACK, b"")).reason();
         let ack = arrives(env, to_server().tcp(40_000, 8080, ACK, b"")).reason();
         [syn, answer, ack] == [Reason::None; 3]
     };
+    // A thousand SYNs a second, and fifty clients.
     for number in 0..400 {
-        for more in 0..10 {
-            let from = forged(10_000 + 10 * u32::from(number) + more);
+        for more in 0..20 {
+            let from = forged(10_000 + 20 * u32::from(number) + more);
             arrives(&env, inward(from, HOST.1).syn(1234, 8080));
         }
+        env.now += MOMENT;
         assert!(handshake(&env, number), "{number}");
     }
     assert_eq!(open(&env, 5000), Reason::None, "A's own too");
