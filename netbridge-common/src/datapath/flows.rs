@@ -16,11 +16,8 @@ use super::nat::{self, TRIES};
 use super::state::{is_collectable, is_expired, is_half_open, is_over, is_quarantined, outlived};
 use super::verdict::Action;
 
-/// How much longer, as a power of two, an endpoint at its quota waits for a walk over the table than one that finds
-/// the table full.
-const PATIENCE: u32 = 2;
-
-/// How long a flow of an endpoint at its quota may be half-open, in refreshes.
+/// How long flows of an endpoint at its quota may be half-open, in refreshes, and how often a walk over the table looks for
+/// those that were for longer.
 const PRESSED: u32 = 5;
 
 /// Opens the flow of the packet, whose halves `work` has, and follows it: within the quota of its owner, and with a source
@@ -147,9 +144,9 @@ fn may_go<E: Env>(cx: &Cx<'_, E>, owner: u32, key: &FlowKeyOf<E>, standing: &mut
 fn admit<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
     let owner = work.half.head().owner;
     if has_room(cx, owner)
-        || (reclaim(cx, cx.config.refresh << PATIENCE, owner) && has_room(cx, owner))
+        || (reclaim(cx, owner, PRESSED) && has_room(cx, owner))
         || evict(cx, owner, &mut work.standing)
-        || (reclaim(cx, cx.config.refresh, owner) && evict(cx, owner, &mut work.standing))
+        || (reclaim(cx, owner, 1) && has_room(cx, owner))
     {
         Reason::None
     } else {
@@ -168,7 +165,7 @@ fn has_room<E: Env>(cx: &Cx<'_, E>, owner: u32) -> bool {
 /// Makes room in a full table; false if that is not possible.
 #[inline(never)]
 fn make_room<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
-    reclaim(cx, cx.config.refresh, NO_SLOT) || evict(cx, work.half.head().owner, &mut work.standing)
+    reclaim(cx, NO_SLOT, 1) || evict(cx, work.half.head().owner, &mut work.standing)
 }
 
 /// Removes a flow of `owner` that is not established, and keeps the packet's in its place; false if none is found.
@@ -276,24 +273,19 @@ fn discharge<E: Env>(env: &E, removed: bool, owner: u32, state: u8) {
 }
 
 /// Removes every expired half, those that keep their tuples from others included, and flows of `pressed` that have been
-/// half-open for long, if nobody has for `pause` ticks; false if somebody has. Others of `pressed` that are half-open are
-/// among those to choose from then.
+/// half-open for `patience` refreshes, if nobody has for as long; false if somebody has.
 #[inline(never)]
-fn reclaim<E: Env>(cx: &Cx<'_, E>, pause: u32, pressed: u32) -> bool {
-    if !cx.env.may_reclaim(pause, cx.arrival.now) {
+fn reclaim<E: Env>(cx: &Cx<'_, E>, pressed: u32, patience: u32) -> bool {
+    let (env, config, now) = (cx.env, cx.config, cx.arrival.now);
+    let patience = config.refresh.wrapping_mul(patience);
+    if !env.may_reclaim(patience, now) {
         return false;
     }
-    let (env, config, now) = (cx.env, cx.config, cx.arrival.now);
-    let patience = config.refresh.wrapping_mul(PRESSED);
-    let mut place = 0_u32;
     env.each_flow(|key, flow| {
         let head = flow.head();
-        let loose = pressed != NO_SLOT && head.owner == pressed && is_half_open(head.state);
-        if is_collectable(config, key.proto, head, now) || (loose && outlived(now, head.seen, patience)) {
+        let pressed = pressed != NO_SLOT && head.owner == pressed && is_half_open(head.state);
+        if is_collectable(config, key.proto, head, now) || (pressed && outlived(now, head.seen, patience)) {
             forget(env, key, head);
-        } else if loose && head.flags & flow_flags::REPLY == 0 {
-            env.keep_sample(pressed, place & (SAMPLES - 1), key);
-            place = place.wrapping_add(1);
         }
     });
     true
