@@ -13,7 +13,7 @@ use super::binding;
 use super::conntrack::{Cx, Work, find, follow, other_half};
 use super::env::{Env, FlowKeyOf, FlowOf, Inserted, Renewal};
 use super::nat::{self, TRIES};
-use super::state::{is_collectable, is_expired, is_half_open, is_over, is_quarantined, outlived};
+use super::state::{is_collectable, is_expired, is_half_open, is_mapped, is_over, is_quarantined, outlived};
 use super::verdict::Action;
 
 /// How long flows of an endpoint at its quota may be half-open, in refreshes, and how often a walk over the table looks for
@@ -307,11 +307,10 @@ pub fn reap<E: Env>(env: &E, config: &Config, now: u32) -> u32 {
 /// Ends a half: removes it, or if it stands for a container's port outside leaves it to keep that from others.
 /// False if there is none.
 pub fn end<E: Env>(env: &E, key: &FlowKeyOf<E>, half: &mut FlowOf<E>, now: u32) -> bool {
-    const MAPPED: u8 = flow_flags::REPLY | flow_flags::DST;
     if !env.flow(key, half) {
         return false;
     }
-    if half.head().flags & MAPPED == MAPPED {
+    if is_mapped(half.head()) {
         let over = Renewal {
             // Ended a tick ago, so that no packet finds it in this one.
             now: now.wrapping_sub(1),

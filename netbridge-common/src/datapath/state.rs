@@ -3,8 +3,8 @@
 //! The states of TCP are those of RFC 6146, section 3.5.2, which RFC 7857, section 2.1 asks of every NAT. Sequence numbers
 //! are not tracked: that would cost a write for every packet. Instead nothing that one segment says is final. An RST
 //! shortens the flow's life and the next other segment of either side restores it; a FIN is forgotten if its sender
-//! goes on sending data. The endpoints check sequence numbers themselves, so a forged RST or FIN that they ignore is
-//! as if it had never been.
+//! goes on sending data. The endpoints check sequence numbers themselves: a forged RST or FIN that they ignore is
+//! forgotten with their next segment, and if none comes the flow ends some minutes later.
 
 use crate::abi::{Config, CtState, FlowHead, FlowState, Timeouts, flow_flags, proto};
 use crate::wire::tcp;
@@ -124,14 +124,17 @@ pub const fn is_collectable(config: &Config, protocol: u8, head: &FlowHead, now:
     outlived(now, head.seen, life.wrapping_add(config.refresh << 1))
 }
 
+/// True for the answers to a port that stands for a container's.
+pub const fn is_mapped(head: &FlowHead) -> bool {
+    const MAPPED: u8 = flow_flags::REPLY | flow_flags::DST;
+    head.flags & MAPPED == MAPPED
+}
+
 /// True if the tuple of an expired half is still kept from others: it is that of the answers to a port that stood for a
 /// container, and its flow did not end by closing (RFC 6888 REQ-8). A late packet must not reach somebody else.
 pub const fn is_quarantined(config: &Config, protocol: u8, head: &FlowHead, now: u32) -> bool {
-    const MAPPED: u8 = flow_flags::REPLY | flow_flags::DST;
     let life = lifetime(&config.timeouts, protocol, head.state);
-    head.flags & MAPPED == MAPPED
-        && !is_over(head.state)
-        && !outlived(now, head.seen, life.wrapping_add(config.quarantine))
+    is_mapped(head) && !is_over(head.state) && !outlived(now, head.seen, life.wrapping_add(config.quarantine))
 }
 
 /// The state of a packet that hits this half, as `-m conntrack --ctstate` names it.

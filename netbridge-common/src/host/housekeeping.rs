@@ -3,13 +3,13 @@
 use bytemuck::Zeroable;
 
 use crate::abi::{FlowKey, FlowV4};
-use crate::datapath::{binding, flows};
+use crate::datapath::{binding, flows, fragments};
 
 use super::view::View;
 use super::{Frame, HostEnv, Ip};
 
 impl HostEnv {
-    /// Removes what has expired; how many halves of flows that were.
+    /// Removes what has expired, fragments that wait included; how many halves of flows that were.
     pub fn reap(&self) -> u32 {
         let frame = Frame::default();
         let view = View {
@@ -17,6 +17,7 @@ impl HostEnv {
             frame: &frame,
         };
         binding::reap(&view, self.config.quarantine, self.now);
+        fragments::reap(&view, &self.config, self.now);
         flows::reap(&view, &self.config, self.now)
     }
 

@@ -227,6 +227,12 @@ fn beyond_so_many_answers_a_tick_packets_are_only_dropped() {
     };
     let (answer, drop) = (Action::Answer, Action::Drop);
     assert_eq!([0; 5].map(|_| send(&env)), [answer, answer, answer, drop, drop]);
+    let whole = Datagram {
+        fragment: 0x4000,
+        ..out(B, GATEWAY, REMOTE)
+    };
+    let long = sends(&env, ifindex::B, whole.udp(5000, 53, &[0; 1600]));
+    assert_eq!(long.action(), answer, "a neighbour's path MTU is not silenced");
     env.now += 1;
     assert_eq!(send(&env), answer);
     assert_eq!(env.dropped(Reason::TtlExpired), 6);

@@ -257,6 +257,22 @@ fn one_sender_leaves_room_for_others_and_time_makes_room_for_all() {
 }
 
 #[test]
+fn what_waits_behind_a_place_that_was_given_up_is_found() {
+    let mut env = lab();
+    sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).udp(5000, 53, b""));
+    let pieces = cut(&inward(REMOTE, HOST.1).udp(53, 5000, &[0; 64]), 7, 24);
+    let waits = |env: &HostEnv, piece: &[u8]| assert_eq!(arrives(env, piece.to_vec()).reason(), Reason::FragmentWaits);
+    waits(&env, &pieces[1]);
+    env.now += 20 * SECOND;
+    waits(&env, &pieces[2]);
+    env.now += 11 * SECOND;
+    env.reap();
+    assert_eq!(env.held.borrow().len(), 1, "the first place is free");
+    arrives(&env, pieces[0].clone());
+    assert_eq!((env.held.borrow().len(), env.released.borrow().len()), (0, 1));
+}
+
+#[test]
 fn frames_longer_than_the_room_for_one_do_not_wait_and_let_nothing_go() {
     let env = lab();
     let datagram = Datagram::new((ROUTER.0, REMOTE), (HOST.0, HOST.1)).udp(5000, 5353, &[0; 5000]);
