@@ -3,7 +3,7 @@
 use netbridge_common::abi::proto;
 
 use super::super::packet::kind;
-use super::actor::Seen;
+use super::actor::{ODD, Seen, digest};
 use super::event::{Event, Odd};
 
 /// A difference that is meant.
@@ -38,12 +38,26 @@ pub(super) const EXPLAINED: &[Explanation] = &[
     Explanation {
         what: "a hairpinned packet comes from the external address",
         source: "RFC 4787 REQ-9a",
-        fits: |it| matches!(it.event, Event::Hairpin(..)) && it.theirs.is_one(": C") && it.ours.is_one(": R"),
+        fits: |it| match (it.event, &it.theirs.arrivals[..]) {
+            (Event::Hairpin((station, port), _), [theirs]) => {
+                let own = format!(": {station:?}:{port} >");
+                let hairpinned = theirs.replacen(&own, &format!(": R[{station:?}:{port}] >"), 1);
+                theirs.contains(&own) && it.ours.arrivals == [hairpinned]
+            }
+            _ => false,
+        },
     },
     Explanation {
         what: "a wrong checksum stays wrong, and is the receiver's to see",
         source: "RFC 1624 section 2",
-        fits: |it| matches!(it.event, Event::Odd(Odd::BadSum, ..)) && it.theirs.arrivals.is_empty() && it.ours.through,
+        fits: |it| match it.event {
+            Event::Odd(Odd::BadSum, (client, sport), (server, dport)) => {
+                let translated = format!("{server:?}: R[{client:?}:{sport}] > {server:?}:{dport}");
+                let rest = format!("ttl 63 length {} {}, wrong sum", 8 + ODD.len(), digest(ODD));
+                it.theirs.arrivals.is_empty() && it.ours.arrivals == [format!("{translated} {rest}")]
+            }
+            _ => false,
+        },
     },
     Explanation {
         what: "a stranger is not told that a container's port is nobody's",
