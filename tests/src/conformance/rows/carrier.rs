@@ -64,7 +64,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         id: "N6",
         requirement: "A port that cannot be kept becomes one that nobody guesses",
-        source: "RFC 7857 port randomization, RFC 6056",
+        source: "RFC 7857 port randomization, RFC 6056 section 3.3",
         level: Should,
         run: random,
     },
@@ -244,29 +244,43 @@ fn errors_do_not_refresh(world: &mut World<'_>) -> Result<Outcome> {
     })
 }
 
-fn random(world: &mut World<'_>) -> Result<Outcome> {
-    // Each number is the neighbour's towards the same server. Who counts from the number gets one distance again and again,
-    // who counts on from port to port one step.
+/// Source ports, as far apart as no allocator's steps are.
+const UNEVEN: [u16; 8] = [5000, 5002, 5007, 5020, 5051, 5120, 5300, 6001];
+
+/// What C2's ports become where C1 has the same numbers towards the same server: how far each is from its own number, and from
+/// the one before. `apart` says by how much one flow's destination port differs from the next one's.
+fn chosen(world: &World<'_>, first: u16, apart: u16) -> Result<(Vec<u16>, Vec<u16>)> {
     let (mut ports, mut distances) = (Vec::new(), Vec::new());
-    for sport in [5000, 5002, 5007, 5020, 5051, 5120, 5300, 6001] {
-        world.mapped((C1, sport), (S1, 7000))?;
-        let other = world.mapped((C2, sport), (S1, 7000))?.port();
-        distances.push(other.wrapping_sub(sport));
-        ports.push(other);
+    for (sport, index) in UNEVEN.into_iter().zip(0..) {
+        let to = (S1, first + index * apart);
+        world.mapped((C1, sport), to)?;
+        let port = world.mapped((C2, sport), to)?.port();
+        distances.push(port.wrapping_sub(sport));
+        ports.push(port);
     }
-    let steps: Vec<u16> = ports.windows(2).map(|two| two[1].wrapping_sub(two[0])).collect();
-    // Chance may repeat one, and may choose one that is near.
-    let is_spread = |numbers: &[u16]| {
-        let different = numbers.iter().collect::<BTreeSet<_>>().len();
-        let near = numbers
-            .iter()
-            .filter(|number| number.cast_signed().unsigned_abs() <= 16);
-        different + 1 >= numbers.len() && near.count() <= 1
-    };
-    Ok(match (is_spread(&distances), is_spread(&steps)) {
-        (true, true) => saw("far from the one in use, and from the one before", true),
-        (false, _) => saw("follows from the one in use", false),
-        (true, false) => saw("follows from the one before", false),
+    let steps = ports.windows(2).map(|two| two[1].wrapping_sub(two[0])).collect();
+    Ok((distances, steps))
+}
+
+/// True if no number says much about another one: they differ, and are not small. Chance may break that once.
+fn is_spread(numbers: &[u16]) -> bool {
+    let different = numbers.iter().collect::<BTreeSet<_>>().len();
+    let small = numbers
+        .iter()
+        .filter(|number| number.cast_signed().unsigned_abs() <= 16);
+    different + 1 >= numbers.len() && small.count() <= 1
+}
+
+fn random(world: &mut World<'_>) -> Result<Outcome> {
+    let (distances, steps) = chosen(world, 7000, 1)?;
+    let (anywhere, on) = (is_spread(&distances), is_spread(&steps));
+    world.router.reset()?;
+    let (distances, _) = chosen(world, 7000, 0)?;
+    Ok(match (anywhere, on, is_spread(&distances)) {
+        (true, true, true) => saw("another distance from the own number each time", true),
+        (true, true, false) => saw("another distance from the own number for each destination", true),
+        (true, false, _) => saw("follows from the one before", false),
+        (false, ..) => saw("follows from the own number", false),
     })
 }
 
