@@ -441,7 +441,7 @@ impl Router for Netbridge<'_> {
             flow.head.resolved = aged(flow.head.resolved);
         })?;
         each(&mut self.bindings, |side: &mut BindingV4| {
-            side.head.until = side.head.until.wrapping_sub(ticks);
+            side.head.until = aged(side.head.until);
         })?;
         each(&mut self.fdb, |station: &mut Learned| {
             if station.flags & station_flags::STATIC == 0 {

@@ -179,35 +179,41 @@ impl<'a> Actor<'a> {
     /// Sends a packet of a flow to its server, and takes note of the port that it leaves from.
     fn outwards(&mut self, flow: Flow, packet: &Ip) -> Result<Seen> {
         let seen = self.world.exchange(flow.client.0, packet)?;
-        let hairpins = Station::PORTS.contains(&flow.server.0);
-        let arrived = seen.iter().find(|seen| seen.at == flow.server.0).and_then(Arrival::ip);
-        let mut remarks = Vec::new();
-        if let Some(packet) = arrived.filter(|packet| packet.proto == flow.proto) {
-            let port = packet.sport();
-            if self.ports.insert(flow, port).is_some_and(|before| before != port) {
-                remarks.push(format!("{flow:?} has moved"));
-            }
-            let same = |other: &Flow, theirs: u16| {
-                *other != flow && other.proto == flow.proto && other.server == flow.server && theirs == port
-            };
-            // The port of a call that ends may be used again, and then stands for it no more.
-            let ending = &self.ending;
-            self.ports
-                .retain(|other, theirs| !(same(other, *theirs) && ending.contains(other)));
-            if self.ports.iter().any(|(other, theirs)| same(other, *theirs)) {
-                remarks.push(format!("{flow:?} shares its port"));
-            }
-            let moved = |other: &Flow, theirs: u16| {
-                other.proto == flow.proto && other.client == flow.client && theirs != port && packet.src == EXTERNAL
-            };
-            if hairpins && self.ports.iter().any(|(other, theirs)| moved(other, *theirs)) {
-                remarks.push(format!("{flow:?} has another port than its client"));
-            }
-            self.last.insert(flow, packet);
-        }
+        let remarks = self.note(flow, &seen);
         let mut told = self.tell(&seen, flow.server.0);
         told.arrivals.extend(remarks);
         Ok(told)
+    }
+
+    /// Takes note of the port that a flow's packet leaves from, if it arrived at the server; what is wrong with that port.
+    fn note(&mut self, flow: Flow, seen: &[Arrival]) -> Vec<String> {
+        let mut remarks = Vec::new();
+        let arrived = seen.iter().find(|seen| seen.at == flow.server.0).and_then(Arrival::ip);
+        let Some(packet) = arrived.filter(|packet| packet.proto == flow.proto && packet.offset == 0) else {
+            return remarks;
+        };
+        let port = packet.sport();
+        if self.ports.insert(flow, port).is_some_and(|before| before != port) {
+            remarks.push(format!("{flow:?} has moved"));
+        }
+        let same = |other: &Flow, theirs: u16| {
+            *other != flow && other.proto == flow.proto && other.server == flow.server && theirs == port
+        };
+        // The port of a call that ends may be used again, and then stands for it no more.
+        let ending = &self.ending;
+        self.ports
+            .retain(|other, theirs| !(same(other, *theirs) && ending.contains(other)));
+        if self.ports.iter().any(|(other, theirs)| same(other, *theirs)) {
+            remarks.push(format!("{flow:?} shares its port"));
+        }
+        let hairpins = Station::PORTS.contains(&flow.server.0) && packet.src == EXTERNAL;
+        let moved =
+            |other: &Flow, theirs: u16| other.proto == flow.proto && other.client == flow.client && theirs != port;
+        if hairpins && self.ports.iter().any(|(other, theirs)| moved(other, *theirs)) {
+            remarks.push(format!("{flow:?} has another port than its client"));
+        }
+        self.last.insert(flow, packet);
+        remarks
     }
 
     fn send(&mut self, from: Station, packet: &Ip, to: Station) -> Result<Seen> {
@@ -305,10 +311,16 @@ impl<'a> Actor<'a> {
         self.id = self.id.wrapping_add(1);
         packet.id = self.id;
         let pieces = packet.fragments(400);
+        let flow = Flow {
+            proto: proto::UDP,
+            client: from,
+            server: to,
+        };
         let mut all = Seen::default();
         for index in order {
             let piece = pieces.get(usize::from(index)).context("no such fragment")?;
             let seen = self.world.exchange(from.0, piece)?;
+            all.arrivals.extend(self.note(flow, &seen));
             let told = self.tell(&seen, to.0);
             all.through |= told.through;
             all.arrivals.extend(told.arrivals);
