@@ -355,7 +355,7 @@ fn isolation(world: &mut World<'_>) -> Result<Outcome> {
 /// Rounds that frames may go.
 const ROUNDS: usize = 200;
 /// Frames that go round together: so many that a limit of frames in a second shows at once.
-const TOGETHER: usize = 50;
+const TOGETHER: usize = 100;
 
 /// Sends broadcasts where T1 and T2 are cabled together, and says after how many rounds nothing of them is left.
 fn rounds(world: &World<'_>, from: Station, as_if: [u8; 6]) -> Result<Option<usize>> {
@@ -388,12 +388,12 @@ fn ring(world: &mut World<'_>) -> Result<Outcome> {
     let behind = rounds(world, T1, MOBILE)?;
     let word = |rounds: Option<usize>| match rounds {
         Some(0..=1) => "end at once".to_owned(),
-        Some(_) => "end".to_owned(),
-        None => format!("still go after {ROUNDS} rounds"),
+        Some(_) => "end after some rounds".to_owned(),
+        None => format!("are still going after {ROUNDS} rounds"),
     };
     Ok(saw(
         format!(
-            "a container's {}; of a station behind one {}",
+            "a container's {}; those of a station behind one {}",
             word(container),
             word(behind)
         ),
