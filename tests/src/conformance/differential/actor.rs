@@ -316,17 +316,20 @@ impl<'a> Actor<'a> {
             client: from,
             server: to,
         };
-        let mut all = Seen::default();
+        let (mut all, mut arrived) = (Seen::default(), Vec::new());
         for index in order {
             let piece = pieces.get(usize::from(index)).context("no such fragment")?;
             let seen = self.world.exchange(from.0, piece)?;
             all.arrivals.extend(self.note(flow, &seen));
+            arrived.extend(seen.iter().filter(|seen| seen.at == to.0).filter_map(Arrival::ip));
             let told = self.tell(&seen, to.0);
             all.through |= told.through;
             all.arrivals.extend(told.arrivals);
         }
         // The kernel lets none go before it has all.
         all.arrivals.sort_unstable();
+        let sound = Ip::put_together(&arrived).map(|whole| whole.is_sound());
+        all.arrivals.push(format!("together sound: {sound:?}"));
         Ok(all)
     }
 
