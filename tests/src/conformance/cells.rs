@@ -102,10 +102,11 @@ pub fn run(world: &mut World<'_>) -> Result<Vec<Cell>> {
     Ok(cells)
 }
 
-/// Why netbridge does another thing with a segment than the kernel: an index into [`DIFFERENCES`].
-pub fn reason(cell: &Cell) -> Option<usize> {
-    let fits = |names: &[&str], name: &str| names.is_empty() || names.contains(&name);
-    DIFFERENCES
-        .iter()
-        .position(|difference| fits(difference.segments, cell.segment) && fits(difference.states, cell.state))
+/// The difference that lists a cell: an index into [`DIFFERENCES`].
+pub fn listed(cell: &Cell) -> Option<usize> {
+    DIFFERENCES.iter().position(|difference| {
+        difference.cells.iter().any(|(side, states, segments)| {
+            *side == cell.side && states.contains(&cell.state) && segments.contains(&cell.segment)
+        })
+    })
 }

@@ -55,6 +55,13 @@ pub struct Row {
     pub run: fn(&mut World<'_>) -> Result<Outcome>,
 }
 
+impl Row {
+    /// The number in its name: 3 of `U3a`.
+    fn number(&self) -> Option<u32> {
+        self.id.trim_matches(|digit: char| !digit.is_ascii_digit()).parse().ok()
+    }
+}
+
 /// What a row saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
@@ -96,9 +103,13 @@ pub struct Section {
 }
 
 impl Section {
-    /// Its rows.
-    pub fn rows(&self) -> impl Iterator<Item = &'static Row> {
-        self.rows.iter().copied().flatten()
+    /// Its rows, a letter's by their numbers.
+    pub fn rows(&self) -> Vec<&'static Row> {
+        let mut rows: Vec<_> = self.rows.iter().copied().flatten().collect();
+        for letter in rows.chunk_by_mut(|one, next| one.id[..1] == next.id[..1]) {
+            letter.sort_by_key(|row| (row.number(), row.id));
+        }
+        rows
     }
 }
 

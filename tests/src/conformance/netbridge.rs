@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use bytemuck::{AnyBitPattern, NoUninit, bytes_of, pod_read_unaligned};
 use netbridge::model::{NetCreate, Ports, Profile, Tune};
@@ -11,8 +12,8 @@ use netbridge::netlink::in_namespace;
 use netbridge::netns::Netns;
 use netbridge::ops::{self, Failure, Options};
 use netbridge_common::abi::{
-    BindingKey, BindingV4, Config, FlowKey, FlowV4, Learned as Count, Load, MacKey, Reason, SLOTS, Station as Learned,
-    flow_flags, network_flags, station_flags,
+    BindingKey, BindingV4, Config, FirstFragment, FlowKey, FlowV4, FragmentKey, Held, Learned as Count, Load, MacKey,
+    Reason, SLOTS, Station as Learned, flow_flags, network_flags, station_flags,
 };
 use netbridge_common::datapath::state::is_expired;
 
@@ -58,6 +59,7 @@ const OVERLAPPING: &str = "192.0.2.128/25";
 
 type Flows = HashMap<MapData, [u8; size_of::<FlowKey<[u8; 4]>>()], [u8; size_of::<FlowV4>()]>;
 type Bindings = HashMap<MapData, [u8; size_of::<BindingKey<[u8; 4]>>()], [u8; size_of::<BindingV4>()]>;
+type Fragments<V> = HashMap<MapData, [u8; size_of::<FragmentKey<[u8; 4]>>()], V>;
 type Fdb = HashMap<MapData, [u8; size_of::<MacKey>()], [u8; size_of::<Learned>()]>;
 type Configuration = Array<MapData, [u8; size_of::<Config>()]>;
 
@@ -78,6 +80,9 @@ pub struct Netbridge<'a> {
     published: Vec<Station>,
     flows: Flows,
     bindings: Bindings,
+    fragments: Fragments<[u8; size_of::<FirstFragment>()]>,
+    held: Fragments<[u8; size_of::<Held>()]>,
+    held_by: Array<MapData, i64>,
     loads: Array<MapData, [u8; size_of::<Load>()]>,
     learned: Array<MapData, [u8; size_of::<Count>()]>,
     fdb: Fdb,
@@ -119,6 +124,9 @@ impl<'a> Netbridge<'a> {
             published: Vec::new(),
             flows: open(&lab, "FLOWS")?,
             bindings: open(&lab, "BINDINGS")?,
+            fragments: open(&lab, "FRAGMENTS")?,
+            held: open(&lab, "HELD")?,
+            held_by: open(&lab, "HELD_BY")?,
             loads: open(&lab, "LOADS")?,
             learned: open(&lab, "LEARNED")?,
             fdb: open(&lab, "FDB")?,
@@ -210,6 +218,12 @@ fn open<M: TryFrom<Map, Error = MapError>>(lab: &Lab<'_>, name: &str) -> Result<
         .with_context(|| format!("open {}", path.display()))
 }
 
+/// Removes every entry of a map.
+fn clear<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>) -> Result<()> {
+    let keys: Vec<_> = map.keys().collect::<Result<_, _>>()?;
+    Ok(keys.iter().try_for_each(|key| map.remove(key))?)
+}
+
 /// Changes every value of a map.
 fn each<V: AnyBitPattern + NoUninit, const K: usize, const N: usize>(
     map: &mut HashMap<MapData, [u8; K], [u8; N]>,
@@ -266,11 +280,12 @@ impl Router for Netbridge<'_> {
                 ..config
             };
         })?;
-        let keys: Vec<_> = self.flows.keys().collect::<Result<_, _>>()?;
-        keys.iter().try_for_each(|key| self.flows.remove(key))?;
-        let keys: Vec<_> = self.bindings.keys().collect::<Result<_, _>>()?;
-        keys.iter().try_for_each(|key| self.bindings.remove(key))?;
+        clear(&mut self.flows)?;
+        clear(&mut self.bindings)?;
+        clear(&mut self.fragments)?;
+        clear(&mut self.held)?;
         for slot in 0..SLOTS {
+            self.held_by.set(slot, 0, 0)?;
             self.loads.set(slot, [0; size_of::<Load>()], 0)?;
             self.learned.set(slot, [0; size_of::<Count>()], 0)?;
         }
@@ -335,6 +350,13 @@ impl Router for Netbridge<'_> {
             Setting::Isolate(station) => Self::isolate(station),
             // An endpoint's own MAC is, always.
             Setting::Pin(_) => true,
+            Setting::Silent => {
+                let silent = Tune {
+                    silent: Some(true),
+                    ..Tune::default()
+                };
+                self.tune(&silent).map(|()| true)?
+            }
             Setting::KernelTimers => {
                 let kernels = Tune {
                     profile: Some(Profile::Netfilter),
@@ -361,11 +383,14 @@ impl Router for Netbridge<'_> {
             subnet: Some(OVERLAPPING.to_owned()),
             ..NetCreate::new("twice")
         };
-        let taken = self.play(async |host| ops::net_create(host, &request).await).is_ok();
-        if taken {
-            self.play(async |host| ops::net_remove(host, &["twice".to_owned()], true).await)?;
+        match self.play(async |host| ops::net_create(host, &request).await) {
+            Ok(_) => {
+                self.play(async |host| ops::net_remove(host, &["twice".to_owned()], true).await)?;
+                Ok(true)
+            }
+            Err(error) if format!("{error:#}").contains(&format!("--subnet {OVERLAPPING}: overlaps ")) => Ok(false),
+            Err(error) => bail!("an overlapping network was refused for another reason: {error:#}"),
         }
-        Ok(taken)
     }
 
     fn connections(&self) -> Result<usize> {
@@ -416,7 +441,7 @@ impl Router for Netbridge<'_> {
             flow.head.resolved = aged(flow.head.resolved);
         })?;
         each(&mut self.bindings, |side: &mut BindingV4| {
-            side.head.until = side.head.until.wrapping_sub(ticks);
+            side.head.until = aged(side.head.until);
         })?;
         each(&mut self.fdb, |station: &mut Learned| {
             if station.flags & station_flags::STATIC == 0 {

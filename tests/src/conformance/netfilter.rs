@@ -237,8 +237,8 @@ impl Router for Netfilter {
 
     fn set(&mut self, setting: Setting) -> Result<bool> {
         match setting {
-            // Conntrack knows a packet by all of its tuple, or not at all.
-            Setting::AcceptFromAnyone => return Ok(false),
+            // Conntrack knows a packet by all of its tuple, or not at all; what is nobody's is the host's.
+            Setting::AcceptFromAnyone | Setting::Silent => return Ok(false),
             Setting::KernelTimers => {}
             Setting::UplinkMtu(mtu) => {
                 tool(&format!("ip -n {HOST} link set {UPLINK} mtu {mtu}"))?;
@@ -275,11 +275,10 @@ impl Router for Netfilter {
     }
 
     fn overlap(&mut self) -> Result<bool> {
-        let taken = tool(&format!("ip -n {HOST} address add 192.0.2.129/25 dev {BRIDGE}")).is_ok();
-        if taken {
-            tool(&format!("ip -n {HOST} address del 192.0.2.129/25 dev {BRIDGE}"))?;
+        for verb in ["add", "del"] {
+            tool(&format!("ip -n {HOST} address {verb} 192.0.2.129/25 dev {BRIDGE}"))?;
         }
-        Ok(taken)
+        Ok(true)
     }
 
     fn connections(&self) -> Result<usize> {

@@ -156,9 +156,14 @@ impl Ip {
         })
     }
 
-    /// What is wrong with its checksums, if anything; those of a fragment's content are not looked at.
+    /// What is wrong with a frame's checksums, if anything; those of a fragment's content are not looked at.
     pub fn check(frame: &[u8]) -> Result<()> {
         verify(frame)
+    }
+
+    /// True if its checksums are right, as they are written now.
+    pub fn is_sound(&self) -> bool {
+        Self::check(&[&[0; 12][..], &[8, 0], &self.bytes()].concat()).is_ok()
     }
 
     /// A 16-bit word of the body.
@@ -208,6 +213,18 @@ impl Ip {
         (self.proto == proto::ICMP).then(|| (self.word(0).to_be_bytes()[0], self.word(0).to_be_bytes()[1]))
     }
 
+    /// True for an ICMP error, which quotes a packet.
+    pub fn is_error(&self) -> bool {
+        let errors = [
+            kind::UNREACHABLE,
+            kind::SOURCE_QUENCH,
+            kind::REDIRECT,
+            kind::TIME_EXCEEDED,
+            kind::PARAMETER,
+        ];
+        self.offset == 0 && self.icmp().is_some_and(|(kind, _)| errors.contains(&kind))
+    }
+
     /// The next hop's MTU in an ICMP "fragmentation needed", RFC 1191.
     pub fn next_hop_mtu(&self) -> u16 {
         self.word(6)
@@ -231,6 +248,29 @@ impl Ip {
     /// The UDP checksum.
     pub fn udp_sum(&self) -> u16 {
         self.word(6)
+    }
+
+    /// The packet that fragments make, in whatever order they come, some of them more than once; none if a part is missing,
+    /// if two say different things of one part, or if they are not of one packet.
+    pub fn put_together(pieces: &[Self]) -> Option<Self> {
+        let first = pieces.iter().find(|piece| piece.offset == 0)?;
+        let last = pieces.iter().find(|piece| !piece.more)?;
+        let mut body = vec![None; usize::from(last.offset) + last.body.len()];
+        for piece in pieces {
+            let of_one = (piece.src, piece.dst, piece.proto, piece.id) == (first.src, first.dst, first.proto, first.id);
+            let from = usize::from(piece.offset);
+            let places = body.get_mut(from..from + piece.body.len()).filter(|_| of_one)?;
+            for (place, byte) in places.iter_mut().zip(&piece.body) {
+                if place.replace(*byte).is_some_and(|before| before != *byte) {
+                    return None;
+                }
+            }
+        }
+        Some(Self {
+            more: false,
+            body: body.into_iter().collect::<Option<_>>()?,
+            ..first.clone()
+        })
     }
 
     /// Cuts it into fragments whose content is `size` bytes, a multiple of eight.
@@ -308,6 +348,11 @@ pub fn error(from: Ipv4Addr, to: Ipv4Addr, what: (u8, u8), mtu: u16, about: &Ip,
     icmp(from, to, what, [0, 0, high, low], &quoted[..end])
 }
 
+/// So many bytes that are not where others are.
+pub fn data(length: usize) -> Vec<u8> {
+    (0..=250).cycle().take(length).collect()
+}
+
 /// Writes the layer-4 checksum at `at` of the body.
 pub fn seal(packet: &mut Ip, at: usize) {
     packet.body[at..at + 2].fill(0);
@@ -374,7 +419,7 @@ mod tests {
 
     #[test]
     fn fragments_are_the_whole() {
-        let whole = udp(A, B, &[5; 61]);
+        let whole = udp(A, B, &data(61));
         let pieces = whole.fragments(32);
         assert_eq!(
             pieces
@@ -387,5 +432,19 @@ mod tests {
             pieces.iter().flat_map(|piece| piece.body.clone()).collect::<Vec<_>>(),
             whole.body
         );
+        let [first, second, third] = &pieces[..] else {
+            panic!("not three")
+        };
+        let together = |pieces: &[&Ip]| Ip::put_together(&pieces.iter().copied().cloned().collect::<Vec<_>>());
+        assert_eq!(together(&[third, second, second, first]).unwrap(), whole);
+        assert_eq!(together(&[third, second]), None);
+        assert_eq!(together(&[first, third]), None);
+        assert_eq!(together(&[first, second]), None);
+        let mut other = second.clone();
+        other.body[0] ^= 1;
+        assert_eq!(together(&[first, second, &other, third]), None);
+        let mut other = second.clone();
+        other.id += 1;
+        assert_eq!(together(&[first, &other, third]), None);
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::cells::{Cell, SEGMENTS, SIDES, STATES, reason};
+use super::cells::{Cell, SEGMENTS, SIDES, STATES, listed};
 use super::known::{DIFFERENCES, FAILURES};
 use super::netfilter::rules;
 use super::rows::SECTIONS;
@@ -154,7 +154,7 @@ both, - by neither; where the two differ, the first sign is netfilter's, and the
                 if kernel == ours {
                     write!(text, " {} |", sign(kernel))?;
                 } else {
-                    let reason = reason(ours);
+                    let reason = listed(ours);
                     used.extend(reason);
                     let number = reason.map_or("?".to_owned(), |index| (index + 1).to_string());
                     write!(text, " {}{} {number} |", sign(kernel), sign(ours))?;
@@ -185,19 +185,14 @@ pub fn surprises(both: &Both) -> Vec<String> {
             all.push(format!("{id} is listed as a failure, and there is no such row"));
         }
     }
-    let mut used = BTreeSet::new();
-    for (kernel, ours) in pairs(both).filter(|(kernel, ours)| kernel != ours) {
-        match reason(ours) {
-            Some(index) => drop(used.insert(index)),
-            None => all.push(format!(
-                "{:?} sends {} in {}: forwarded by netfilter {}, by netbridge {}",
+    for (kernel, ours) in pairs(both) {
+        let differs = (kernel.forwarded != ours.forwarded).then_some(ours.forwarded);
+        let difference = listed(ours).map(|index| DIFFERENCES[index].forwarded);
+        if differs != difference {
+            all.push(format!(
+                "{:?} sends {} in {}: forwarded by netfilter {}, by netbridge {}, listed {difference:?}",
                 ours.side, ours.segment, ours.state, kernel.forwarded, ours.forwarded
-            )),
-        }
-    }
-    for (index, difference) in DIFFERENCES.iter().enumerate() {
-        if !used.contains(&index) {
-            all.push(format!("no cell differs for this reason: {}", difference.reason));
+            ));
         }
     }
     all
@@ -252,6 +247,27 @@ mod tests {
         };
         assert_eq!(told(&[("B1", true), (listed, false)]), 0);
         assert_eq!(told(&[("B1", false), (listed, true)]), 2);
+    }
+
+    #[test]
+    fn a_cell_that_differs_where_or_how_none_is_listed_and_a_listed_one_that_does_not_are_told() {
+        let told = |segment, kernel, ours| {
+            let mut both = both(&[]);
+            let cell = |forwarded| Cell {
+                side: Side::Client,
+                state: "NONE",
+                segment,
+                forwarded,
+            };
+            both.netfilter.cells.push(cell(kernel));
+            both.netbridge.cells.push(cell(ours));
+            surprises(&both).len()
+        };
+        assert_eq!(told("ACK", true, false), 0);
+        assert_eq!(told("ACK", false, true), 1);
+        assert_eq!(told("ACK", true, true), 1);
+        assert_eq!(told("FIN", true, false), 1);
+        assert_eq!(told("FIN", false, false), 0);
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub enum Setting {
     Isolate(Station),
     /// The first station's MAC never moves.
     Pin(Station),
+    /// A SYN from outside that means nobody gets no answer.
+    Silent,
     /// Connections live as long as the kernel's do.
     KernelTimers,
     /// Half-open and half-closed connections live so many seconds.

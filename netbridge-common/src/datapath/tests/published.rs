@@ -154,6 +154,32 @@ fn a_segment_in_the_middle_of_nothing_opens_nothing() {
     assert!(env.flows.borrow().is_empty());
 }
 
+/// RFC 5382 REQ-4: a container may be about to open the same connection.
+#[test]
+fn whoever_chose_silence_does_not_answer_for_what_may_become_a_containers() {
+    let knock = |env: &HostEnv, dport| arrives(env, inward(REMOTE, HOST.1).syn(5000, dport));
+    let mut env = lab();
+    assert_eq!(knock(&env, 5001).action(), Action::Pass, "not chosen");
+    env.config.silent = 1;
+    let refused = knock(&env, 5001);
+    assert_eq!(
+        (refused.action(), refused.reason()),
+        (Action::Drop, Reason::Unsolicited)
+    );
+    let (first, last) = (env.config.local_min, env.config.local_max);
+    for port in [1024, first - 1, last + 1, u16::MAX] {
+        assert_eq!(knock(&env, port).reason(), Reason::Unsolicited, "{port}");
+    }
+    for port in [1, 22, 1023, first, last] {
+        assert_eq!(knock(&env, port).action(), Action::Pass, "{port} is the host's");
+    }
+    assert_eq!(knock(&env, 8080).to(), (Action::Peer, ifindex::A), "published");
+    let elsewhere = arrives(&env, inward(REMOTE, ROUTER.1).syn(5000, 5001));
+    assert_eq!(elsewhere.action(), Action::Pass, "another host's");
+    env.sockets.insert((proto::TCP, 5001));
+    assert_eq!(knock(&env, 5001).action(), Action::Pass, "a socket of the host's");
+}
+
 #[test]
 fn a_frame_for_another_mac_than_the_uplinks_is_not_ours() {
     let env = lab();

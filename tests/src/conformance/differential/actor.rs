@@ -1,17 +1,18 @@
 //! Carries out events on one router, and says what arrived in words that do not depend on the ports it chose.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::{Context as _, Result};
 use netbridge_common::abi::proto;
 
-use super::super::packet::{Ip, Segment, error, flag, icmp, kind, query, seal, tcp, udp};
+use super::super::packet::{Ip, Segment, data, error, flag, icmp, kind, query, seal, tcp, udp};
 use super::super::stage::Seen as Arrival;
 use super::super::stage::Station::{self, C1, C2, S1, S2, T1, T2};
 use super::super::stage::{EXTERNAL, GATEWAY, frame};
 use super::super::world::{Call, Side, World, at, external};
-use super::event::{At, Event, Flow, Odd, PORTS};
+use super::event::{At, Event, Flow, Odd, PIECES, PORTS};
 
 /// What arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,10 +35,14 @@ pub(super) struct Actor<'a> {
     calls: HashMap<Flow, Call>,
     /// Calls that end: their ports may be used again.
     ending: HashSet<Flow>,
+    /// The last identification of a datagram in fragments.
+    id: u16,
     /// Calls since flows were last forgotten: each one's numbers are higher than those before.
     opened: u32,
 }
 
+/// What an odd datagram says.
+pub(super) const ODD: &[u8] = b"odd";
 /// Longer than any flow lives, seconds.
 const LONG: u32 = 1 << 20;
 /// Numbers between two calls' first ones.
@@ -52,6 +57,7 @@ impl<'a> Actor<'a> {
             answers: HashMap::new(),
             calls: HashMap::new(),
             ending: HashSet::new(),
+            id: 0,
             opened: 0,
         };
         actor.announce()?;
@@ -115,8 +121,13 @@ impl<'a> Actor<'a> {
             Event::Neighbour(dport) => self.send(C1, &udp(at(C1, 9000), at(C2, *dport), b"neighbour"), C2),
             Event::Hairpin(from, port) => {
                 let whose = PORTS.iter().find(|published| published.host == *port);
-                let whose = whose.map_or(C1, |published| published.station);
-                self.send(from.0, &udp(of(*from), external(*port), b"hairpin"), whose)
+                let server = whose.map_or((C1, *port), |published| (published.station, published.container));
+                let flow = Flow {
+                    proto: proto::UDP,
+                    client: *from,
+                    server,
+                };
+                self.outwards(flow, &udp(of(*from), external(*port), b"hairpin"))
             }
             Event::Forged(from, which) => {
                 let mut packet = udp(at(*from, 5300), at(S1, 7000), b"forged");
@@ -168,28 +179,41 @@ impl<'a> Actor<'a> {
     /// Sends a packet of a flow to its server, and takes note of the port that it leaves from.
     fn outwards(&mut self, flow: Flow, packet: &Ip) -> Result<Seen> {
         let seen = self.world.exchange(flow.client.0, packet)?;
-        let arrived = seen.iter().find(|seen| seen.at == flow.server.0).and_then(Arrival::ip);
-        let mut remarks = Vec::new();
-        if let Some(packet) = arrived.filter(|packet| packet.proto == flow.proto) {
-            let port = packet.sport();
-            if self.ports.insert(flow, port).is_some_and(|before| before != port) {
-                remarks.push(format!("{flow:?} has moved"));
-            }
-            let same = |other: &Flow, theirs: u16| {
-                *other != flow && other.proto == flow.proto && other.server == flow.server && theirs == port
-            };
-            // The port of a call that ends may be used again, and then stands for it no more.
-            let ending = &self.ending;
-            self.ports
-                .retain(|other, theirs| !(same(other, *theirs) && ending.contains(other)));
-            if self.ports.iter().any(|(other, theirs)| same(other, *theirs)) {
-                remarks.push(format!("{flow:?} shares its port"));
-            }
-            self.last.insert(flow, packet);
-        }
+        let remarks = self.note(flow, &seen);
         let mut told = self.tell(&seen, flow.server.0);
         told.arrivals.extend(remarks);
         Ok(told)
+    }
+
+    /// Takes note of the port that a flow's packet leaves from, if it arrived at the server; what is wrong with that port.
+    fn note(&mut self, flow: Flow, seen: &[Arrival]) -> Vec<String> {
+        let mut remarks = Vec::new();
+        let arrived = seen.iter().find(|seen| seen.at == flow.server.0).and_then(Arrival::ip);
+        let Some(packet) = arrived.filter(|packet| packet.proto == flow.proto && packet.offset == 0) else {
+            return remarks;
+        };
+        let port = packet.sport();
+        if self.ports.insert(flow, port).is_some_and(|before| before != port) {
+            remarks.push(format!("{flow:?} has moved"));
+        }
+        let same = |other: &Flow, theirs: u16| {
+            *other != flow && other.proto == flow.proto && other.server == flow.server && theirs == port
+        };
+        // The port of a call that ends may be used again, and then stands for it no more.
+        let ending = &self.ending;
+        self.ports
+            .retain(|other, theirs| !(same(other, *theirs) && ending.contains(other)));
+        if self.ports.iter().any(|(other, theirs)| same(other, *theirs)) {
+            remarks.push(format!("{flow:?} shares its port"));
+        }
+        let hairpins = Station::PORTS.contains(&flow.server.0) && packet.src == EXTERNAL;
+        let moved =
+            |other: &Flow, theirs: u16| other.proto == flow.proto && other.client == flow.client && theirs != port;
+        if hairpins && self.ports.iter().any(|(other, theirs)| moved(other, *theirs)) {
+            remarks.push(format!("{flow:?} has another port than its client"));
+        }
+        self.last.insert(flow, packet);
+        remarks
     }
 
     fn send(&mut self, from: Station, packet: &Ip, to: Station) -> Result<Seen> {
@@ -246,7 +270,7 @@ impl<'a> Actor<'a> {
     }
 
     fn odd(&mut self, odd: Odd, from: At, to: At) -> Result<Seen> {
-        let mut packet = udp(of(from), of(to), b"odd");
+        let mut packet = udp(of(from), of(to), ODD);
         let segment = |flags| Segment {
             flags,
             seq: 77,
@@ -261,7 +285,7 @@ impl<'a> Actor<'a> {
             Odd::Protocol(number) => packet = Ip::new(packet.src, packet.dst, number, vec![0; 24]),
             Odd::Flags(flags) => packet = tcp(of(from), of(to), segment(flags)),
             Odd::MidStream => packet = tcp(of(from), of(to), segment(flag::ACK)),
-            Odd::Fragments => packet = udp(of(from), of(to), &[7; 1000]),
+            Odd::Fragments(order) => return self.fragments(from, to, order),
             Odd::Message(kind) => {
                 packet = icmp(packet.src, packet.dst, (kind, 0), [0, 1, 0, 1], &[0; 12]);
             }
@@ -273,18 +297,6 @@ impl<'a> Actor<'a> {
             client: from,
             server: to,
         };
-        if odd == Odd::Fragments {
-            let mut all = Seen::default();
-            for piece in packet.fragments(512) {
-                let seen = self.world.exchange(from.0, &piece)?;
-                let told = self.tell(&seen, to.0);
-                all.through |= told.through;
-                all.arrivals.extend(told.arrivals);
-            }
-            // The kernel lets none go before it has all.
-            all.arrivals.sort_unstable();
-            return Ok(all);
-        }
         if packet.proto == proto::ICMP {
             flow.client.1 = 1;
             flow.server.1 = 0;
@@ -292,11 +304,43 @@ impl<'a> Actor<'a> {
         self.outwards(flow, &packet)
     }
 
+    /// Sends a datagram in three fragments, in whatever order.
+    fn fragments(&mut self, from: At, to: At, order: [u8; PIECES]) -> Result<Seen> {
+        let mut packet = udp(of(from), of(to), &data(1000));
+        // What a router remembers of one datagram is to say nothing of the next.
+        self.id = self.id.wrapping_add(1);
+        packet.id = self.id;
+        let pieces = packet.fragments(400);
+        let flow = Flow {
+            proto: proto::UDP,
+            client: from,
+            server: to,
+        };
+        let (mut all, mut arrived) = (Seen::default(), Vec::new());
+        for index in order {
+            let piece = pieces.get(usize::from(index)).context("no such fragment")?;
+            let seen = self.world.exchange(from.0, piece)?;
+            all.arrivals.extend(self.note(flow, &seen));
+            arrived.extend(seen.iter().filter(|seen| seen.at == to.0).filter_map(Arrival::ip));
+            let told = self.tell(&seen, to.0);
+            all.through |= told.through;
+            all.arrivals.extend(told.arrivals);
+        }
+        // The kernel lets none go before it has all.
+        all.arrivals.sort_unstable();
+        let sound = Ip::put_together(&arrived).map(|whole| whole.is_sound());
+        all.arrivals.push(format!("together sound: {sound:?}"));
+        Ok(all)
+    }
+
     /// What arrived, in words.
     fn tell(&self, seen: &[Arrival], to: Station) -> Seen {
-        let packets = seen.iter().filter_map(|seen| Some((seen.at, seen.ip()?)));
+        let packets = seen.iter().filter_map(|seen| Some((seen, seen.ip()?)));
         let mut arrivals: Vec<String> = packets
-            .map(|(at, packet)| format!("{at:?}: {}", self.words(&packet, true)))
+            .map(|(seen, packet)| {
+                let sum = sum(&seen.frame, &packet);
+                format!("{:?}: {}, {sum}", seen.at, self.words(&packet, true))
+            })
             .collect();
         arrivals.sort_unstable();
         // An error of the router's own is no arrival of the event's packet.
@@ -321,7 +365,7 @@ impl<'a> Actor<'a> {
         let (mut from, mut to) = (address(packet.src), address(packet.dst));
         let mut rest = Vec::new();
         match packet.proto {
-            proto::TCP | proto::UDP => {
+            proto::TCP | proto::UDP if packet.offset == 0 => {
                 let named = |ip, own: u16, other: SocketAddrV4| self.named(packet.proto, ip, own, other);
                 let (sport, dport) = (packet.sport(), packet.dport());
                 from += &named(packet.src, sport, SocketAddrV4::new(packet.dst, dport));
@@ -330,7 +374,7 @@ impl<'a> Actor<'a> {
                     rest.push(format!("flags {:#04x} seq {}", packet.flags(), packet.seq()));
                 }
             }
-            proto::ICMP => {
+            proto::ICMP if packet.offset == 0 => {
                 let (kind, code) = packet.icmp().unwrap_or_default();
                 rest.push(format!("icmp {kind}/{code}"));
                 let query = [kind::ECHO, kind::ECHO_REPLY].contains(&kind);
@@ -348,7 +392,15 @@ impl<'a> Actor<'a> {
             number => rest.push(format!("protocol {number}")),
         }
         if outer {
-            rest.push(format!("ttl {} length {}", packet.ttl, packet.body.len()));
+            if packet.more || packet.offset != 0 {
+                rest.push(format!("from {}, more {}", packet.offset, packet.more));
+            }
+            rest.push(format!(
+                "ttl {} length {} {}",
+                packet.ttl,
+                packet.body.len(),
+                content(packet)
+            ));
         }
         [&[format!("{from} > {to}")], &rest[..]].concat().join(" ")
     }
@@ -377,6 +429,36 @@ impl<'a> Actor<'a> {
             }
             None => format!(":{port}"),
         }
+    }
+}
+
+/// What a packet carries, in a word. A router changes no byte of it: in an error, of what follows the eight bytes behind the
+/// quoted header.
+fn content(packet: &Ip) -> String {
+    let quoted = packet.quoted().filter(|_| packet.is_error());
+    let data = match &quoted {
+        Some(quoted) => quoted.body.get(8..).unwrap_or_default(),
+        None if packet.offset == 0 && [proto::TCP, proto::UDP, proto::ICMP].contains(&packet.proto) => packet.data(),
+        None => &packet.body,
+    };
+    digest(data)
+}
+
+/// Bytes in a word.
+pub(super) fn digest(data: &[u8]) -> String {
+    let mut hasher = DefaultHasher::new();
+    data.hash(&mut hasher);
+    format!("data {:08x}", hasher.finish() >> 32)
+}
+
+/// How it is with a packet's checksums.
+fn sum(frame: &[u8], packet: &Ip) -> &'static str {
+    if Ip::check(frame).is_err() {
+        "wrong sum"
+    } else if packet.proto == proto::UDP && packet.offset == 0 && packet.udp_sum() == 0 {
+        "no sum"
+    } else {
+        "right sum"
     }
 }
 

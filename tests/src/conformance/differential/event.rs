@@ -84,8 +84,8 @@ pub(super) enum Odd {
     Flags(u8),
     /// A segment of no connection.
     MidStream,
-    /// Cut into fragments.
-    Fragments,
+    /// Cut into fragments, which are sent in this order.
+    Fragments([u8; PIECES]),
     /// An ICMP message of this type.
     Message(u8),
     /// Shorter than its headers say.
@@ -93,6 +93,9 @@ pub(super) enum Odd {
     /// IP options.
     Options,
 }
+
+/// Fragments that a datagram is cut into.
+pub(super) const PIECES: usize = 3;
 
 /// What may be published.
 pub(super) const PORTS: [Port; 4] = [
@@ -322,6 +325,8 @@ impl Generator {
     }
 
     fn odd(&mut self) -> Event {
+        let mut order = [0, 1, 2];
+        self.random.shuffle(&mut order);
         let odd = self.pick(&[
             Odd::BadSum,
             Odd::NoSum,
@@ -332,7 +337,7 @@ impl Generator {
             Odd::Flags(flag::FIN | flag::PSH | flag::URG),
             Odd::Flags(flag::SYN | flag::FIN),
             Odd::MidStream,
-            Odd::Fragments,
+            Odd::Fragments(order),
             Odd::Message(kind::TIMESTAMP),
             Odd::Message(kind::SOLICITATION),
             Odd::Cut,

@@ -101,7 +101,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         id: "K18",
-        requirement: "Other protocols leave translated or not at all: GRE, ESP, 6in4, IGMP, 255",
+        requirement: "Other protocols leave translated or not at all: GRE, ESP, 6in4, IGMP, SCTP that is malformed, 255",
         source: "-",
         level: Practice,
         run: protocols,
@@ -400,7 +400,15 @@ fn shadow(world: &mut World<'_>) -> Result<Outcome> {
 
 fn protocols(world: &mut World<'_>) -> Result<Outcome> {
     let (mut words, mut bare) = (Vec::new(), false);
-    for (name, number) in [("GRE", 47), ("ESP", 50), ("6in4", 41), ("IGMP", 2), ("255", 255)] {
+    for (name, number) in [
+        ("GRE", 47),
+        ("ESP", 50),
+        ("6in4", 41),
+        ("IGMP", 2),
+        // All zero: a chunk shorter than its own header, under a wrong checksum.
+        ("SCTP", 132),
+        ("255", 255),
+    ] {
         let sent = Ip::new(C1.ip(), S1.ip(), number, vec![0; 24]);
         let seen = world.carry(C1, &sent, S1)?;
         let what = match &seen {

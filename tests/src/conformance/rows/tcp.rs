@@ -7,12 +7,13 @@ use netbridge::model::Transport;
 use netbridge_common::abi::proto;
 
 use super::super::packet::{Ip, error, flag, kind};
+use super::super::router::Setting;
 use super::super::stage::EXTERNAL;
 use super::super::stage::Station::{C1, C2, S1, S2};
 use super::super::world::{Call, OPENING, Side, World, at, connected, external, of, syn};
 use super::super::{Level, Outcome, Row, saw};
 
-use Level::{Must, Should};
+use Level::{Must, Practice, Should};
 use Side::{Client, Server};
 
 pub(super) const ROWS: &[Row] = &[
@@ -57,6 +58,20 @@ pub(super) const ROWS: &[Row] = &[
         source: "RFC 5382 REQ-4",
         level: Must,
         run: unsolicited_first,
+    },
+    Row {
+        id: "T4b",
+        requirement: "The administrator can choose that a SYN that nobody asked for is not answered",
+        source: "RFC 5382 REQ-4",
+        level: Practice,
+        run: |world| silently(world, unsolicited),
+    },
+    Row {
+        id: "T4c",
+        requirement: "Chosen so, the connection that the container opens meanwhile comes about",
+        source: "RFC 5382 REQ-4",
+        level: Practice,
+        run: |world| silently(world, unsolicited_first),
     },
     Row {
         id: "T5",
@@ -252,6 +267,14 @@ fn unsolicited_first(world: &mut World<'_>) -> Result<Outcome> {
     })
 }
 
+/// What a row sees of a router that is silent to strangers.
+fn silently(world: &mut World<'_>, row: fn(&mut World<'_>) -> Result<Outcome>) -> Result<Outcome> {
+    if !world.set(Setting::Silent)? {
+        return Ok(saw("no such option", false));
+    }
+    row(world)
+}
+
 /// Seconds that a connection lives after these segments of C1's call of S1.
 pub(super) fn lifetime_after(world: &mut World<'_>, script: &[(Side, u8)]) -> Result<u32> {
     lifetime_of(world, script, false)
@@ -364,8 +387,7 @@ fn unreachable(world: &mut World<'_>) -> Result<Outcome> {
     let quoted = of(&seen, C1)
         .find_map(|packet| packet.quoted())
         .context("an error without a quote")?;
-    let inner = [&[0; 12][..], &[8, 0], &quoted.bytes()].concat();
-    let inside = quoted.from() == at(C1, 5000) && Ip::check(&inner).is_ok();
+    let inside = quoted.from() == at(C1, 5000) && quoted.is_sound();
     Ok(match (sums, inside) {
         (true, true) => saw("arrives; outer and inner addresses, port and checksums are right", true),
         (false, _) => saw("arrives with a wrong checksum", false),

@@ -235,7 +235,8 @@ fn asked(world: &mut World<'_>) -> Result<Call> {
     Ok(call)
 }
 
-fn answered(world: &mut World<'_>) -> Result<Call> {
+/// The same, answered, and used on as a stream is.
+pub(super) fn answered(world: &mut World<'_>) -> Result<Call> {
     let mut call = asked(world)?;
     call.play(world, &[(Side::Server, 0)])?;
     // The kernel takes two-way traffic for a stream after two seconds.
