@@ -311,11 +311,12 @@ fn limit(world: &mut World<'_>) -> Result<Outcome> {
     }
     let mut opened = 0;
     for sport in 6000..6080 {
-        // Flows that nobody answers make room for each other.
+        // Flows that nobody answers make room for each other, and so do questions that were answered.
         let opens = world.udp_out((C1, sport), (S1, 7000))?;
         opened += u32::from(opens.is_some());
         if let Some(port) = opens {
             world.udp_in((S1, 7000), port)?;
+            world.udp_out((C1, sport), (S1, 7000))?;
         }
     }
     let neighbour = world.udp_out((C2, 6000), (S1, 7000))?.is_some();
