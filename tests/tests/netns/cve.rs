@@ -53,7 +53,6 @@ use netbridge_tests::lab::{Lab, Text, with_lab};
 use netbridge_tests::sandbox::within;
 use netbridge_tests::tcp::{self, Connection, TcpServer, transfer};
 use netbridge_tests::udp::{UdpServer, ask};
-use netbridge_tests::wait::wait_until;
 use netbridge_tests::wire::Wire;
 
 use super::around::side;
@@ -122,7 +121,7 @@ fn a_flushed_firewall_opens_nothing() -> Result<()> {
             let before = lab.drops(Reason::Martian)?;
             outside.send(&forged.syn(7000, 9090))?;
             outside.send(&forged.udp(7000, 9053, b"forged"))?;
-            wait_until("two drops", LIMIT, || Ok(lab.drops(Reason::Martian)? == before + 2))?;
+            lab.dropped(Reason::Martian, before, 2)?;
             // What is open stays open.
             transfer(&lab.node("outside")?, SocketAddrV4::new(pair::HOST, 8080), 1000).with_context(tried)?;
             transfer(&lab.node("app")?, SocketAddrV4::new(pair::WEB, 80), 1000).with_context(tried)?;
@@ -246,7 +245,7 @@ fn an_echo_request_is_no_answer_to_one() -> Result<()> {
         ensure!(answered.is_some(), "web may ask");
         let before = lab.drops(Reason::Filtered)?;
         from_app.send(&to_web.echo(8, ID, b"may I too?"))?;
-        wait_until("the drop", LIMIT, || Ok(lab.drops(Reason::Filtered)? == before + 1))?;
+        lab.dropped(Reason::Filtered, before, 1)?;
         let seen = from_web.receive(SILENCE, |frame| frame.ends_with(b"may I too?"))?;
         ensure!(seen.is_none(), "a request passed for an answer: {seen:x?}");
         Ok(())

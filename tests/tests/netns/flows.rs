@@ -278,7 +278,7 @@ fn the_first_filter_takes_up_connections_between_neighbours() -> Result<()> {
             tcp::connect(&app, SocketAddrV4::new(pair::WEB, 81), SILENCE).is_err(),
             "a new one passes"
         );
-        ensure!(lab.drops(Reason::Filtered)? == before + 1);
+        lab.dropped(Reason::Filtered, before, 1)?;
         // One that was silent meanwhile, begun by the side that accepted.
         (&idle.far).write_all(b"who speaks first?")?;
         idle.near.set_read_timeout(Some(LIMIT))?;

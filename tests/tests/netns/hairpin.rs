@@ -98,8 +98,7 @@ fn a_list_of_sources_holds_for_containers_too() -> Result<()> {
                 ask(&lab.node(other)?, udp, b"x", SILENCE).is_err(),
                 "{other} is answered"
             );
-            let dropped = lab.drops(Reason::SourceNotAllowed)? - before;
-            ensure!(dropped == 2, "{dropped} packets of {other} were dropped");
+            lab.dropped(Reason::SourceNotAllowed, before, 2).context(other)?;
         }
         Ok(())
     })
@@ -124,7 +123,6 @@ fn the_filter_sees_who_dials_and_who_is_meant() -> Result<()> {
             tcp::connect(&lab.node("db")?, to, SILENCE).is_err(),
             "db passes the filter"
         );
-        ensure!(lab.drops(Reason::Filtered)? == before + 1);
-        Ok(())
+        lab.dropped(Reason::Filtered, before, 1)
     })
 }
