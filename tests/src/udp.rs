@@ -81,8 +81,14 @@ impl UdpClient {
                 io::Result::Ok(socket)
             })?
             .with_context(|| format!("cannot open a UDP socket to {to}"))?;
-        socket.set_read_timeout(Some(limit))?;
-        Ok(Self { socket, to })
+        let client = Self { socket, to };
+        client.wait(limit)?;
+        Ok(client)
+    }
+
+    /// Waits so long for answers from now on.
+    pub fn wait(&self, limit: Duration) -> Result<()> {
+        Ok(self.socket.set_read_timeout(Some(limit))?)
     }
 
     /// Sends `payload` once and waits for the answer of a [`UdpServer`].

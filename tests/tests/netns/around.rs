@@ -1,7 +1,5 @@
 //! Ways around the programs: frames for other MACs of the host's, and packets by interfaces that no program watches.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
 use netbridge::netns::Netns;
 use netbridge_common::abi::Reason;
@@ -11,9 +9,7 @@ use netbridge_tests::wire::Wire;
 
 use super::command::tool;
 use super::hand::named;
-use super::{PAIR, pair};
-
-const SILENCE: Duration = Duration::from_millis(200);
+use super::{PAIR, SILENCE, pair};
 
 /// A station on a second interface of the host, `side0`, which netbridge knows nothing of.
 pub(crate) struct Side {

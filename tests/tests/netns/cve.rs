@@ -43,7 +43,6 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use netbridge_common::abi::Reason;
@@ -59,20 +58,7 @@ use netbridge_tests::wire::Wire;
 use super::around::side;
 use super::command::{NETBRIDGE, complains, says, tool};
 use super::hand::{named, world};
-use super::{PAIR, pair};
-
-const LIMIT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_millis(150);
-
-/// [`PAIR`], `db` in a network beside it, and `lone` in one without a way out.
-fn networks() -> String {
-    format!(
-        "{PAIR}\n[[networks]]\nname = \"back\"\nsubnet = \"10.77.2.0/24\"\n\
-         [[nodes]]\nname = \"db\"\nattach = [{{ net = \"back\", ips = [\"10.77.2.10\"] }}]\n\
-         [[networks]]\nname = \"inner\"\nsubnet = \"10.77.3.0/24\"\ninternal = true\n\
-         [[nodes]]\nname = \"lone\"\nattach = [{{ net = \"inner\", ips = [\"10.77.3.10/24@10.77.3.1\"] }}]\n"
-    )
-}
+use super::{LIMIT, PAIR, SILENCE, networks, pair};
 
 /// Fails unless a guard drops what `from` sends to a service of TCP and of UDP there, for this reason and in silence.
 fn is_cut_off(lab: &Lab<'_>, from: &str, to: Ipv4Addr, ports: (u16, u16), reason: Reason) -> Result<()> {
@@ -142,7 +128,7 @@ fn a_flushed_firewall_opens_nothing() -> Result<()> {
         let forged = Datagram::new((outside.mac(), pair::OUTSIDE.octets()), (host, [127, 0, 0, 1]));
         for reload in RELOADS {
             tool(&format!("ip netns exec lab-host {reload}"))?;
-            let behind = Ipv4Addr::new(10, 77, 2, 10);
+            let behind = pair::DB;
             let tried = || format!("after {reload}");
             is_refused(lab, "outside", pair::HOST, (9090, 9053)).with_context(tried)?;
             for (from, to, reason) in [

@@ -18,10 +18,7 @@ use netbridge_tests::wire::Wire;
 
 use super::command::{json, says, tool};
 use super::hand::named;
-use super::{PAIR, pair};
-
-const LIMIT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_millis(200);
+use super::{LIMIT, PAIR, SILENCE, pair};
 
 /// A connection of `web`'s to the outside.
 fn through_snat(lab: &Lab<'_>) -> Result<Connection> {

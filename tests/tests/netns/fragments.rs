@@ -17,9 +17,8 @@ use netbridge_tests::udp::{UdpServer, ask};
 use netbridge_tests::wait::wait_until;
 use netbridge_tests::wire::Wire;
 
-use super::{PAIR, pair};
+use super::{LIMIT, PAIR, pair};
 
-const LIMIT: Duration = Duration::from_secs(3);
 const SILENCE: Duration = Duration::from_millis(300);
 
 /// Bytes that no other payload has.

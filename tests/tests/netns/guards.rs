@@ -17,9 +17,8 @@ use netbridge_tests::wire::Wire;
 use super::around::side;
 use super::command::tool;
 use super::hand::named;
-use super::{PAIR, pair};
+use super::{LIMIT, PAIR, pair};
 
-const LIMIT: Duration = Duration::from_secs(3);
 const SILENCE: Duration = Duration::from_millis(300);
 
 /// What every forged payload holds.

@@ -3,7 +3,6 @@
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use netbridge::netns::Netns;
@@ -20,10 +19,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::command::tool;
 use super::hand::named;
-use super::{PAIR, pair};
-
-const LIMIT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_millis(200);
+use super::{LIMIT, PAIR, SILENCE, pair};
 
 /// A station behind the router that `outside` becomes; the link between them carries 1300 bytes.
 const FAR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);

@@ -3,7 +3,6 @@
 
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use netbridge::netns::Netns;
@@ -16,10 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::command::tool;
 use super::hand::named;
-use super::{PAIR, pair};
-
-const LIMIT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_millis(200);
+use super::{LIMIT, PAIR, SILENCE, pair};
 
 /// A second address of the outside.
 const SECOND: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 3);

@@ -12,10 +12,7 @@ use netbridge_tests::tcp::{self, TcpServer};
 use netbridge_tests::udp::{UdpClient, UdpServer, ask};
 
 use super::command::says;
-use super::{PAIR, pair};
-
-const LIMIT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_millis(100);
+use super::{LIMIT, PAIR, SILENCE, networks, pair};
 
 #[test]
 fn everything_passes_where_nothing_is_filtered() -> Result<()> {
@@ -77,14 +74,8 @@ fn the_filter_decides_by_port_state_and_network() -> Result<()> {
 
 #[test]
 fn networks_do_not_reach_each_other_nor_the_outside_a_container() -> Result<()> {
-    let topology = format!(
-        "{PAIR}\n[[networks]]\nname = \"back\"\nsubnet = \"10.77.2.0/24\"\n\
-         [[nodes]]\nname = \"db\"\nattach = [{{ net = \"back\", ips = [\"10.77.2.10\"] }}]\n\
-         [[networks]]\nname = \"inner\"\nsubnet = \"10.77.3.0/24\"\ninternal = true\n\
-         [[nodes]]\nname = \"lone\"\nattach = [{{ net = \"inner\", ips = [\"10.77.3.10/24@10.77.3.1\"] }}]\n"
-    );
-    with_lab(Text::plain(&topology), |lab| {
-        let db = Ipv4Addr::new(10, 77, 2, 10);
+    with_lab(Text::plain(&networks()), |lab| {
+        let db = pair::DB;
         let _servers = (
             UdpServer::start(&lab.node("db")?, 53)?,
             UdpServer::start(&lab.node("app")?, 53)?,
@@ -162,16 +153,18 @@ fn a_forged_source_is_dropped_before_anything_else() -> Result<()> {
 fn a_new_filter_holds_for_flows_that_exist() -> Result<()> {
     with_lab(Text::plain(PAIR), |lab| {
         let _server = UdpServer::start(&lab.node("web")?, 53)?;
-        let client = UdpClient::open(&lab.node("app")?, SocketAddrV4::new(pair::WEB, 53), SILENCE)?;
+        let client = UdpClient::open(&lab.node("app")?, SocketAddrV4::new(pair::WEB, 53), LIMIT)?;
         client.ask(b"before")?;
         std::fs::write("/run/none.rules", "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n")?;
         says("-n lab-host filter load /run/none.rules")?;
         let before = lab.drops(Reason::Filtered)?;
+        client.wait(SILENCE)?;
         for _ in 0..3 {
             ensure!(client.ask(b"while").is_err(), "the old verdict still holds");
         }
         lab.dropped(Reason::Filtered, before, 3)?;
         says("-n lab-host filter flush")?;
+        client.wait(LIMIT)?;
         client.ask(b"after")?;
         Ok(())
     })
@@ -181,8 +174,9 @@ fn a_new_filter_holds_for_flows_that_exist() -> Result<()> {
 fn a_port_that_is_unpublished_is_shut_for_flows_that_exist() -> Result<()> {
     with_lab(Text::plain(PAIR), |lab| {
         let _server = UdpServer::start(&lab.node("web")?, 53)?;
-        let client = UdpClient::open(&lab.node("outside")?, SocketAddrV4::new(pair::HOST, 5353), SILENCE)?;
+        let client = UdpClient::open(&lab.node("outside")?, SocketAddrV4::new(pair::HOST, 5353), LIMIT)?;
         client.ask(b"before")?;
+        client.wait(SILENCE)?;
         says("-n lab-host port rm web 5353:53/udp")?;
         ensure!(client.ask(b"after").is_err(), "the port is still open");
         Ok(())

@@ -20,10 +20,7 @@ use netbridge_tests::wire::{Wire, counters};
 use super::command::{says, tool};
 use super::hand::named;
 use super::killed::killed;
-use super::{PAIR, pair};
-
-const LIMIT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_millis(200);
+use super::{LIMIT, PAIR, SILENCE, networks, pair};
 
 /// The address of who comes late.
 const LATE: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 30);
@@ -96,12 +93,8 @@ fn are_guarded(interfaces: &[String]) -> Result<()> {
 fn programs_stay_while_others_come_and_go() -> Result<()> {
     const CHANGES: u64 = 50;
 
-    let topology = format!(
-        "{PAIR}\n[[networks]]\nname = \"back\"\nsubnet = \"10.77.2.0/24\"\n\
-         [[nodes]]\nname = \"db\"\nattach = [{{ net = \"back\", ips = [\"10.77.2.10\"] }}]\n"
-    );
-    with_lab(Text::plain(&topology), |lab| {
-        let db = SocketAddrV4::new(Ipv4Addr::new(10, 77, 2, 10), 9);
+    with_lab(Text::plain(&networks()), |lab| {
+        let db = SocketAddrV4::new(pair::DB, 9);
         let (receiver, sender) = (bound(&lab.node("db")?, 9, LIMIT)?, bound(&lab.node("web")?, 9, LIMIT)?);
         let mut interfaces = vec![lab.uplink()?.name];
         for endpoint in ["web", "app", "db"] {

@@ -16,10 +16,7 @@ use netbridge_tests::wait::wait_until;
 
 use super::command::{complains, json, says, tool};
 use super::hand::world;
-use super::{PAIR, pair};
-
-const LIMIT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_millis(100);
+use super::{LIMIT, PAIR, SILENCE, pair};
 
 /// A neighbour of the uplink that never answers.
 const SILENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 77);

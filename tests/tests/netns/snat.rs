@@ -13,10 +13,7 @@ use netbridge_tests::wait::wait_until;
 
 use super::command::{complains, says, tool};
 use super::hand::named;
-use super::{PAIR, pair};
-
-const LIMIT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_millis(200);
+use super::{LIMIT, PAIR, SILENCE, pair};
 
 /// Another address of the uplink.
 const SECOND: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);

@@ -1,7 +1,6 @@
 //! MACs behind a port that is marked as a trunk.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use netbridge_common::abi::Reason;
@@ -10,6 +9,7 @@ use netbridge_tests::lab::{Text, with_lab};
 use netbridge_tests::wait::wait_until;
 
 use super::command::{says, tool};
+use super::{LIMIT, SILENCE};
 
 const TOPOLOGY: &str = r#"
 [[networks]]
@@ -29,9 +29,6 @@ attach = [{ net = "lan", ips = ["10.77.1.3"], trunk = true }]
 name = "plain"
 attach = [{ net = "lan", ips = ["10.77.1.10"] }]
 "#;
-
-const LIMIT: Duration = Duration::from_secs(2);
-const SILENCE: Duration = Duration::from_millis(100);
 
 #[test]
 fn a_mac_is_found_where_it_spoke_last() -> Result<()> {
