@@ -137,7 +137,7 @@ impl Machine {
             pins: tree(Path::new("/sys/fs/bpf/netbridge"))?,
             links: links(&Netns::current()?)?,
             // Without cgroup v2 there are none.
-            cgroups: sandboxes().unwrap_or_default().into_iter().collect(),
+            cgroups: sandboxes().unwrap_or_default(),
             ..Self::default()
         };
         // One that goes away between being listed and being asked is not there.

@@ -3,6 +3,7 @@
 //! It is a threaded cgroup (cgroup v2), so that one thread of a test program can be in it with all that it starts, and the
 //! others not. The kernel removes no cgroup by itself: what a killed process left is removed by the next sandbox.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
@@ -91,11 +92,15 @@ impl Drop for Cgroup {
     }
 }
 
-/// Cgroups of sandboxes in the calling thread's cgroup.
-pub fn sandboxes() -> Result<Vec<PathBuf>> {
-    let children = fs::read_dir(own()?)?.flatten();
-    let ours = children.filter(|child| child.file_name().to_string_lossy().starts_with(PREFIX));
-    Ok(ours.map(|child| child.path()).collect())
+/// Cgroups of sandboxes: in the calling thread's cgroup, and at the root, where those lie that were made apart.
+pub fn sandboxes() -> Result<BTreeSet<PathBuf>> {
+    let mut found = BTreeSet::new();
+    for parent in [own()?, check_cgroup(None)?.into()] {
+        let children = fs::read_dir(parent)?.flatten();
+        let ours = children.filter(|child| child.file_name().to_string_lossy().starts_with(PREFIX));
+        found.extend(ours.map(|child| child.path()));
+    }
+    Ok(found)
 }
 
 /// The calling thread's cgroup.

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::future::Future;
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use netbridge::datapath::{AttachMode, Datapath, Pins};
 use netbridge::lab::{self, Record, Topology};
 use netbridge::netns::{Netns, NetnsSpec};
@@ -16,6 +17,7 @@ use netbridge_common::abi::{Reason, Traffic};
 
 use crate::frame::Station;
 use crate::sandbox::{Sandbox, within};
+use crate::wait::wait_until;
 use crate::wire::Wire;
 
 /// A lab that is up. It lives in the sandbox of the thread that made it.
@@ -137,6 +139,20 @@ impl<'a> Lab<'a> {
             .into_iter()
             .find(|(counted, _)| *counted == reason)
             .map_or(0, |(_, packets)| packets))
+    }
+
+    /// Waits until so many packets more than `before` were dropped for a reason; an error if these are not all.
+    pub fn dropped(&self, reason: Reason, before: u64, packets: u64) -> Result<()> {
+        let counted = wait_until("drops", Duration::from_secs(3), || {
+            Ok(self.drops(reason)? >= before + packets)
+        });
+        let dropped = self.drops(reason)? - before;
+        ensure!(
+            dropped == packets,
+            "{dropped} of {packets} packets were dropped as {}",
+            reason.name()
+        );
+        counted
     }
 
     /// Runs a test on it and takes it down; the test's failure comes with the datapath's state.

@@ -14,6 +14,7 @@ pub mod fuzz;
 pub mod icmp;
 pub mod lab;
 pub mod load;
+pub mod processors;
 pub mod proof;
 pub mod sandbox;
 pub mod tcp;

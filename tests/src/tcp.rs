@@ -16,6 +16,8 @@ use nix::sys::socket::{setsockopt, sockopt};
 use sha2::{Digest as _, Sha256};
 use socket2::{Domain, SockRef, Socket, Type};
 
+use crate::wait::when_free;
+
 /// Bytes moved per call.
 const CHUNK: usize = 64 * 1024;
 
@@ -161,13 +163,16 @@ const UP_SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 const DOWN_SEED: u64 = 0xd1b5_4a32_d192_ed03;
 
 fn listen(port: u16) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    // Lets the accepting thread look at its stop flag.
-    socket.set_read_timeout(Some(Duration::from_millis(50)))?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
-    socket.listen(64)?;
-    Ok(socket.into())
+    when_free(|| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        // Lets the accepting thread look at its stop flag.
+        socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+        // That somebody listens there may show here already, or only below.
+        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
+        socket.listen(64)?;
+        Ok(socket.into())
+    })
 }
 
 /// Cubic instead of the machine's default, which may be a congestion control that needs a pacing qdisc.

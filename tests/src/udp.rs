@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use netbridge::netns::Netns;
 
+use crate::wait::when_free;
+
 /// A UDP service inside a namespace, on a thread of its own, until it is dropped.
 pub struct UdpServer {
     stop: Arc<AtomicBool>,
@@ -25,7 +27,7 @@ impl UdpServer {
     /// Listens on one address of `namespace`.
     pub fn start_at(namespace: &Netns, at: SocketAddrV4) -> Result<Self> {
         let socket = namespace
-            .run(|| UdpSocket::bind(at))?
+            .run(|| when_free(|| UdpSocket::bind(at)))?
             .with_context(|| format!("cannot listen on {at} over UDP"))?;
         socket.set_read_timeout(Some(Duration::from_millis(50)))?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -79,8 +81,14 @@ impl UdpClient {
                 io::Result::Ok(socket)
             })?
             .with_context(|| format!("cannot open a UDP socket to {to}"))?;
-        socket.set_read_timeout(Some(limit))?;
-        Ok(Self { socket, to })
+        let client = Self { socket, to };
+        client.wait(limit)?;
+        Ok(client)
+    }
+
+    /// Waits so long for answers from now on.
+    pub fn wait(&self, limit: Duration) -> Result<()> {
+        Ok(self.socket.set_read_timeout(Some(limit))?)
     }
 
     /// Sends `payload` once and waits for the answer of a [`UdpServer`].
@@ -113,7 +121,7 @@ impl UdpClient {
 /// A socket at a port of `from`, which everybody may send to.
 pub fn bound(from: &Netns, port: u16, limit: Duration) -> Result<UdpSocket> {
     let socket = from
-        .run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)))?
+        .run(|| when_free(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))))?
         .with_context(|| format!("cannot bind UDP port {port}"))?;
     socket.set_read_timeout(Some(limit))?;
     Ok(socket)

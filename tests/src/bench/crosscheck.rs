@@ -15,11 +15,12 @@ use netbridge::netns::Netns;
 use serde::{Deserialize, Serialize};
 
 use super::contestant::Contestant;
-use super::load::{Load, MESSAGE, Route, Timing, cpus, pin};
+use super::load::{Load, MESSAGE, Route, Timing};
 use super::results::portable;
 use super::series::Metric;
 use super::statistics::median;
 use super::world::{Layout, Place};
+use crate::processors::{keep_to, two};
 use crate::wait::wait_until;
 
 /// Where iperf3 listens.
@@ -179,7 +180,7 @@ fn ours(peer: &Peer, a: &Place, b: &Place) -> Result<f64> {
 }
 
 fn theirs(peer: &Peer, a: &Place, b: &Place) -> Result<f64> {
-    let (client_cpu, server_cpu) = cpus()?;
+    let [client_cpu, server_cpu] = two()?;
     let mut server = Command::new(peer.tool);
     server
         .args((peer.server)(b.ip))
@@ -187,7 +188,7 @@ fn theirs(peer: &Peer, a: &Place, b: &Place) -> Result<f64> {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let mut server = b.netns.run(|| {
-        pin(server_cpu)?;
+        keep_to(server_cpu)?;
         Server::start(peer.tool, &mut server)
     })??;
     wait_until(&format!("{}'s server", peer.tool), Duration::from_secs(5), || {
@@ -202,7 +203,7 @@ fn theirs(peer: &Peer, a: &Place, b: &Place) -> Result<f64> {
         .args((peer.client)(b.ip))
         .stdin(Stdio::null());
     let output = a.netns.run(|| {
-        pin(client_cpu)?;
+        keep_to(client_cpu)?;
         client.output().with_context(|| format!("cannot run {}", peer.tool))
     })??;
     ensure!(

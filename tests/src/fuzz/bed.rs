@@ -6,27 +6,25 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use netbridge_common::host::lab::{GATEWAYS, HOST, Node, ROUTER, ifindex};
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
 
 use super::kernel::Kernel;
+use crate::processors::{keep_to, two};
 use crate::sandbox::within;
 
-/// Runs a test against a fresh instance with so many flow halves, in a sandbox of its own, on the first CPU.
+/// Runs a test against a fresh instance with so many flow halves, in a sandbox of its own, on one CPU.
 pub fn with_kernel<T: Send>(flow_entries: usize, test: impl FnOnce(&mut Kernel) -> Result<T> + Send) -> Result<T> {
-    with_kernel_on(0, flow_entries, test)
+    let [cpu, _] = two()?;
+    with_kernel_on(cpu, flow_entries, test)
 }
 
-/// The same on another CPU, whose scratch holds the last decision.
+/// The same on a certain CPU, whose scratch holds the last decision.
 pub fn with_kernel_on<T: Send>(
     cpu: usize,
     flow_entries: usize,
     test: impl FnOnce(&mut Kernel) -> Result<T> + Send,
 ) -> Result<T> {
     within(|sandbox| {
-        let mut cpus = CpuSet::new();
-        cpus.set(cpu)?;
-        sched_setaffinity(Pid::from_raw(0), &cpus)?;
+        keep_to(cpu)?;
         build()?;
         test(&mut Kernel::load(sandbox, flow_entries, cpu)?)
     })

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use netbridge_common::abi::Hook;
 use netbridge_common::datapath::verdict::Action;
 use netbridge_common::host::HostEnv;
@@ -34,6 +34,8 @@ pub struct Campaign {
     pub case: usize,
     /// Room in the flow table, as the kernel's was loaded with, halves.
     pub flows: usize,
+    /// How long a case is shrunk; until it is as short as can be unless given.
+    pub patience: Option<Duration>,
     /// Makes the host's side differ; nothing, but to prove that differences are found.
     pub fault: fn(&mut HostEnv),
 }
@@ -56,9 +58,9 @@ pub struct Seen {
 pub struct Ended {
     /// What became of the packets.
     pub seen: Seen,
-    /// The case on which the two sides do not agree, shrunk, and what they do not agree about; none if they agree on
-    /// everything.
-    pub divergence: Option<(Case, String)>,
+    /// The case that ended it and why: one on which the two sides do not agree, shrunk, or one that could not be carried on,
+    /// as it is. None if they agree on everything.
+    pub found: Option<(Case, String)>,
 }
 
 impl Campaign {
@@ -78,17 +80,24 @@ impl Campaign {
                 self.seed
             ));
             let judged = self.judge(kernel, &mut case, seed, &mut seen, progress);
-            match judged {
-                Ok(()) => {}
-                Err(error) if error.is::<Divergence>() => {
-                    let case = shrink(kernel, &case, self.fault)?;
-                    let divergence = Some((case, format!("{error:#}")));
-                    return Ok(Ended { seen, divergence });
-                }
-                Err(error) => return Err(error),
+            if let Err(error) = judged {
+                let found = Some(self.explained(kernel, case, &error));
+                return Ok(Ended { seen, found });
             }
         }
-        Ok(Ended { seen, divergence: None })
+        Ok(Ended { seen, found: None })
+    }
+
+    /// A case that went wrong, as short as can be if that is known to be the packets' fault, and what went wrong.
+    fn explained(&self, kernel: &mut Kernel, case: Case, error: &Error) -> (Case, String) {
+        let said = format!("{error:#}");
+        if !error.is::<Divergence>() {
+            return (case, said);
+        }
+        match shrink(kernel, &case, self.fault, self.patience) {
+            Ok(shorter) => (shorter, said),
+            Err(failed) => (case, format!("{said}\nnot shrunk: {failed:#}")),
+        }
     }
 
     /// One case; its steps are kept in it.

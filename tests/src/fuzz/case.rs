@@ -55,6 +55,12 @@ impl Case {
                 );
             }
         }
+        if let Some((place, wanted)) = expected.next() {
+            bail!(
+                "`expect {wanted}` belongs to no packet: step {} has one already",
+                place + 1
+            );
+        }
         pair.tables_agree()?;
         pair.counters_agree()
     }

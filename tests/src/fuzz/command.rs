@@ -12,15 +12,19 @@ use clap::Parser;
 use netbridge_common::abi::Hook;
 use netbridge_common::datapath::verdict::Action;
 
-use super::bed::with_kernel_on;
+use super::bed::{with_kernel, with_kernel_on};
 use super::campaign::{Campaign, Ended, Seen};
 use super::case::{Case, program_named};
 use super::generator::PROGRAMS;
 use super::worlds::FLOWS;
+use crate::processors::allowed;
 
 /// Packets between two changes of the world, and of one world, in a long run.
 const ROUND: usize = 2_000;
 const CASE: usize = 40_000;
+
+/// When to be content with a case as short as it is then.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Compares the programs in the kernel with the core on the host, packet by packet; what they do not agree about is
 /// shrunk and written to `tests/crashers`.
@@ -64,7 +68,9 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     let by_clock = || SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_secs());
     let seed = arguments.seed.unwrap_or_else(by_clock);
     let programs = arguments.program.map_or(PROGRAMS.to_vec(), |program| vec![program]);
-    let workers = thread::available_parallelism()?.get().min(programs.len());
+    println!("seed {seed:#x}");
+    let mut cpus = allowed()?;
+    cpus.truncate(programs.len());
     let (next, agreed, done) = (AtomicUsize::new(0), AtomicBool::new(true), AtomicBool::new(false));
     let progress: Vec<AtomicU64> = programs.iter().map(|_| AtomicU64::new(0)).collect();
     thread::scope(|scope| {
@@ -80,6 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
                     round: ROUND,
                     case: CASE,
                     flows: FLOWS,
+                    patience: Some(PATIENCE),
                     fault: |_| (),
                 };
                 let start = Instant::now();
@@ -91,7 +98,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
             }
             anyhow::Ok(())
         };
-        let workers: Vec<_> = (0..workers).map(|cpu| scope.spawn(move || work(cpu))).collect();
+        let workers: Vec<_> = cpus.into_iter().map(|cpu| scope.spawn(move || work(cpu))).collect();
         let shown = scope.spawn(|| show(&programs, &progress, arguments.packets, &done));
         let ended: Vec<_> = workers.into_iter().map(thread::ScopedJoinHandle::join).collect();
         done.store(true, Ordering::Relaxed);
@@ -110,12 +117,12 @@ fn take(next: &AtomicUsize, programs: &[Hook]) -> Option<(usize, Hook)> {
 
 fn replay(path: &Path) -> Result<()> {
     let case = Case::from_text(&fs::read_to_string(path)?).with_context(|| format!("read {}", path.display()))?;
-    with_kernel_on(0, case.flows, |kernel| case.replay(kernel, |_| ()))?;
+    with_kernel(case.flows, |kernel| case.replay(kernel, |_| ()))?;
     println!("both sides agree on {} steps", case.steps.len());
     Ok(())
 }
 
-/// One line of what came of a campaign, and a file of what the two sides do not agree about; true if there is none.
+/// One line of what came of a campaign, and a file of the case that ended it; true if there is none.
 fn tell(campaign: &Campaign, ended: &Ended, elapsed: Duration) -> Result<bool> {
     let Seen { packets, others, .. } = ended.seen;
     println!(
@@ -124,14 +131,14 @@ fn tell(campaign: &Campaign, ended: &Ended, elapsed: Duration) -> Result<bool> {
         elapsed.as_secs_f64(),
         per_second(packets + others, elapsed),
         campaign.seed,
-        if ended.divergence.is_some() {
-            "1 divergence"
+        if ended.found.is_some() {
+            "ended by what follows"
         } else {
             "0 divergences"
         },
         shares(&ended.seen)
     );
-    let Some((case, said)) = &ended.divergence else {
+    let Some((case, said)) = &ended.found else {
         return Ok(true);
     };
     let path = crashers().join(format!("{}-{:x}.txt", campaign.program.name(), campaign.seed));

@@ -364,6 +364,18 @@ impl Kernel {
         Ok(self.held_by.get(&slot, 0)?.cast_signed())
     }
 
+    /// The keys of flows that may go for others, by slot and place.
+    pub fn samples(&self) -> Result<HashMap<(u32, u32), FlowKey<Ip>>> {
+        let mut samples = HashMap::new();
+        for (slot, place) in (0..SLOTS).flat_map(|slot| (0..SAMPLES).map(move |place| (slot, place))) {
+            let key = bytemuck::pod_read_unaligned(&self.samples.get(&(slot * SAMPLES + place), 0)?);
+            if key != FlowKey::zeroed() {
+                samples.insert((slot, place), key);
+            }
+        }
+        Ok(samples)
+    }
+
     /// The flows on a slot's quota.
     pub fn load_of(&self, slot: u32) -> Result<Load> {
         Ok(bytemuck::cast(self.loads.get(&slot, 0)?))

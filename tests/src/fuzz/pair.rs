@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fmt::{self, Debug, Display, Formatter};
 use std::hash::Hash;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::{Result, anyhow};
 use netbridge_common::abi::{Hook, Traffic};
@@ -76,7 +77,17 @@ impl<'a> Pair<'a> {
 
     fn send(&mut self, hook: Hook, frame: &Frame) -> Result<Outcome> {
         let actual = self.kernel.run(hook, frame)?;
-        let verdict = self.env.run(hook, frame);
+        // Whatever state a panic leaves, nothing looks at this world again.
+        let verdict = catch_unwind(AssertUnwindSafe(|| self.env.run(hook, frame))).map_err(|panic| {
+            let said = panic.downcast::<String>().map(|text| *text);
+            let said = said.or_else(|panic| panic.downcast::<&str>().map(|text| text.to_string()));
+            Divergence(format!(
+                "the host panics at {}: {}\n{}kernel {actual:x?}",
+                hook.name(),
+                said.unwrap_or_default(),
+                dump(&frame.bytes)
+            ))
+        })?;
         let mut bytes = frame.bytes.clone();
         apply(&verdict, &mut bytes);
         let expected = Outcome::expected(&verdict, bytes);
@@ -125,6 +136,8 @@ impl<'a> Pair<'a> {
                 "load of slot {slot}: {load:?} in the kernel, {expected:?} on the host"
             );
         }
+        let samples = env.samples.borrow().clone();
+        same("samples", &kernel.samples()?, &samples)?;
         let mut fragments = kernel.fragments()?;
         for (key, first) in &mut fragments {
             if let Some(expected) = env.fragments.borrow().get(key) {

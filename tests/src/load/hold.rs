@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use netbridge::model::Tune;
 use netbridge_common::abi::{FlowState, proto};
 
 use super::peer::Peer;
 use super::world::{Plan, SERVERS, World, container};
 use crate::sandbox::within;
+use crate::wait::wait_until;
 
 /// Most connections of one process.
 const EACH: usize = 12_500;
@@ -74,15 +75,16 @@ pub fn run(program: &Path, connections: usize, time: Duration) -> Result<Held> {
         }
         ensure!(opened == connections as u64, "{opened} of {connections} were opened");
         let opening = start.elapsed();
-        let flows = world.datapath().tables().flows()?;
-        let established = flows
-            .iter()
-            .filter(|(key, flow)| key.proto == proto::TCP && flow.head.state == FlowState::Established as u8);
-        let established = established.count();
-        ensure!(
-            established == 2 * connections,
-            "{established} established halves of {connections} connections"
-        );
+        // A client's connect() returns before the datapath sees the last packet of the handshake.
+        let mut established = 0;
+        wait_until("all connections to be established", Duration::from_secs(10), || {
+            let flows = world.datapath().tables().flows()?.into_iter();
+            let halves =
+                flows.filter(|(key, flow)| key.proto == proto::TCP && flow.head.state == FlowState::Established as u8);
+            established = halves.count();
+            Ok(established == 2 * connections)
+        })
+        .with_context(|| format!("{established} established halves of {connections} connections"))?;
         let start = Instant::now();
         clients.iter_mut().try_for_each(Peer::goes_on)?;
         let mut answers = 0;

@@ -34,6 +34,12 @@ pub const UPLINK: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// The servers' first address; the others follow.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 
+/// What keeps a namespace from sending packets of its own: no IPv6, no report of the group that a bridge joins.
+const QUIET: [&str; 2] = [
+    "net.ipv6.conf.all.disable_ipv6=1",
+    "net.ipv4.igmp_link_local_mcast_reports=0",
+];
+
 /// What a world has that differs from others.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -71,7 +77,6 @@ impl<'a> World<'a> {
         let containers: Vec<String> = (0..plan.containers).map(container).collect();
         for namespace in [HOST, OUTSIDE].into_iter().chain(containers.iter().map(String::as_str)) {
             tool(&format!("ip netns add {namespace}"))?;
-            let quiet = "net.ipv6.conf.all.disable_ipv6=1";
             let ports = if namespace == HOST {
                 plan.local_ports
             } else {
@@ -83,7 +88,9 @@ impl<'a> World<'a> {
                 fs::write("/proc/sys/net/core/somaxconn", "8192")?;
                 fs::write("/proc/sys/net/ipv4/tcp_max_syn_backlog", "8192")
             })??;
-            tool(&format!("ip netns exec {namespace} sysctl -qw {quiet}"))?;
+            for quiet in QUIET {
+                tool(&format!("ip netns exec {namespace} sysctl -qw {quiet}"))?;
+            }
             tool(&format!("ip -n {namespace} link set lo up"))?;
         }
         tool(&format!(
@@ -131,11 +138,11 @@ impl<'a> World<'a> {
         &self.datapath
     }
 
-    /// Publishes a TCP port of the host at one of a container.
-    pub fn publish(&self, number: usize, (host, container_port): (u16, u16)) -> Result<()> {
+    /// Publishes ports of the host at those of a container, as the command line has them.
+    pub fn publish(&self, number: usize, ports: &[&str]) -> Result<()> {
         let request = Ports {
             endpoint: container(number),
-            specs: vec![format!("{host}:{container_port}")],
+            specs: ports.iter().copied().map(str::to_owned).collect(),
             from: Vec::new(),
         };
         play(&named(HOST)?, &self.options, async |host| {
@@ -187,11 +194,6 @@ impl<'a> World<'a> {
     /// Drops for a reason so far.
     pub fn dropped(&self, reason: Reason) -> Result<u64> {
         Ok(self.drops()?.get(&reason).copied().unwrap_or_default())
-    }
-
-    /// What all drops together come to.
-    pub fn all_drops(&self) -> Result<u64> {
-        Ok(self.drops()?.values().sum())
     }
 }
 

@@ -6,13 +6,11 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use netbridge_common::abi::Reason;
 
-use super::equal;
 use super::reach::{APP, DB, WEB};
 use super::report::Report;
 use crate::frame::{self, Station};
 use crate::lab::Lab;
 use crate::udp::UdpClient;
-use crate::wait::wait_until;
 use crate::{tcp, udp};
 
 /// Packets that each check sends.
@@ -122,15 +120,6 @@ fn spoofed(lab: &Lab<'_>, reason: Reason, forge: impl Fn(Station, Station) -> Re
 }
 
 fn counted(lab: &Lab<'_>, reason: Reason, before: u64) -> Result<String> {
-    // A frame from a socket may still be on its way through a softirq.
-    let arrived = wait_until("the drops to be counted", Duration::from_secs(1), || {
-        Ok(lab.drops(reason)? - before >= PACKETS)
-    });
-    equal(
-        &format!("drops as {}", reason.name()),
-        &PACKETS,
-        &(lab.drops(reason)? - before),
-    )?;
-    arrived?;
+    lab.dropped(reason, before, PACKETS)?;
     Ok(format!("{PACKETS} sent, {PACKETS} dropped as {}", reason.name()))
 }

@@ -1,21 +1,15 @@
 //! Ways around the programs: frames for other MACs of the host's, and packets by interfaces that no program watches.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
 use netbridge::netns::Netns;
 use netbridge_common::abi::Reason;
 use netbridge_tests::frame::{self, Station};
-use netbridge_tests::lab::{Lab, Text, with_lab};
-use netbridge_tests::wait::wait_until;
+use netbridge_tests::lab::{Text, with_lab};
 use netbridge_tests::wire::Wire;
 
 use super::command::tool;
 use super::hand::named;
-use super::{PAIR, pair};
-
-const LIMIT: Duration = Duration::from_secs(2);
-const SILENCE: Duration = Duration::from_millis(200);
+use super::{PAIR, SILENCE, pair};
 
 /// A station on a second interface of the host, `side0`, which netbridge knows nothing of.
 pub(crate) struct Side {
@@ -55,10 +49,6 @@ pub(crate) fn side() -> Result<Side> {
     Ok(Side { netns, station, host })
 }
 
-fn one_more(lab: &Lab<'_>, reason: Reason, before: u64) -> Result<()> {
-    wait_until("the drop", LIMIT, || Ok(lab.drops(reason)? == before + 1))
-}
-
 #[test]
 fn the_host_routes_nothing_that_comes_by_another_mac_than_the_gateways() -> Result<()> {
     with_lab(Text::plain(PAIR), |lab| {
@@ -78,7 +68,7 @@ fn the_host_routes_nothing_that_comes_by_another_mac_than_the_gateways() -> Resu
             "a container reached {} around the uplink",
             side.station.ip
         );
-        one_more(lab, Reason::OffUplink, before)
+        lab.dropped(Reason::OffUplink, before, 1)
     })
 }
 
@@ -100,6 +90,7 @@ fn nobody_beyond_the_host_passes_for_a_neighbour() -> Result<()> {
         Wire::open(&side.netns, "eth0")?.send(&spoofed)?;
         let seen = web.receive(SILENCE, |frame| frame.ends_with(b"spoof"))?;
         ensure!(seen.is_none(), "web got a packet of app's from outside");
-        one_more(lab, Reason::DirectAccess, before).context("it was not counted")
+        lab.dropped(Reason::DirectAccess, before, 1)
+            .context("it was not counted")
     })
 }

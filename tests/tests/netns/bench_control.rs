@@ -1,7 +1,6 @@
 //! The control plane's cases: every contestant does them or says why not, and is as it was before.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use netbridge_tests::bench::contestant::Contestant;
@@ -13,9 +12,9 @@ use netbridge_tests::census::links;
 use netbridge_tests::sandbox::within;
 use netbridge_tests::tcp::{self, TcpServer};
 
+use super::{LIMIT, SILENCE};
+
 const HOST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
-const LIMIT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_millis(100);
 /// Endpoints instead of the 497 that are there before the 500th.
 const OTHERS: u16 = 5;
 

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum as _;
@@ -22,9 +21,8 @@ use netbridge_tests::udp::{UdpServer, ask};
 use netbridge_tests::wait::wait_until;
 
 use super::command::{says, tool};
+use super::{LIMIT, SILENCE};
 
-const LIMIT: Duration = Duration::from_secs(2);
-const SILENCE: Duration = Duration::from_millis(200);
 const HOST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const UDP: Published = Published {
     proto: 17,

@@ -14,10 +14,9 @@ use netbridge_tests::tcp::{TcpServer, transfer};
 
 use super::command::{NETBRIDGE, says, tool};
 use super::controller::pins;
-use super::hand::{named, world};
+use super::hand::{UPLINK, named, world};
 use super::host_ports::{connects, published};
 
-const UPLINK: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const RED: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 10);
 
 #[test]

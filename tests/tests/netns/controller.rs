@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bytemuck::{Zeroable as _, bytes_of};
@@ -15,11 +14,9 @@ use netbridge_tests::icmp::ping;
 use netbridge_tests::sandbox::{Sandbox, within};
 use netbridge_tests::tcp::{TcpServer, transfer};
 
+use super::LIMIT;
 use super::command::{NETBRIDGE, complains, ends, json, says, tool};
-use super::hand::{named, world};
-
-const LIMIT: Duration = Duration::from_secs(3);
-const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+use super::hand::{OUTSIDE, UPLINK, named, world};
 
 /// The name of the only instance there is.
 fn instance(sandbox: &Sandbox) -> Result<String> {
@@ -29,6 +26,11 @@ fn instance(sandbox: &Sandbox) -> Result<String> {
 
 pub(crate) fn pins(sandbox: &Sandbox) -> Result<Pins> {
     Ok(Pins::new(sandbox.bpffs(), &instance(sandbox)?))
+}
+
+/// The same instance, opened.
+pub(crate) fn datapath(sandbox: &Sandbox) -> Result<Datapath> {
+    Ok(Datapath::open(&pins(sandbox)?)?)
 }
 
 /// What the controller keeps in the maps.
@@ -77,7 +79,7 @@ fn every_change_first_makes_the_maps_say_what_the_state_says() -> Result<()> {
             "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -p udp -j DROP\nCOMMIT\n",
         )?;
         says("-n H filter load /run/rules")?;
-        let datapath = Datapath::open(&pins(sandbox)?)?;
+        let datapath = datapath(sandbox)?;
         let right = entries(&datapath)?;
         let tables = datapath.tables();
         let (address, _) = tables.addresses()?[0];
@@ -122,11 +124,7 @@ fn every_change_first_makes_the_maps_say_what_the_state_says() -> Result<()> {
         );
         ping(&named("red")?, OUTSIDE, 56, LIMIT)?;
         let _server = TcpServer::start(&named("red")?, 80)?;
-        transfer(
-            &named("out")?,
-            SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 8080),
-            1000,
-        )?;
+        transfer(&named("out")?, SocketAddrV4::new(UPLINK, 8080), 1000)?;
         transfer(&named("H")?, SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9000), 1000)?;
         says("-n H net rm web --force")?;
         Ok(())
@@ -139,7 +137,7 @@ fn stations_that_were_not_heard_for_long_are_forgotten_with_the_next_change() ->
         world()?;
         says("-n H net create web --subnet 10.9.0.0/24")?;
         says("-n H attach red --net web --trunk")?;
-        let datapath = Datapath::open(&pins(sandbox)?)?;
+        let datapath = datapath(sandbox)?;
         let (tables, now) = (datapath.tables(), datapath.clock().now_ticks()?);
         let ageing = tables.config()?.fdb_ageing;
         let (trunk, link) = tables.links()?[0];
@@ -189,7 +187,7 @@ fn an_uplink_that_changed_is_followed() -> Result<()> {
             ensure!(*seen.ip() == address, "the server sees {seen}, not {address}");
             anyhow::Ok(())
         };
-        seen_as(Ipv4Addr::new(192, 0, 2, 1))?;
+        seen_as(UPLINK)?;
 
         tool("ip -n H address del 192.0.2.1/24 dev up0")?;
         tool("ip -n H address add 192.0.2.7/24 dev up0")?;
@@ -214,7 +212,7 @@ fn an_uplink_that_changed_is_followed() -> Result<()> {
         let _server = TcpServer::start(&named("out")?, 80)?;
         says("-n H attach blue --net web")?;
         seen_as(Ipv4Addr::new(192, 0, 2, 8))?;
-        let datapath = Datapath::open(&pins(sandbox)?)?;
+        let datapath = datapath(sandbox)?;
         ensure!(
             datapath.tables().link(before)?.is_none(),
             "the old uplink is still known"

@@ -38,13 +38,13 @@
 //! | 33 | 2026-10722 | does not apply: the object is part of the binary |
 
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use netbridge_common::abi::Reason;
 use netbridge_common::host::build::Datagram;
 use netbridge_tests::census::Census;
@@ -53,35 +53,49 @@ use netbridge_tests::lab::{Lab, Text, with_lab};
 use netbridge_tests::sandbox::within;
 use netbridge_tests::tcp::{self, Connection, TcpServer, transfer};
 use netbridge_tests::udp::{UdpServer, ask};
-use netbridge_tests::wait::wait_until;
 use netbridge_tests::wire::Wire;
 
 use super::around::side;
 use super::command::{NETBRIDGE, complains, says, tool};
 use super::hand::{named, world};
-use super::{PAIR, pair};
+use super::{LIMIT, PAIR, SILENCE, networks, pair};
 
-const LIMIT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_millis(150);
-
-/// [`PAIR`], `db` in a network beside it, and `lone` in one without a way out.
-fn networks() -> String {
-    format!(
-        "{PAIR}\n[[networks]]\nname = \"back\"\nsubnet = \"10.77.2.0/24\"\n\
-         [[nodes]]\nname = \"db\"\nattach = [{{ net = \"back\", ips = [\"10.77.2.10\"] }}]\n\
-         [[networks]]\nname = \"inner\"\nsubnet = \"10.77.3.0/24\"\ninternal = true\n\
-         [[nodes]]\nname = \"lone\"\nattach = [{{ net = \"inner\", ips = [\"10.77.3.10/24@10.77.3.1\"] }}]\n"
-    )
+/// Fails unless a guard drops what `from` sends to a service of TCP and of UDP there, for this reason and in silence.
+fn is_cut_off(lab: &Lab<'_>, from: &str, to: Ipv4Addr, ports: (u16, u16), reason: Reason) -> Result<()> {
+    let before = lab.drops(reason)?;
+    for error in failures(lab, from, to, ports)? {
+        ensure!(
+            matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock),
+            "{from} gets an answer from {to}: {error}"
+        );
+    }
+    lab.dropped(reason, before, 2)
+        .with_context(|| format!("from {from} to {to}"))
 }
 
-/// Fails if `from` reaches a service of TCP or UDP there.
-fn is_out_of_reach(lab: &Lab<'_>, from: &str, to: Ipv4Addr, (tcp, udp): (u16, u16)) -> Result<()> {
-    let node = lab.node(from)?;
-    let connected = tcp::connect(&node, SocketAddrV4::new(to, tcp), SILENCE);
-    ensure!(connected.is_err(), "{from} reaches {to} port {tcp} over TCP");
-    let answered = ask(&node, SocketAddrV4::new(to, udp), b"x", SILENCE);
-    ensure!(answered.is_err(), "{from} reaches {to} port {udp} over UDP");
+/// Fails unless the host says that there is no service of TCP or UDP there.
+fn is_refused(lab: &Lab<'_>, from: &str, to: Ipv4Addr, ports: (u16, u16)) -> Result<()> {
+    for error in failures(lab, from, to, ports)? {
+        ensure!(
+            error.kind() == ErrorKind::ConnectionRefused,
+            "{from} is not refused at {to}: {error}"
+        );
+    }
     Ok(())
+}
+
+/// Why `from` does not reach a service of TCP and one of UDP; it is an error if it does.
+fn failures(lab: &Lab<'_>, from: &str, to: Ipv4Addr, (tcp, udp): (u16, u16)) -> Result<[io::Error; 2]> {
+    let node = lab.node(from)?;
+    let tried = [
+        (tcp, tcp::connect(&node, SocketAddrV4::new(to, tcp), SILENCE).map(drop)),
+        (udp, ask(&node, SocketAddrV4::new(to, udp), b"x", SILENCE).map(drop)),
+    ];
+    let [tcp, udp] = tried.map(|(port, tried)| match tried {
+        Ok(()) => Err(anyhow!("{from} reaches port {port} of {to}")),
+        Err(error) => error.downcast::<io::Error>(),
+    });
+    Ok([tcp?, udp?])
 }
 
 /// Rows 5 and 6.
@@ -106,26 +120,35 @@ fn a_flushed_firewall_opens_nothing() -> Result<()> {
             UdpServer::start(&web, 53)?,
             TcpServer::start(&db, 80)?,
             UdpServer::start(&db, 53)?,
+            TcpServer::start(&lab.node("outside")?, 80)?,
+            UdpServer::start(&lab.node("outside")?, 53)?,
         );
         let outside = Wire::open(&lab.node("outside")?, "eth0")?;
         let host = Wire::open(&named("lab-host")?, &lab.uplink()?.name)?.mac();
         let forged = Datagram::new((outside.mac(), pair::OUTSIDE.octets()), (host, [127, 0, 0, 1]));
         for reload in RELOADS {
             tool(&format!("ip netns exec lab-host {reload}"))?;
-            let behind = Ipv4Addr::new(10, 77, 2, 10);
+            let behind = pair::DB;
             let tried = || format!("after {reload}");
-            is_out_of_reach(lab, "outside", pair::HOST, (9090, 9053)).with_context(tried)?;
-            is_out_of_reach(lab, "outside", pair::WEB, (80, 53)).with_context(tried)?;
-            is_out_of_reach(lab, "web", behind, (80, 53)).with_context(tried)?;
-            is_out_of_reach(lab, "db", pair::WEB, (80, 53)).with_context(tried)?;
-            is_out_of_reach(lab, "lone", pair::OUTSIDE, (80, 53)).with_context(tried)?;
+            is_refused(lab, "outside", pair::HOST, (9090, 9053)).with_context(tried)?;
+            for (from, to, reason) in [
+                ("outside", pair::WEB, Reason::DirectAccess),
+                ("web", behind, Reason::Isolated),
+                ("db", pair::WEB, Reason::Isolated),
+                ("lone", pair::OUTSIDE, Reason::NoUplink),
+            ] {
+                is_cut_off(lab, from, to, (80, 53), reason).with_context(tried)?;
+            }
             let before = lab.drops(Reason::Martian)?;
             outside.send(&forged.syn(7000, 9090))?;
             outside.send(&forged.udp(7000, 9053, b"forged"))?;
-            wait_until("two drops", LIMIT, || Ok(lab.drops(Reason::Martian)? == before + 2))?;
+            lab.dropped(Reason::Martian, before, 2)?;
             // What is open stays open.
             transfer(&lab.node("outside")?, SocketAddrV4::new(pair::HOST, 8080), 1000).with_context(tried)?;
-            transfer(&lab.node("app")?, SocketAddrV4::new(pair::WEB, 80), 1000).with_context(tried)?;
+            for to in [pair::WEB, pair::OUTSIDE] {
+                transfer(&lab.node("app")?, SocketAddrV4::new(to, 80), 1000).with_context(tried)?;
+                ask(&lab.node("app")?, SocketAddrV4::new(to, 53), b"x", LIMIT).with_context(tried)?;
+            }
         }
         Ok(())
     })
@@ -207,12 +230,10 @@ fn an_internal_network_asks_nobody_outside() -> Result<()> {
         let wire = Wire::open(&outside, "eth0")?;
         wire.ignore_outgoing()?;
         wire.waiting()?;
-        let before = lab.drops(Reason::NoUplink)?;
-        is_out_of_reach(lab, "lone", pair::OUTSIDE, (53, 53))?;
-        ensure!(lab.drops(Reason::NoUplink)? == before + 2);
+        is_cut_off(lab, "lone", pair::OUTSIDE, (53, 53), Reason::NoUplink)?;
         // Nobody asks in its place either.
         for gateway in [Ipv4Addr::new(10, 77, 3, 1), pair::HOST] {
-            is_out_of_reach(lab, "lone", gateway, (53, 53))?;
+            is_refused(lab, "lone", gateway, (53, 53))?;
         }
         let out = wire.waiting()?;
         let asked = out
@@ -246,7 +267,7 @@ fn an_echo_request_is_no_answer_to_one() -> Result<()> {
         ensure!(answered.is_some(), "web may ask");
         let before = lab.drops(Reason::Filtered)?;
         from_app.send(&to_web.echo(8, ID, b"may I too?"))?;
-        wait_until("the drop", LIMIT, || Ok(lab.drops(Reason::Filtered)? == before + 1))?;
+        lab.dropped(Reason::Filtered, before, 1)?;
         let seen = from_web.receive(SILENCE, |frame| frame.ends_with(b"may I too?"))?;
         ensure!(seen.is_none(), "a request passed for an answer: {seen:x?}");
         Ok(())

@@ -2,16 +2,13 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddrV4;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use netbridge_tests::lab::{Lab, Text, with_lab};
 use netbridge_tests::tcp::{TcpServer, connect, transfer};
 use netbridge_tests::udp::UdpClient;
 
-use super::{PAIR, pair};
-
-const LIMIT: Duration = Duration::from_secs(3);
+use super::{LIMIT, PAIR, pair};
 
 /// Fails unless a datagram to a port that nobody listens on is answered with "port unreachable".
 fn refused(lab: &Lab<'_>, from: &str, to: SocketAddrV4) -> Result<()> {

@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use netbridge_common::abi::Reason;
@@ -12,9 +11,8 @@ use netbridge_tests::tcp::{self, TcpServer};
 
 use super::command::{says, tool};
 use super::hand::Loner;
+use super::{LIMIT, SILENCE};
 
-const LIMIT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_millis(200);
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
 
 fn example(name: &str, test: impl FnOnce(&Lab<'_>) -> Result<()> + Send) -> Result<()> {

@@ -18,10 +18,7 @@ use netbridge_tests::wire::Wire;
 
 use super::command::{json, says, tool};
 use super::hand::named;
-use super::{PAIR, pair};
-
-const LIMIT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_millis(200);
+use super::{LIMIT, PAIR, SILENCE, pair};
 
 /// A connection of `web`'s to the outside.
 fn through_snat(lab: &Lab<'_>) -> Result<Connection> {
@@ -278,7 +275,7 @@ fn the_first_filter_takes_up_connections_between_neighbours() -> Result<()> {
             tcp::connect(&app, SocketAddrV4::new(pair::WEB, 81), SILENCE).is_err(),
             "a new one passes"
         );
-        ensure!(lab.drops(Reason::Filtered)? == before + 1);
+        lab.dropped(Reason::Filtered, before, 1)?;
         // One that was silent meanwhile, begun by the side that accepted.
         (&idle.far).write_all(b"who speaks first?")?;
         idle.near.set_read_timeout(Some(LIMIT))?;

@@ -1,7 +1,6 @@
 //! Published ports by the host's addresses, from containers: their own, a neighbour's, another network's.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use netbridge_common::abi::Reason;
@@ -10,21 +9,10 @@ use netbridge_tests::tcp::{self, TcpServer, transfer};
 use netbridge_tests::udp::{UdpClient, UdpServer, ask};
 
 use super::command::says;
-use super::{PAIR, pair};
+use super::{LIMIT, SILENCE, networks, pair};
 
-const LIMIT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_millis(200);
-
-/// The gateway of [`networks`]' second network.
+/// The gateway of the second network.
 const BACK: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 1);
-
-/// [`PAIR`] and `db` in a network of its own.
-fn networks() -> String {
-    format!(
-        "{PAIR}\n[[networks]]\nname = \"back\"\nsubnet = \"10.77.2.0/24\"\n\
-         [[nodes]]\nname = \"db\"\nattach = [{{ net = \"back\", ips = [\"10.77.2.10\"] }}]\n"
-    )
-}
 
 #[test]
 fn a_container_reaches_its_own_and_others_ports_by_any_address_of_the_host() -> Result<()> {
@@ -98,8 +86,7 @@ fn a_list_of_sources_holds_for_containers_too() -> Result<()> {
                 ask(&lab.node(other)?, udp, b"x", SILENCE).is_err(),
                 "{other} is answered"
             );
-            let dropped = lab.drops(Reason::SourceNotAllowed)? - before;
-            ensure!(dropped == 2, "{dropped} packets of {other} were dropped");
+            lab.dropped(Reason::SourceNotAllowed, before, 2).context(other)?;
         }
         Ok(())
     })
@@ -124,7 +111,6 @@ fn the_filter_sees_who_dials_and_who_is_meant() -> Result<()> {
             tcp::connect(&lab.node("db")?, to, SILENCE).is_err(),
             "db passes the filter"
         );
-        ensure!(lab.drops(Reason::Filtered)? == before + 1);
-        Ok(())
+        lab.dropped(Reason::Filtered, before, 1)
     })
 }

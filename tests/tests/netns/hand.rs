@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::{Child, Command};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use netbridge::netns::Netns;
@@ -11,9 +10,8 @@ use netbridge_tests::sandbox::within;
 use netbridge_tests::tcp::{TcpServer, transfer};
 use netbridge_tests::wait::wait_until;
 
+use super::LIMIT;
 use super::command::{json, says, tool};
-
-const LIMIT: Duration = Duration::from_secs(3);
 
 /// A process in a network namespace of its own, ended when dropped.
 pub(crate) struct Loner(Child);
@@ -56,6 +54,10 @@ pub(crate) fn named(name: &str) -> Result<Netns> {
     Ok(Netns::open(&name.parse()?)?)
 }
 
+/// Addresses of [`world`]: the host's by its uplink, and that of `out`.
+pub(crate) const UPLINK: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+
 /// A host `H` with an uplink `up0` (192.0.2.1) to `out` (192.0.2.2), and namespaces `red` and `blue`.
 pub(crate) fn world() -> Result<()> {
     for name in ["H", "out", "red", "blue"] {
@@ -84,17 +86,12 @@ fn by_name_by_path_and_by_process() -> Result<()> {
         ))?;
         ping(&named("red")?, Ipv4Addr::new(10, 9, 0, 20), 56, LIMIT)?;
         ping(&loner.netns()?, Ipv4Addr::new(10, 9, 0, 10), 56, LIMIT)?;
-        ping(&loner.netns()?, Ipv4Addr::new(192, 0, 2, 2), 56, LIMIT)?;
+        ping(&loner.netns()?, OUTSIDE, 56, LIMIT)?;
         ensure!(tool("ip -n blue -o address show dev lan0")?.contains("10.9.0.20/24"));
         says("-n H port add red 8080:80 9000-9002:90-92/udp")?;
         let _server = TcpServer::start(&named("red")?, 80)?;
-        let seen = transfer(
-            &named("out")?,
-            SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 8080),
-            1 << 20,
-        )?
-        .seen_as;
-        ensure!(*seen.ip() == Ipv4Addr::new(192, 0, 2, 2), "the server sees {seen}");
+        let seen = transfer(&named("out")?, SocketAddrV4::new(UPLINK, 8080), 1 << 20)?.seen_as;
+        ensure!(*seen.ip() == OUTSIDE, "the server sees {seen}");
         let listed = json("-n H ep ls")?;
         ensure!(
             listed.as_array().is_some_and(|endpoints| endpoints.len() == 3),

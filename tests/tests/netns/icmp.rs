@@ -3,7 +3,6 @@
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use netbridge::netns::Netns;
@@ -20,10 +19,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::command::tool;
 use super::hand::named;
-use super::{PAIR, pair};
-
-const LIMIT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_millis(200);
+use super::{LIMIT, PAIR, SILENCE, pair};
 
 /// A station behind the router that `outside` becomes; the link between them carries 1300 bytes.
 const FAR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
@@ -105,14 +101,6 @@ fn start_tcp(from: &Netns, to: SocketAddrV4, ttl: u32) -> Result<Socket> {
     }
 }
 
-/// Exactly one more packet was dropped for a reason.
-fn one_more(lab: &Lab<'_>, reason: Reason, before: u64) -> Result<()> {
-    wait_until("the drop", LIMIT, || Ok(lab.drops(reason)? > before))?;
-    let dropped = lab.drops(reason)? - before;
-    ensure!(dropped == 1, "{dropped} packets were dropped as {}", reason.name());
-    Ok(())
-}
-
 #[test]
 fn a_traced_route_shows_the_gateway_and_then_the_router() -> Result<()> {
     with_router(PAIR, |lab| {
@@ -129,8 +117,8 @@ fn a_traced_route_shows_the_gateway_and_then_the_router() -> Result<()> {
             let port = socket.local_addr()?.port().to_be_bytes();
             ensure!(bytes[62..64] == port, "{bytes:02x?}");
             ensure!(hears(&socket)? == ErrorKind::HostUnreachable);
-            let dropped = lab.drops(Reason::TtlExpired)? - before;
-            ensure!(dropped == u64::from(ttl == 1), "{dropped} drops at hop {ttl}");
+            lab.dropped(Reason::TtlExpired, before, u64::from(ttl == 1))
+                .with_context(|| format!("hop {ttl}"))?;
         }
         let socket = probe(&app, to, 3)?;
         socket.send(b"probe")?;
@@ -203,7 +191,7 @@ fn a_client_outside_hears_of_its_ttls_end_from_the_address_it_wrote_to() -> Resu
                 "finished: {finished}, {bytes:02x?}"
             );
             ensure!(hears(&socket)? == ErrorKind::HostUnreachable);
-            one_more(lab, Reason::TtlExpired, before)?;
+            lab.dropped(Reason::TtlExpired, before, 1)?;
             let _trying = start_tcp(&outside, SocketAddrV4::new(pair::HOST, 8080), 1)?;
             let (from, bytes) = error_on(&wire, 11)?;
             ensure!(
@@ -263,7 +251,7 @@ fn what_does_not_fit_the_uplink_is_told_its_mtu() -> Result<()> {
             bytes[40..42] == 1300_u16.to_be_bytes() && bytes.len() == 14 + 576,
             "{bytes:02x?}"
         );
-        one_more(lab, Reason::TooBig, before)?;
+        lab.dropped(Reason::TooBig, before, 1)?;
         let route = tool("ip -n lab-app route get 198.51.100.2")?;
         ensure!(route.contains("mtu 1300"), "app has learned nothing: {route}");
         tool("ip -n lab-app route flush cache")?;
@@ -329,7 +317,7 @@ fn an_error_of_a_third_party_arrives_whatever_it_quotes_unless_damaged() -> Resu
         ] {
             let before = lab.drops(reason)?;
             outside.send(&bytes)?;
-            one_more(lab, reason, before)?;
+            lab.dropped(reason, before, 1)?;
         }
         let more = app.receive(SILENCE, |bytes| {
             bytes[12..14] == [8, 0] && bytes[26..30] == THIRD.octets()
@@ -361,7 +349,7 @@ fn the_time_of_a_host_outside_can_be_asked() -> Result<()> {
         // An address mask is nothing to ask of strangers.
         let before = lab.drops(Reason::UnsupportedIcmp)?;
         wire.send(&ask(17))?;
-        one_more(lab, Reason::UnsupportedIcmp, before)?;
+        lab.dropped(Reason::UnsupportedIcmp, before, 1)?;
         let leaked = outside.receive(SILENCE, |bytes| {
             bytes[12..14] == [8, 0] && bytes[23] == 1 && bytes[34] == 17
         })?;

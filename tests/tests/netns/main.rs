@@ -48,6 +48,14 @@ mod snat;
 mod sources;
 mod trunk;
 
+use std::time::Duration;
+
+/// Longest time in which what must come does come.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// How long nothing comes where nothing must.
+const SILENCE: Duration = Duration::from_millis(200);
+
 /// Two containers on one network, and the outside; what most tests start from.
 const PAIR: &str = r#"
 [outside]
@@ -69,7 +77,17 @@ name = "app"
 attach = [{ net = "front", ips = ["10.77.1.20"] }]
 "#;
 
-/// Addresses of [`PAIR`].
+/// [`PAIR`], `db` in a network beside it, and `lone` in one without a way out.
+fn networks() -> String {
+    format!(
+        "{PAIR}\n[[networks]]\nname = \"back\"\nsubnet = \"10.77.2.0/24\"\n\
+         [[nodes]]\nname = \"db\"\nattach = [{{ net = \"back\", ips = [\"10.77.2.10\"] }}]\n\
+         [[networks]]\nname = \"inner\"\nsubnet = \"10.77.3.0/24\"\ninternal = true\n\
+         [[nodes]]\nname = \"lone\"\nattach = [{{ net = \"inner\", ips = [\"10.77.3.10/24@10.77.3.1\"] }}]\n"
+    )
+}
+
+/// Addresses of [`PAIR`] and of [`networks`].
 mod pair {
     use std::net::Ipv4Addr;
 
@@ -78,4 +96,5 @@ mod pair {
     pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
     pub(crate) const WEB: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 10);
     pub(crate) const APP: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 20);
+    pub(crate) const DB: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 10);
 }

@@ -3,7 +3,6 @@
 
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use netbridge::netns::Netns;
@@ -12,15 +11,11 @@ use netbridge_tests::icmp::ping;
 use netbridge_tests::lab::{Lab, Text, with_lab};
 use netbridge_tests::tcp::{self, TcpServer, connect_from, exchange, transfer};
 use netbridge_tests::udp::{UdpServer, ask, bound, seen_by};
-use netbridge_tests::wait::wait_until;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::command::tool;
 use super::hand::named;
-use super::{PAIR, pair};
-
-const LIMIT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_millis(200);
+use super::{LIMIT, PAIR, SILENCE, pair};
 
 /// A second address of the outside.
 const SECOND: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 3);
@@ -136,10 +131,10 @@ fn a_stranger_is_not_let_in_by_a_mapped_port() -> Result<()> {
             let got = socket.recv_from(&mut [0; 64]);
             ensure!(got.is_err(), "{from} reached the container: {got:?}");
         }
-        wait_until("two drops", LIMIT, || Ok(lab.drops(Reason::Unsolicited)? == before + 2))?;
+        lab.dropped(Reason::Unsolicited, before, 2)?;
         let to = SocketAddrV4::new(pair::HOST, 5002);
         ensure!(tcp::connect(&outside, to, SILENCE).is_err(), "a stranger connects");
-        ensure!(lab.drops(Reason::Unsolicited)? == before + 3);
+        lab.dropped(Reason::Unsolicited, before, 3)?;
         seen_by(&socket, SERVICES[0]).map(drop)
     })
 }
@@ -263,15 +258,13 @@ fn protocols_without_ports_go_by_their_addresses() -> Result<()> {
             // The pair of addresses is web's; nothing would tell the answers to another.
             let (other, before) = (raw(&app, protocol)?, lab.drops(Reason::NatExhausted)?);
             other.send_to(&[0; 8], &at(pair::OUTSIDE))?;
-            wait_until("a drop", LIMIT, || Ok(lab.drops(Reason::NatExhausted)? == before + 1))?;
+            lab.dropped(Reason::NatExhausted, before, 1)?;
             other.send_to(&[0; 8], &at(SECOND))?;
             ensure!(next_of(&far)?.0 == pair::HOST, "another destination is free");
         }
         let before = lab.drops(Reason::UnsupportedProtocol)?;
         raw(&web, UNKNOWN)?.send_to(&[0; 8], &at(pair::OUTSIDE))?;
-        wait_until("a drop", LIMIT, || {
-            Ok(lab.drops(Reason::UnsupportedProtocol)? == before + 1)
-        })
+        lab.dropped(Reason::UnsupportedProtocol, before, 1)
     })
 }
 

@@ -7,30 +7,12 @@ use anyhow::{Result, bail, ensure};
 use netbridge_common::abi::Reason;
 use netbridge_tests::frame::{self, Station};
 use netbridge_tests::icmp::ping;
-use netbridge_tests::lab::{Lab, Text, with_lab};
+use netbridge_tests::lab::{Text, with_lab};
 use netbridge_tests::tcp::{self, TcpServer};
 use netbridge_tests::udp::{UdpClient, UdpServer, ask};
-use netbridge_tests::wait::wait_until;
 
 use super::command::says;
-use super::{PAIR, pair};
-
-const LIMIT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_millis(100);
-
-/// Waits until `packets` more than `before` were dropped for `reason`, and no more.
-fn dropped(lab: &Lab<'_>, reason: Reason, before: u64, packets: u64) -> Result<()> {
-    let counted = wait_until("drops", Duration::from_secs(2), || {
-        Ok(lab.drops(reason)? - before >= packets)
-    });
-    let dropped = lab.drops(reason)? - before;
-    ensure!(
-        dropped == packets,
-        "{dropped} of {packets} packets were dropped as {}",
-        reason.name()
-    );
-    counted
-}
+use super::{LIMIT, PAIR, SILENCE, networks, pair};
 
 #[test]
 fn everything_passes_where_nothing_is_filtered() -> Result<()> {
@@ -82,24 +64,18 @@ fn the_filter_decides_by_port_state_and_network() -> Result<()> {
             tcp::transfer(&outside, SocketAddrV4::new(pair::HOST, 8080), 1 << 20)?;
             let before = lab.drops(Reason::Filtered)?;
             ensure!(tcp::connect(&app, SocketAddrV4::new(pair::WEB, 81), Duration::from_millis(300)).is_err());
-            dropped(lab, Reason::Filtered, before, 1)?;
+            lab.dropped(Reason::Filtered, before, 1)?;
             let before = lab.drops(Reason::Filtered)?;
             ensure!(ping(&app, pair::OUTSIDE, 56, SILENCE).is_err());
-            dropped(lab, Reason::Filtered, before, 1)
+            lab.dropped(Reason::Filtered, before, 1)
         },
     )
 }
 
 #[test]
 fn networks_do_not_reach_each_other_nor_the_outside_a_container() -> Result<()> {
-    let topology = format!(
-        "{PAIR}\n[[networks]]\nname = \"back\"\nsubnet = \"10.77.2.0/24\"\n\
-         [[nodes]]\nname = \"db\"\nattach = [{{ net = \"back\", ips = [\"10.77.2.10\"] }}]\n\
-         [[networks]]\nname = \"inner\"\nsubnet = \"10.77.3.0/24\"\ninternal = true\n\
-         [[nodes]]\nname = \"lone\"\nattach = [{{ net = \"inner\", ips = [\"10.77.3.10/24@10.77.3.1\"] }}]\n"
-    );
-    with_lab(Text::plain(&topology), |lab| {
-        let db = Ipv4Addr::new(10, 77, 2, 10);
+    with_lab(Text::plain(&networks()), |lab| {
+        let db = pair::DB;
         let _servers = (
             UdpServer::start(&lab.node("db")?, 53)?,
             UdpServer::start(&lab.node("app")?, 53)?,
@@ -117,7 +93,7 @@ fn networks_do_not_reach_each_other_nor_the_outside_a_container() -> Result<()> 
                     bail!("{from} reached {to}: {answer:?}");
                 }
             }
-            dropped(lab, reason, before, 3)?;
+            lab.dropped(reason, before, 3)?;
         }
         Ok(())
     })
@@ -150,7 +126,7 @@ fn a_forged_source_is_dropped_before_anything_else() -> Result<()> {
         for (reason, forged) in cases {
             let before = lab.drops(reason)?;
             sender.send(&forged)?;
-            dropped(lab, reason, before, 1)?;
+            lab.dropped(reason, before, 1)?;
             ensure!(
                 receiver.receive(SILENCE, |frame| frame.starts_with(&forged))?.is_none(),
                 "a forged frame arrived"
@@ -177,16 +153,18 @@ fn a_forged_source_is_dropped_before_anything_else() -> Result<()> {
 fn a_new_filter_holds_for_flows_that_exist() -> Result<()> {
     with_lab(Text::plain(PAIR), |lab| {
         let _server = UdpServer::start(&lab.node("web")?, 53)?;
-        let client = UdpClient::open(&lab.node("app")?, SocketAddrV4::new(pair::WEB, 53), SILENCE)?;
+        let client = UdpClient::open(&lab.node("app")?, SocketAddrV4::new(pair::WEB, 53), LIMIT)?;
         client.ask(b"before")?;
         std::fs::write("/run/none.rules", "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n")?;
         says("-n lab-host filter load /run/none.rules")?;
         let before = lab.drops(Reason::Filtered)?;
+        client.wait(SILENCE)?;
         for _ in 0..3 {
             ensure!(client.ask(b"while").is_err(), "the old verdict still holds");
         }
-        dropped(lab, Reason::Filtered, before, 3)?;
+        lab.dropped(Reason::Filtered, before, 3)?;
         says("-n lab-host filter flush")?;
+        client.wait(LIMIT)?;
         client.ask(b"after")?;
         Ok(())
     })
@@ -196,8 +174,9 @@ fn a_new_filter_holds_for_flows_that_exist() -> Result<()> {
 fn a_port_that_is_unpublished_is_shut_for_flows_that_exist() -> Result<()> {
     with_lab(Text::plain(PAIR), |lab| {
         let _server = UdpServer::start(&lab.node("web")?, 53)?;
-        let client = UdpClient::open(&lab.node("outside")?, SocketAddrV4::new(pair::HOST, 5353), SILENCE)?;
+        let client = UdpClient::open(&lab.node("outside")?, SocketAddrV4::new(pair::HOST, 5353), LIMIT)?;
         client.ask(b"before")?;
+        client.wait(SILENCE)?;
         says("-n lab-host port rm web 5353:53/udp")?;
         ensure!(client.ask(b"after").is_err(), "the port is still open");
         Ok(())

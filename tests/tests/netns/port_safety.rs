@@ -2,20 +2,15 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use netbridge_tests::sandbox::within;
 use netbridge_tests::tcp::{TcpServer, transfer};
 use netbridge_tests::udp::{UdpServer, ask};
 
+use super::LIMIT;
 use super::command::{complains, says, tool};
-use super::hand::{named, world};
-
-const LIMIT: Duration = Duration::from_secs(3);
-
-const UPLINK: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+use super::hand::{OUTSIDE, UPLINK, named, world};
 
 /// [`world`] with `red` and `blue` behind the uplink, `red` with its ports published.
 fn published(ports: &str) -> Result<()> {

@@ -15,15 +15,12 @@ use netbridge_common::abi::Reason;
 use netbridge_tests::lab::{Lab, Text, with_lab};
 use netbridge_tests::udp::{UdpServer, ask, bound};
 use netbridge_tests::wait::wait_until;
-use netbridge_tests::wire::Wire;
+use netbridge_tests::wire::{Wire, counters};
 
 use super::command::{says, tool};
 use super::hand::named;
 use super::killed::killed;
-use super::{PAIR, pair};
-
-const LIMIT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_millis(200);
+use super::{LIMIT, PAIR, SILENCE, networks, pair};
 
 /// The address of who comes late.
 const LATE: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 30);
@@ -96,12 +93,8 @@ fn are_guarded(interfaces: &[String]) -> Result<()> {
 fn programs_stay_while_others_come_and_go() -> Result<()> {
     const CHANGES: u64 = 50;
 
-    let topology = format!(
-        "{PAIR}\n[[networks]]\nname = \"back\"\nsubnet = \"10.77.2.0/24\"\n\
-         [[nodes]]\nname = \"db\"\nattach = [{{ net = \"back\", ips = [\"10.77.2.10\"] }}]\n"
-    );
-    with_lab(Text::plain(&topology), |lab| {
-        let db = SocketAddrV4::new(Ipv4Addr::new(10, 77, 2, 10), 9);
+    with_lab(Text::plain(&networks()), |lab| {
+        let db = SocketAddrV4::new(pair::DB, 9);
         let (receiver, sender) = (bound(&lab.node("db")?, 9, LIMIT)?, bound(&lab.node("web")?, 9, LIMIT)?);
         let mut interfaces = vec![lab.uplink()?.name];
         for endpoint in ["web", "app", "db"] {
@@ -138,9 +131,7 @@ fn programs_stay_while_others_come_and_go() -> Result<()> {
         )?;
         let (sent, looks) = (sent.into_inner(), looks.into_inner());
         ensure!(sent > 1000 && looks > 100, "{sent} packets, {looks} looks");
-        wait_until("all to be dropped", LIMIT, || {
-            Ok(lab.drops(Reason::Isolated)? == before + sent)
-        })?;
+        lab.dropped(Reason::Isolated, before, sent)?;
         got_nothing(&receiver, "db")
     })
 }
@@ -206,8 +197,10 @@ fn nothing_of_a_container_leaves_after_its_detaching() -> Result<()> {
     with_lab(Text::plain(PAIR), |lab| {
         tool("ip netns add late")?;
         let late = named("late")?;
-        let wire = Wire::open(&lab.node("outside")?, "eth0")?;
+        let outside = lab.node("outside")?;
+        let wire = Wire::open(&outside, "eth0")?;
         wire.ignore_outgoing()?;
+        let (before, mut arrived) = (counters(&outside, "eth0")?.rx_packets, 0);
         let inside = bound(&late, 5000, LIMIT)?;
         let sent = AtomicU64::new(0);
         let is_of_late = |frame: &[u8]| frame.ends_with(b"netbridge must not carry this");
@@ -229,11 +222,23 @@ fn nothing_of_a_container_leaves_after_its_detaching() -> Result<()> {
             || {
                 for _ in 0..TIMES {
                     says("-n lab-host attach late --net front --ip 10.77.1.30")?;
-                    let out = wire.receive(LIMIT, is_of_late)?;
+                    let out = wire.receive(LIMIT, |frame| {
+                        arrived += 1;
+                        is_of_late(frame)
+                    })?;
                     ensure!(out.is_some(), "nothing comes out while it is attached");
                     says("-n lab-host detach late")?;
-                    carried += wire.waiting()?.iter().filter(|frame| is_of_late(frame)).count();
-                    let late = wire.receive(SILENCE, is_of_late)?;
+                    wait_until("all that passed to arrive", LIMIT, || {
+                        let out = wire.waiting()?;
+                        arrived += out.len() as u64;
+                        carried += out.iter().filter(|frame| is_of_late(frame)).count();
+                        // Counted before it waits in front of a processor.
+                        Ok(before + arrived >= counters(&outside, "eth0")?.rx_packets)
+                    })?;
+                    let late = wire.receive(SILENCE, |frame| {
+                        arrived += 1;
+                        is_of_late(frame)
+                    })?;
                     ensure!(late.is_none(), "it still sends: {late:x?}");
                 }
                 Ok(())

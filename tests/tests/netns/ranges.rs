@@ -1,23 +1,17 @@
 //! Ranges of published ports: each port reaches its own, the range is one object, and it goes as one.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
+use std::net::SocketAddrV4;
 
 use anyhow::{Result, ensure};
-use netbridge::datapath::Datapath;
-use netbridge_tests::sandbox::{Sandbox, within};
+use netbridge_tests::sandbox::within;
 use netbridge_tests::tcp::{self, TcpServer, transfer};
 use netbridge_tests::udp::{UdpClient, UdpServer};
 use serde_json::json;
 
-use super::PAIR;
 use super::command::{complains, json, says};
-use super::controller::pins;
-use super::hand::{named, world};
-
-const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const LIMIT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_millis(100);
+use super::controller::datapath;
+use super::hand::{OUTSIDE, UPLINK, named, world};
+use super::{LIMIT, PAIR, SILENCE};
 
 /// [`world`] with `red` at 10.9.0.10 behind the uplink.
 fn red() -> Result<()> {
@@ -25,10 +19,6 @@ fn red() -> Result<()> {
     says("-n H net create web --subnet 10.9.0.0/24 --uplink up0")?;
     says("-n H attach red --net web --ip 10.9.0.10")?;
     Ok(())
-}
-
-fn datapath(sandbox: &Sandbox) -> Result<Datapath> {
-    Ok(Datapath::open(&pins(sandbox)?)?)
 }
 
 #[test]
@@ -42,12 +32,12 @@ fn each_port_reaches_its_own_in_the_container_and_none_beside() -> Result<()> {
         for (host, container) in [(8000, 18_000), (12_345, 22_345), (17_999, 27_999)] {
             // Only the right port of the container answers.
             let _server = TcpServer::start(&red, container)?;
-            let seen = transfer(&out, SocketAddrV4::new(HOST, host), 1000)?.seen_as;
-            ensure!(*seen.ip() == Ipv4Addr::new(192, 0, 2, 2), "the server sees {seen}");
+            let seen = transfer(&out, SocketAddrV4::new(UPLINK, host), 1000)?.seen_as;
+            ensure!(*seen.ip() == OUTSIDE, "the server sees {seen}");
         }
         for (host, container) in [(7999, 17_999), (18_000, 28_000)] {
             let _server = TcpServer::start(&red, container)?;
-            let beside = tcp::connect(&out, SocketAddrV4::new(HOST, host), SILENCE);
+            let beside = tcp::connect(&out, SocketAddrV4::new(UPLINK, host), SILENCE);
             ensure!(beside.is_err(), "port {host} is not published and answers");
         }
         says("-n H net rm web --force")?;
@@ -66,13 +56,15 @@ fn a_range_ends_as_one_and_its_connections_with_it() -> Result<()> {
             UdpServer::start(&red, 6099)?,
             UdpServer::start(&red, 53)?,
         );
-        let clients = [5000, 5099, 5100].map(|port| UdpClient::open(&out, SocketAddrV4::new(HOST, port), SILENCE));
+        let clients = [5000, 5099, 5100].map(|port| UdpClient::open(&out, SocketAddrV4::new(UPLINK, port), LIMIT));
         let [first, last, other] = clients;
         let (first, last, other) = (first?, last?, other?);
         for client in [&first, &last, &other] {
             client.ask(b"before")?;
         }
         says("-n H port rm red 5000-5099:6000-6099/udp")?;
+        first.wait(SILENCE)?;
+        last.wait(SILENCE)?;
         ensure!(
             first.ask(b"after").is_err() && last.ask(b"after").is_err(),
             "a connection lives on"
@@ -83,7 +75,7 @@ fn a_range_ends_as_one_and_its_connections_with_it() -> Result<()> {
         ensure!(datapath(sandbox)?.tables().published()?.len() == 1);
         // The same ports may then lead elsewhere.
         says("-n H port add red 4990-5010:43-63/udp")?;
-        let back = UdpClient::open(&out, SocketAddrV4::new(HOST, 5000), LIMIT)?;
+        let back = UdpClient::open(&out, SocketAddrV4::new(UPLINK, 5000), LIMIT)?;
         back.ask(b"again")?;
         says("-n H detach red")?;
         ensure!(datapath(sandbox)?.tables().published()?.is_empty());

@@ -16,10 +16,7 @@ use netbridge_tests::wait::wait_until;
 
 use super::command::{complains, json, says, tool};
 use super::hand::world;
-use super::{PAIR, pair};
-
-const LIMIT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_millis(100);
+use super::{LIMIT, PAIR, SILENCE, pair};
 
 /// A neighbour of the uplink that never answers.
 const SILENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 77);
@@ -107,7 +104,7 @@ fn settings_are_shown_set_kept_and_forgotten() -> Result<()> {
 fn idle_flows_expire_in_their_time_and_are_reaped() -> Result<()> {
     with_lab(Text::plain(PAIR), |lab| {
         silent(lab)?;
-        says("-n lab-host ct config --timeout udp-opening=1 --timeout icmp=1 --timeout tcp-opening=2 --quarantine 0")?;
+        says("-n lab-host ct config --timeout udp-opening=1 --timeout icmp=1 --timeout tcp-opening=6 --quarantine 0")?;
         let web = lab.node("web")?;
         half_open(lab, "web", 80)?;
         bound(&web, 5000, LIMIT)?.send_to(b"anybody?", (SILENT, 53))?;
@@ -121,8 +118,8 @@ fn idle_flows_expire_in_their_time_and_are_reaped() -> Result<()> {
                 .any(|flow| flow["proto"] == "tcp" && flow["state"] == "opening"),
             "{all}"
         );
-        ensure!(flows.iter().all(|flow| flow["expires_s"].as_u64() <= Some(2)), "{all}");
-        wait_until("all to expire", Duration::from_secs(10), || Ok(listed()? == 0))?;
+        ensure!(flows.iter().all(|flow| flow["expires_s"].as_u64() <= Some(6)), "{all}");
+        wait_until("all to expire", Duration::from_secs(20), || Ok(listed()? == 0))?;
         let mut reaped = 0;
         wait_until("all to be removed", Duration::from_secs(10), || {
             reaped += json("-n lab-host ct reap")?["halves"].as_u64().unwrap_or(0);
@@ -142,12 +139,12 @@ fn idle_flows_expire_in_their_time_and_are_reaped() -> Result<()> {
 #[test]
 fn a_flow_in_use_outlives_its_timeout_and_an_idle_one_begins_anew() -> Result<()> {
     with_lab(Text::plain(PAIR), |lab| {
-        says("-n lab-host ct config --timeout udp-opening=1 --timeout udp-established=1 --quarantine 0")?;
+        says("-n lab-host ct config --timeout udp-opening=5 --timeout udp-established=5 --quarantine 0")?;
         let outside = bound(&lab.node("outside")?, 53, LIMIT)?;
         let web = bound(&lab.node("web")?, 5000, LIMIT)?;
         let start = Instant::now();
         let mut flows = 0;
-        while start.elapsed() < Duration::from_secs(4) {
+        while start.elapsed() < Duration::from_secs(7) {
             web.send_to(b"still here", (pair::OUTSIDE, 53))?;
             let (_, seen) = outside.recv_from(&mut [0; 64])?;
             outside.send_to(b"so am I", seen)?;
@@ -156,7 +153,7 @@ fn a_flow_in_use_outlives_its_timeout_and_an_idle_one_begins_anew() -> Result<()
             thread::sleep(Duration::from_millis(100));
         }
         ensure!(flows == 2, "{flows} halves of one flow");
-        wait_until("it to expire", Duration::from_secs(10), || {
+        wait_until("it to expire", Duration::from_secs(20), || {
             Ok(json("-n lab-host ct ls")? == serde_json::json!([]))
         })?;
         // Nobody is let in any more.
@@ -181,7 +178,7 @@ fn an_endpoint_has_its_quota_and_no_more_and_half_open_flows_make_room() -> Resu
         let mut web = four("web")?;
         let before = lab.drops(Reason::QuotaExceeded)?;
         ensure!(open("web", SILENCE).is_err(), "a fifth connection comes about");
-        ensure!(lab.drops(Reason::QuotaExceeded)? == before + 1);
+        lab.dropped(Reason::QuotaExceeded, before, 1)?;
         ensure!(
             load(lab, "web")? == Load { flows: 4, half_open: 0 },
             "{:?}",
@@ -192,9 +189,10 @@ fn an_endpoint_has_its_quota_and_no_more_and_half_open_flows_make_room() -> Resu
         for port in [1, 2, 3, 4, 5] {
             half_open(lab, "app", port)?;
         }
-        ensure!(load(lab, "app")?.half_open <= 2, "{:?}", load(lab, "app")?);
+        ensure!(load(lab, "app")?.half_open == 2, "{:?}", load(lab, "app")?);
         let mut app = four("app")?;
-        ensure!(lab.drops(Reason::QuotaExceeded)? == before + 1, "app was refused");
+        lab.dropped(Reason::QuotaExceeded, before, 1)
+            .context("app was refused")?;
         for stream in web.iter_mut().chain(&mut app) {
             exchange(stream, to, 10_000)?;
         }
@@ -229,8 +227,12 @@ fn a_flood_of_syns_leaves_the_neighbour_and_established_flows_alone() -> Result<
         wait_until("all to be sent", LIMIT, || {
             Ok(lab.traffic("web")?.tx_packets >= before + u64::from(FLOOD))
         })?;
+        // The quota is what stops it, and nothing before.
         let loads = load(lab, "web")?;
-        ensure!(loads.half_open <= 101 && loads.flows <= 1001, "{loads:?}");
+        ensure!(
+            (90..=101).contains(&loads.half_open) && loads.flows <= 1001,
+            "{loads:?}"
+        );
         exchange(&mut held, to, 100_000).map(drop)
     })
 }

@@ -13,10 +13,7 @@ use netbridge_tests::wait::wait_until;
 
 use super::command::{complains, says, tool};
 use super::hand::named;
-use super::{PAIR, pair};
-
-const LIMIT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_millis(200);
+use super::{LIMIT, PAIR, SILENCE, pair};
 
 /// Another address of the uplink.
 const SECOND: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
@@ -96,8 +93,8 @@ fn a_second_address_changes_nothing_for_flows_that_exist() -> Result<()> {
         let _server = UdpServer::start(&outside, 53)?;
         let client = bound(&app, 5000, Duration::from_millis(100))?;
         wait_until("packets from the second address", Duration::from_secs(5), || {
-            let seen = seen_by(&client, SocketAddrV4::new(pair::OUTSIDE, 53))?;
-            Ok(*seen.ip() == SECOND)
+            let seen = seen_by(&client, SocketAddrV4::new(pair::OUTSIDE, 53));
+            Ok(seen.is_ok_and(|seen| *seen.ip() == SECOND))
         })?;
         connection.talk()?;
         ensure!(lab.drops(Reason::AddressGone)? == 0);
@@ -131,9 +128,7 @@ fn a_routed_network_is_reached_by_its_own_addresses_and_keeps_them() -> Result<(
             ensure!(tcp::connect(&outside, tcp, SILENCE).is_err(), "TCP comes through");
             ensure!(ask(&outside, udp, b"x", SILENCE).is_err(), "UDP comes through");
             ensure!(ping(&outside, pair::WEB, 56, SILENCE).is_err(), "ICMP comes through");
-            let dropped = lab.drops(Reason::DirectAccess)? - before;
-            ensure!(dropped == 3, "{dropped} were dropped");
-            Ok(())
+            lab.dropped(Reason::DirectAccess, before, 3)
         })?;
     }
     Ok(())

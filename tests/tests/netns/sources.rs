@@ -1,20 +1,17 @@
 //! Lists of sources that published ports are open to.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use netbridge_tests::sandbox::within;
 use netbridge_tests::tcp::transfer;
 use netbridge_tests::udp::ask;
 
+use super::LIMIT;
 use super::command::{complains, json, says};
-use super::hand::named;
-use super::host_ports::{connects, datapath, published};
-
-const LIMIT: Duration = Duration::from_secs(3);
-const UPLINK: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+use super::controller::datapath;
+use super::hand::{OUTSIDE, UPLINK, named};
+use super::host_ports::{connects, published};
 
 #[test]
 fn only_listed_sources_come_in_and_the_host_always() -> Result<()> {

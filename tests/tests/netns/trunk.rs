@@ -1,7 +1,6 @@
 //! MACs behind a port that is marked as a trunk.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use netbridge_common::abi::Reason;
@@ -10,6 +9,7 @@ use netbridge_tests::lab::{Text, with_lab};
 use netbridge_tests::wait::wait_until;
 
 use super::command::{says, tool};
+use super::{LIMIT, SILENCE};
 
 const TOPOLOGY: &str = r#"
 [[networks]]
@@ -29,9 +29,6 @@ attach = [{ net = "lan", ips = ["10.77.1.3"], trunk = true }]
 name = "plain"
 attach = [{ net = "lan", ips = ["10.77.1.10"] }]
 "#;
-
-const LIMIT: Duration = Duration::from_secs(2);
-const SILENCE: Duration = Duration::from_millis(100);
 
 #[test]
 fn a_mac_is_found_where_it_spoke_last() -> Result<()> {
@@ -90,7 +87,7 @@ fn a_trunk_cannot_take_an_endpoints_mac() -> Result<()> {
             (7, 7),
             b"stolen",
         )?)?;
-        wait_until("the drop", LIMIT, || Ok(lab.drops(Reason::SpoofedMac)? == before + 1))
+        lab.dropped(Reason::SpoofedMac, before, 1)
     })
 }
 
@@ -139,7 +136,7 @@ fn two_thousand_macs_behind_a_trunk_are_too_many() -> Result<()> {
         for number in 0..STATIONS {
             many.send(&hello(station(1, number))?)?;
         }
-        wait_until("the refusals", LIMIT, || Ok(lab.drops(Reason::MacLimit)? == dropped))?;
+        lab.dropped(Reason::MacLimit, 0, dropped)?;
         let ifindex = lab.endpoint("one")?.ifindex;
         let stations = lab.datapath()?.tables().stations()?;
         let learned = stations
@@ -158,7 +155,6 @@ fn two_thousand_macs_behind_a_trunk_are_too_many() -> Result<()> {
                 "nothing from {name}"
             );
         }
-        ensure!(lab.drops(Reason::MacLimit)? == dropped);
-        Ok(())
+        lab.dropped(Reason::MacLimit, 0, dropped)
     })
 }

@@ -5,10 +5,11 @@ use std::fs;
 use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use netbridge_common::abi::{Hook, Reason};
+use bytemuck::Zeroable as _;
+use netbridge_common::abi::{Hook, Reason, Traffic};
 use netbridge_common::datapath::verdict::Action;
 use netbridge_common::host::HostEnv;
-use netbridge_common::host::lab::ifindex;
+use netbridge_common::host::lab::{ifindex, slot};
 use netbridge_tests::fuzz::bed::with_kernel;
 use netbridge_tests::fuzz::campaign::Campaign;
 use netbridge_tests::fuzz::case::Case;
@@ -35,6 +36,7 @@ fn campaign(program: Hook, flows: usize, fault: fn(&mut HostEnv)) -> Campaign {
         round: 1_000,
         case: 10_000,
         flows,
+        patience: None,
         fault,
     }
 }
@@ -46,7 +48,7 @@ fn kernel_and_host_agree_on_every_packet() -> Result<()> {
         for program in PROGRAMS {
             let ended = campaign(program, FLOWS, |_| ()).run(kernel, &AtomicU64::new(0))?;
             println!("{}: {:?}", program.name(), ended.seen);
-            if let Some((case, said)) = ended.divergence {
+            if let Some((case, said)) = ended.found {
                 bail!("{said}\nthe shortest case:\n{}", case.to_text()?);
             }
             for (sum, count) in actions.iter_mut().zip(ended.seen.actions) {
@@ -96,7 +98,7 @@ fn nothing_that_was_found_comes_back() -> Result<()> {
 /// What makes the host's side differ.
 type Fault = fn(&mut HostEnv);
 
-const FAULTS: [(&str, Fault); 9] = [
+const FAULTS: [(&str, Fault); 10] = [
     ("a gateway's address one bit off", |env| {
         env.networks[1].tail.gateway[3] ^= 4;
     }),
@@ -124,6 +126,13 @@ const FAULTS: [(&str, Fault); 9] = [
         env.sources = lists.map(|&(list, (net, bits))| (list, (net, bits + 1))).collect();
     }),
     ("room for one fragment more", |env| env.config.held_quota += 1),
+    ("a counter that runs over: a panic", |env| {
+        let full = Traffic {
+            tx_packets: u64::MAX,
+            ..Traffic::zeroed()
+        };
+        env.traffic.borrow_mut().insert(slot::A, full);
+    }),
     ("a flow table one smaller", |env| env.flow_capacity -= 1),
 ];
 
@@ -139,7 +148,7 @@ fn a_planted_fault_is_caught_and_shrunk() -> Result<()> {
                 Hook::FromContainer
             };
             let ended = campaign(program, FEW, fault).run(kernel, &AtomicU64::new(0))?;
-            let (case, said) = ended.divergence.with_context(|| format!("not caught: {name}"))?;
+            let (case, said) = ended.found.with_context(|| format!("not caught: {name}"))?;
             println!(
                 "{name}: {} steps, after {} packets",
                 case.steps.len(),

@@ -10,11 +10,10 @@ use netbridge_common::abi::{Hook, Reason};
 use netbridge_common::host::Frame;
 use netbridge_common::host::lab::{A, GATEWAY, HOST, REMOTE, at, ifindex, inward, lab, out, slot};
 use netbridge_common::host::pieces::cut;
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
 
 use netbridge_tests::fuzz::bed::with_kernel;
 use netbridge_tests::fuzz::kernel::{SHOT, context};
+use netbridge_tests::processors::{keep_to, two};
 
 /// Flows that are opened twice; without a remedy, one in ten to a hundred goes wrong on two CPUs.
 const FLOWS: u16 = 8_000;
@@ -27,9 +26,7 @@ fn run(
     frames: &[Frame],
     met: &AtomicUsize,
 ) -> Result<Vec<(i32, Vec<u8>)>> {
-    let mut cpus = CpuSet::new();
-    cpus.set(cpu)?;
-    let _alone = sched_setaffinity(Pid::from_raw(0), &cpus);
+    keep_to(cpu)?;
     let program = datapath.program(hook)?;
     let send = |(number, frame): (usize, &Frame)| {
         let mut room = vec![0; frame.bytes.len()];
@@ -52,10 +49,10 @@ fn run(
 }
 
 /// Runs the same frames on both CPUs; the two must agree on each, and drop none.
-fn same_on_both(datapath: &Datapath, hook: Hook, frames: &[Frame]) -> Result<()> {
+fn same_on_both(datapath: &Datapath, cpus: [usize; 2], hook: Hook, frames: &[Frame]) -> Result<()> {
     let met = AtomicUsize::new(0);
     let [one, other] = thread::scope(|scope| {
-        let runs = [0, 1].map(|cpu| {
+        let runs = cpus.map(|cpu| {
             let met = &met;
             scope.spawn(move || run(datapath, hook, cpu, frames, met))
         });
@@ -75,11 +72,12 @@ fn same_on_both(datapath: &Datapath, hook: Hook, frames: &[Frame]) -> Result<()>
 
 #[test]
 fn two_cpus_open_a_masqueraded_flow_once() -> Result<()> {
+    let cpus = two()?;
     with_kernel(usize::from(FLOWS) * 2 + 64, |kernel| {
         kernel.install(&lab())?;
         let packet = |port: u16| at(ifindex::A, out(A, GATEWAY, REMOTE).udp(port, 53, b"same"));
         let frames: Vec<Frame> = (1024..1024 + FLOWS).map(packet).collect();
-        same_on_both(kernel.datapath(), Hook::FromContainer, &frames)?;
+        same_on_both(kernel.datapath(), cpus, Hook::FromContainer, &frames)?;
         let flows = kernel.flows()?.len();
         ensure!(flows == usize::from(FLOWS) * 2, "{flows} halves of {FLOWS} flows");
         Ok(())
@@ -88,11 +86,12 @@ fn two_cpus_open_a_masqueraded_flow_once() -> Result<()> {
 
 #[test]
 fn two_cpus_open_a_flow_to_a_published_port_once() -> Result<()> {
+    let cpus = two()?;
     with_kernel(usize::from(FLOWS) * 2 + 64, |kernel| {
         kernel.install(&lab())?;
         let packet = |port: u16| at(ifindex::UPLINK, inward(REMOTE, HOST.1).syn(port, 8080));
         let frames: Vec<Frame> = (1024..1024 + FLOWS).map(packet).collect();
-        same_on_both(kernel.datapath(), Hook::FromUplink, &frames)?;
+        same_on_both(kernel.datapath(), cpus, Hook::FromUplink, &frames)?;
         let flows = kernel.flows()?.len();
         ensure!(flows == usize::from(FLOWS) * 2, "{flows} halves of {FLOWS} flows");
         Ok(())
@@ -102,18 +101,19 @@ fn two_cpus_open_a_flow_to_a_published_port_once() -> Result<()> {
 /// What comes before its first waits, or finds the first there: one CPU is always the second to look.
 #[test]
 fn a_fragment_and_its_first_on_two_cpus_do_not_miss_each_other() -> Result<()> {
+    let [one, other] = two()?;
     with_kernel(64, |kernel| {
         let env = lab();
         kernel.install(&env)?;
         let pieces = |id| cut(&out(A, GATEWAY, REMOTE).udp(5000, 53, &[0x5a; 40]), id, 24);
-        let one = |place: usize| -> Vec<Frame> {
+        let pieces_at = |place: usize| -> Vec<Frame> {
             let frames = (0..FLOWS).map(|id| at(ifindex::A, pieces(id).swap_remove(place)));
             frames.collect()
         };
         let (met, datapath) = (AtomicUsize::new(0), kernel.datapath());
-        let (firsts, laters) = (one(0), one(1));
+        let (firsts, laters) = (pieces_at(0), pieces_at(1));
         let [first, later] = thread::scope(|scope| {
-            let runs = [(0, &firsts), (1, &laters)].map(|(cpu, frames)| {
+            let runs = [(one, &firsts), (other, &laters)].map(|(cpu, frames)| {
                 let met = &met;
                 scope.spawn(move || run(datapath, Hook::FromContainer, cpu, frames, met))
             });

@@ -11,11 +11,10 @@ use netbridge_common::abi::{Hook, MAX_RULES, Policy, RuleV4, proto, verdict};
 use netbridge_common::host::build::Datagram;
 use netbridge_common::host::lab::{A, B, at, ifindex, lab, rule};
 use netbridge_tests::wait::wait_until;
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
 
 use netbridge_tests::fuzz::bed::with_kernel;
 use netbridge_tests::fuzz::kernel::context;
+use netbridge_tests::processors::{keep_to, two};
 
 /// Swaps to a filter that drops; a verdict is cached wrongly at about every tenth where that is possible.
 const ROUNDS: u32 = 300;
@@ -23,10 +22,8 @@ const ROUNDS: u32 = 300;
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Opens one flow after the other, on another CPU than the controller's if there is one.
-fn flood(datapath: &Datapath, stop: &AtomicBool, sent: &AtomicU64) -> Result<()> {
-    let mut cpus = CpuSet::new();
-    cpus.set(1)?;
-    let _alone = sched_setaffinity(Pid::from_raw(0), &cpus);
+fn flood(datapath: &Datapath, cpu: usize, stop: &AtomicBool, sent: &AtomicU64) -> Result<()> {
+    keep_to(cpu)?;
     let program = datapath.program(Hook::FromContainer)?;
     for number in 0_u32.. {
         if stop.load(Ordering::Relaxed) {
@@ -72,6 +69,7 @@ fn swap(datapath: &Datapath, rules: &[RuleV4], sent: &AtomicU64) -> Result<usize
 
 #[test]
 fn a_verdict_of_the_old_filter_is_never_kept_as_one_of_the_new() -> Result<()> {
+    let [_, other] = two()?;
     with_kernel(4096, |kernel| {
         kernel.install(&lab())?;
         let mut unmatched = rule(verdict::DROP);
@@ -80,7 +78,7 @@ fn a_verdict_of_the_old_filter_is_never_kept_as_one_of_the_new() -> Result<()> {
         let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
         let datapath = kernel.datapath();
         let wrong = thread::scope(|scope| {
-            let flood = scope.spawn(|| flood(datapath, &stop, &sent));
+            let flood = scope.spawn(|| flood(datapath, other, &stop, &sent));
             let wrong = (0..ROUNDS).try_fold(0, |sum, _| Ok::<_, anyhow::Error>(sum + swap(datapath, &rules, &sent)?));
             stop.store(true, Ordering::Relaxed);
             flood.join().ok().context("the flood panicked")??;

@@ -1,22 +1,17 @@
 //! ICMP errors follow the flow they quote, and the quote is translated with them.
 
-use proptest::collection::vec;
-use proptest::prelude::*;
-use proptest::sample::select;
-
 use crate::abi::{CtState, Reason, proto, verdict};
 use crate::datapath::verdict::Action;
 use crate::host::HostEnv;
-use crate::host::build::{Datagram, echo_message, packet_of};
-use crate::host::lab::{A, B, E, GATEWAY, GATEWAYS, HOST, REMOTE, ROUTER, SECOND, ifindex, inward, lab, out, rule};
-use crate::wire::icmp::{ECHO_REPLY, ECHO_REQUEST, PARAMETER_PROBLEM, REDIRECT, SOURCE_QUENCH};
-use crate::wire::icmp::{TIME_EXCEEDED, TIMESTAMP_REPLY, TIMESTAMP_REQUEST, UNREACHABLE};
-use crate::wire::tcp::{RST, SYN};
+use crate::host::build::{Datagram, packet_of};
+use crate::host::lab::{A, B, GATEWAY, HOST, REMOTE, ROUTER, SECOND, ifindex, inward, lab, out, rule};
+use crate::wire::icmp::{REDIRECT, SOURCE_QUENCH, TIME_EXCEEDED, UNREACHABLE};
+use crate::wire::tcp::RST;
 
 use super::{Result, arrives, halves, sends};
 
 /// A router on the way that no flow knows.
-const THIRD: [u8; 4] = [198, 18, 0, 1];
+pub(super) const THIRD: [u8; 4] = [198, 18, 0, 1];
 
 /// A asks a server through the host; what the server would get.
 fn ask(env: &HostEnv) -> Vec<u8> {
@@ -210,97 +205,6 @@ fn what_is_behind_the_quote_survives() {
 }
 
 #[test]
-fn a_query_passes_and_only_its_answer_comes_back() {
-    for (request, reply) in [(ECHO_REQUEST, ECHO_REPLY), (TIMESTAMP_REQUEST, TIMESTAMP_REPLY)] {
-        let env = lab();
-        let asked = sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).echo(request, 5000, &[1; 12]));
-        assert_eq!(asked.to(), (Action::Redirect, ifindex::UPLINK));
-        assert_eq!(asked.bytes[26..30], HOST.1);
-        let answer = |icmp_type| inward(REMOTE, HOST.1).echo(icmp_type, 5000, &[1; 12]);
-        for other in [ECHO_REQUEST, ECHO_REPLY, TIMESTAMP_REQUEST, TIMESTAMP_REPLY] {
-            let action = arrives(&env.clone(), answer(other)).action();
-            let expected = if other == reply { Action::Peer } else { Action::Pass };
-            assert_eq!(action, expected, "type {other} to type {request}");
-        }
-        let other = inward(REMOTE, HOST.1).echo(reply, 5001, &[1; 12]);
-        assert_eq!(arrives(&env, other).action(), Action::Pass, "another identifier");
-        // Nor does a request of B's find A's flow, with A's identifier.
-        let neighbour = sends(&env, ifindex::B, out(B, GATEWAY, REMOTE).echo(request, 5000, &[1; 12]));
-        assert_eq!(neighbour.to(), (Action::Redirect, ifindex::UPLINK));
-        assert_ne!(neighbour.bytes[38..40], 5000_u16.to_be_bytes(), "and takes another");
-        let delivered = arrives(&env, answer(reply));
-        assert_eq!(
-            delivered.bytes,
-            Datagram {
-                ttl: 63,
-                ..Datagram::new((GATEWAY.0, REMOTE), A)
-            }
-            .echo(reply, 5000, &[1; 12])
-        );
-    }
-}
-
-#[test]
-fn a_reply_opens_nothing() {
-    let mut env = lab();
-    for reply in [ECHO_REPLY, TIMESTAMP_REPLY] {
-        let result = sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).echo(reply, 7, b""));
-        assert_eq!(result.reason(), Reason::UntrackedIcmp, "type {reply}");
-    }
-    let mut refuse = rule(verdict::DROP);
-    refuse.head.states = CtState::INVALID;
-    env.set_filter(verdict::ACCEPT, &[refuse]);
-    for reply in [ECHO_REPLY, TIMESTAMP_REPLY] {
-        for dmac in [B.0, GATEWAY.0] {
-            let unasked = Datagram::new(A, (dmac, B.1)).echo(reply, 7, b"");
-            assert_eq!(
-                sends(&env, ifindex::A, unasked).reason(),
-                Reason::Filtered,
-                "type {reply}"
-            );
-        }
-    }
-    assert!(env.flows.borrow().is_empty());
-    for dmac in [B.0, GATEWAY.0] {
-        let request = Datagram::new(A, (dmac, B.1)).echo(ECHO_REQUEST, 7, b"");
-        assert_eq!(sends(&env, ifindex::A, request).to(), (Action::Peer, ifindex::B));
-        let reply = Datagram::new(B, A).echo(ECHO_REPLY, 7, b"");
-        assert_eq!(sends(&env, ifindex::B, reply).to(), (Action::Peer, ifindex::A));
-    }
-}
-
-#[test]
-fn other_messages_reach_the_host_and_the_neighbour_and_no_further() {
-    let env = lab();
-    // Router discovery, information, address mask (RFC 6918), extended echo, nothing known.
-    for icmp_type in [9, 10, 15, 16, 17, 18, 42, 43, 200] {
-        let to = |from, gateway, dst| out(from, gateway, dst).echo(icmp_type, 7, &[0; 4]);
-        let refused = [
-            sends(&env, ifindex::A, to(A, GATEWAY, REMOTE)),
-            sends(&env, ifindex::E, to(E, GATEWAYS[2], REMOTE)),
-        ];
-        for result in refused {
-            assert_eq!(result.reason(), Reason::UnsupportedIcmp, "type {icmp_type}");
-        }
-        assert_eq!(
-            sends(&env, ifindex::A, to(A, GATEWAY, GATEWAY.1)).action(),
-            Action::Pass
-        );
-        assert_eq!(
-            sends(&env, ifindex::A, Datagram::new(A, B).echo(icmp_type, 7, &[0; 4])).to(),
-            (Action::Peer, ifindex::B)
-        );
-        let inward = inward(REMOTE, HOST.1).echo(icmp_type, 7, &[0; 4]);
-        assert_eq!(
-            arrives(&env, inward).action(),
-            Action::Pass,
-            "type {icmp_type} is the host's"
-        );
-    }
-    assert!(env.flows.borrow().is_empty());
-}
-
-#[test]
 fn padding_is_no_part_of_a_quote() {
     let env = lab();
     let seen = packet_of(&ask(&env));
@@ -423,99 +327,4 @@ fn an_error_finds_a_flow_that_is_closing() {
     let seen = packet_of(&sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).syn(5000, 80)).bytes);
     sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).tcp(5000, 80, RST, b""));
     assert_eq!(error_about(&env, &seen).action(), Action::Peer);
-}
-
-/// A packet that one side sends and the other's error quotes.
-#[derive(Clone, Debug)]
-struct Sample {
-    proto: u8,
-    ports: (u16, u16),
-    payload: Vec<u8>,
-    options: Vec<u8>,
-    ttl: u8,
-    /// Bytes quoted behind the quoted header.
-    quoted: usize,
-    error: u8,
-}
-
-impl Sample {
-    /// The packet between these ends; an answer instead of a question if `reply`.
-    fn frame(&self, between: &Datagram, ttl: u8, (sport, dport): (u16, u16), reply: bool) -> Vec<u8> {
-        let datagram = Datagram {
-            ttl,
-            options: self.options.clone(),
-            ..between.clone()
-        };
-        match self.proto {
-            proto::TCP => datagram.tcp(sport, dport, SYN, &self.payload),
-            proto::UDP => datagram.udp(sport, dport, &self.payload),
-            _ if reply => datagram.frame(proto::ICMP, &echo_message(ECHO_REPLY, dport, &self.payload)),
-            _ => datagram.frame(proto::ICMP, &echo_message(ECHO_REQUEST, sport, &self.payload)),
-        }
-    }
-
-    /// What an error quotes of a frame.
-    fn quote(&self, frame: &[u8]) -> Vec<u8> {
-        let mut packet = packet_of(frame);
-        packet.truncate(20 + self.options.len() + self.quoted);
-        packet
-    }
-}
-
-prop_compose! {
-    fn samples()(
-        proto in select(vec![proto::TCP, proto::UDP, proto::ICMP]),
-        ports in (any::<u16>(), any::<u16>()),
-        payload in vec(any::<u8>(), 0..40),
-        words in 0_usize..=10,
-        ttl in 2_u8..=255,
-        // Not 17: half a TCP checksum cannot be mended, and stays what it was.
-        quoted in prop_oneof![8_usize..17, 18_usize..60],
-        error in select(vec![UNREACHABLE, TIME_EXCEEDED, PARAMETER_PROBLEM]),
-    ) -> Sample {
-        Sample { proto, ports, payload, options: vec![1; words * 4], ttl, quoted, error }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn an_error_from_outside_quotes_what_the_container_sent(sample in samples(), third in any::<bool>()) {
-        let env = lab();
-        let from = if third { THIRD } else { REMOTE };
-        let sent = |ttl| sample.frame(&out(A, GATEWAY, REMOTE), ttl, sample.ports, false);
-        let seen = sends(&env, ifindex::A, sent(sample.ttl)).bytes;
-        let result = arrives(&env, inward(from, HOST.1).error(sample.error, &sample.quote(&seen)));
-        prop_assert_eq!(result.to(), (Action::Peer, ifindex::A));
-        let expected = Datagram { ttl: 63, ..Datagram::new((GATEWAY.0, from), A) };
-        prop_assert_eq!(result.bytes, expected.error(sample.error, &sample.quote(&sent(sample.ttl - 1))));
-    }
-
-    #[test]
-    fn an_error_about_an_answer_quotes_what_the_server_sent(sample in samples()) {
-        let env = lab();
-        sends(&env, ifindex::A, sample.frame(&out(A, GATEWAY, REMOTE), 64, sample.ports, false));
-        let port = u16::from_be_bytes(halves(&env, 1)[0].1.tail.sport);
-        let sent = |ttl| sample.frame(&inward(REMOTE, HOST.1), ttl, (sample.ports.1, port), true);
-        let seen = arrives(&env, sent(sample.ttl)).bytes;
-        let error = out(A, GATEWAY, REMOTE).error(sample.error, &sample.quote(&seen));
-        let result = sends(&env, ifindex::A, error);
-        prop_assert_eq!(result.to(), (Action::Redirect, ifindex::UPLINK));
-        let expected = Datagram { ttl: 63, ..Datagram::new(HOST, (ROUTER.0, REMOTE)) };
-        prop_assert_eq!(result.bytes, expected.error(sample.error, &sample.quote(&sent(sample.ttl - 1))));
-    }
-
-    #[test]
-    fn an_error_about_a_published_port_quotes_what_the_client_sent(sample in samples(), client in any::<u16>()) {
-        let env = lab();
-        let tcp = Sample { proto: proto::TCP, ..sample };
-        let sent = |ttl| tcp.frame(&inward(REMOTE, HOST.1), ttl, (client, 8080), false);
-        let seen = arrives(&env, sent(tcp.ttl)).bytes;
-        let result = sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).error(tcp.error, &tcp.quote(&seen)));
-        // No answer has asked for the way back yet: the kernel writes the MACs.
-        prop_assert_eq!(result.to(), (Action::Neigh, ifindex::UPLINK));
-        let expected = Datagram { ttl: 63, ..Datagram::new((A.0, HOST.1), (GATEWAY.0, REMOTE)) };
-        prop_assert_eq!(result.bytes, expected.error(tcp.error, &tcp.quote(&sent(tcp.ttl - 1))));
-    }
 }

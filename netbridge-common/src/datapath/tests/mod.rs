@@ -14,6 +14,8 @@ mod limits;
 mod nat;
 mod parse;
 mod published;
+mod query;
+mod quote;
 mod route;
 mod socket;
 mod soundness;

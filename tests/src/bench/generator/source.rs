@@ -8,12 +8,11 @@ use aya::maps::{Array, MapData};
 use aya::programs::Xdp;
 use aya::{Ebpf, TestRun as _, TestRunOptions};
 use netbridge::netns::Netns;
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 
 use super::object;
 use super::stream::Stream;
 use super::traffic::Plan;
+use crate::processors::{allowed, keep_to};
 
 const PROGRAM: &str = "generate";
 
@@ -86,9 +85,7 @@ impl Generator {
 
 /// Runs the program on a CPU; the time of one frame.
 fn run(program: &Xdp, cpu: usize, frame: &[u8], ifindex: u32, frames: u32) -> Result<Duration> {
-    let mut cpus = CpuSet::new();
-    cpus.set(cpu)?;
-    sched_setaffinity(Pid::from_raw(0), &cpus).with_context(|| format!("cannot keep to CPU {cpu}"))?;
+    keep_to(cpu)?;
     // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
     let context = [0, u32::try_from(frame.len())?, 0, ifindex, 0, 0];
     let mut options = TestRunOptions {
@@ -106,9 +103,5 @@ fn run(program: &Xdp, cpu: usize, frame: &[u8], ifindex: u32, frames: u32) -> Re
 
 /// The last CPU that this thread may use: interrupts prefer the first.
 fn last_cpu() -> Result<usize> {
-    let allowed = sched_getaffinity(Pid::from_raw(0)).context("cannot tell which CPUs may be used")?;
-    (0..CpuSet::count())
-        .rev()
-        .find(|&cpu| allowed.is_set(cpu).unwrap_or(false))
-        .context("no CPU may be used")
+    allowed()?.pop().context("no CPU may be used")
 }

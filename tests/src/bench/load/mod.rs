@@ -21,7 +21,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use netbridge::netns::Netns;
 
-pub(super) use self::stage::{cpus, pin};
 use super::cpu::Used;
 use super::latency::Latency;
 

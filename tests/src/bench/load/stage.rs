@@ -6,13 +6,12 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Error, Result, anyhow, bail};
+use anyhow::{Error, Result, anyhow, bail};
 use netbridge::netns::Netns;
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 
 use super::{Route, Timing};
 use crate::bench::cpu::{Reading, Used};
+use crate::processors::{keep_to, two};
 
 /// Both ends work, and it does not count: before the window, and after it until the clients stop.
 const WARM_UP: u8 = 0;
@@ -119,7 +118,7 @@ pub(super) fn play<C: Send, S: Send>(
         phase: Alone(AtomicU8::new(WARM_UP)),
         count: Alone(AtomicU64::new(0)),
     };
-    let (client_cpu, server_cpu) = cpus()?;
+    let [client_cpu, server_cpu] = two()?;
     thread::scope(|scope| {
         let (sender, news) = mpsc::channel();
         let spawn_server = || {
@@ -211,20 +210,5 @@ fn join_all<T>(threads: Vec<ScopedJoinHandle<'_, Result<T>>>) -> Result<Vec<T>> 
 /// Moves the calling thread into a namespace and onto a CPU.
 fn settle(netns: &Netns, cpu: usize) -> Result<()> {
     netns.enter()?;
-    pin(cpu)
-}
-
-/// Binds the calling thread, and the processes that it starts, to a CPU.
-pub(crate) fn pin(cpu: usize) -> Result<()> {
-    let mut only = CpuSet::new();
-    only.set(cpu).with_context(|| format!("CPU {cpu} is beyond the mask"))?;
-    sched_setaffinity(Pid::from_raw(0), &only).with_context(|| format!("cannot move to CPU {cpu}"))
-}
-
-/// The CPUs of client and server: the first two that this thread may use, or twice the one.
-pub(crate) fn cpus() -> Result<(usize, usize)> {
-    let allowed = sched_getaffinity(Pid::from_raw(0)).context("cannot read the CPUs of this thread")?;
-    let mut cpus = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false));
-    let first = cpus.next().context("this thread may use no CPU")?;
-    Ok((first, cpus.next().unwrap_or(first)))
+    keep_to(cpu)
 }
