@@ -16,11 +16,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use netbridge::netns::Netns;
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 
 use super::packet::Ip;
 use crate::command;
+use crate::processors::{keep_to, two};
 use crate::wire::Wire;
 
 /// The router to the containers.
@@ -132,7 +131,8 @@ impl Stage {
     /// The calling thread keeps to one processor from now on: packets then pass queues in the order in which they were
     /// sent, and a mark that comes back says that all before it have arrived.
     pub fn open(namespace: impl Fn(&str) -> Result<Netns>, gateway: [u8; 6], uplink: [u8; 6]) -> Result<Self> {
-        keep_to_one_processor()?;
+        let [cpu, _] = two()?;
+        keep_to(cpu)?;
         let ground = Netns::create_named("marks")?;
         tool("ip -n marks link add tick type veth peer name tock")?;
         for line in [
@@ -263,13 +263,4 @@ pub fn silence(netns: &str, ifname: &str) -> Result<()> {
     ))?;
     tool(&format!("ip -n {netns} address flush dev {ifname}"))?;
     tool(&format!("ip -n {netns} link set {ifname} arp off")).map(drop)
-}
-
-fn keep_to_one_processor() -> Result<()> {
-    let own = Pid::from_raw(0);
-    let allowed = sched_getaffinity(own)?;
-    let first = (0..CpuSet::count()).find(|cpu| allowed.is_set(*cpu).unwrap_or(false));
-    let mut one = CpuSet::new();
-    one.set(first.context("a thread without a processor")?)?;
-    Ok(sched_setaffinity(own, &one)?)
 }
