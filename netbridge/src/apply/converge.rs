@@ -198,19 +198,18 @@ impl Entries {
         Ok(!gone.is_empty() || differed.contains(&true))
     }
 
-    /// Whether half a flow leads to what is no more: an interface, a network, or an address that an uplink had.
+    /// Whether half a flow leads to what is no more: an interface, a network, or an address that the host had.
     fn outdate(&self, state: &State, key: &FlowKey<Ipv4>, flow: &FlowV4) -> bool {
         let head = &flow.head;
         let zone = u16::from_ne_bytes(key.zone);
         let no_network = |zone: u16| zone != ZONE_UPLINK && !self.networks.contains_key(&zone);
-        let no_uplink = |address: Ipv4| {
-            state
-                .uplinks
-                .iter()
-                .all(|uplink| !uplink.addresses.contains(&address.into()))
+        // Any of the host's: which of them packets take outside is a matter of its routes. An uplink that is gone keeps its own.
+        let foreign = |address: Ipv4| {
+            let uplinks = &mut state.uplinks.iter();
+            !state.local.contains(&address.into()) && uplinks.all(|uplink| !uplink.addresses.contains(&address.into()))
         };
-        let came_by = zone == ZONE_UPLINK && head.flags & flow_flags::DST != 0 && no_uplink(key.dst);
-        let leaves_by = head.peer_zone == ZONE_UPLINK && head.flags & flow_flags::SRC != 0 && no_uplink(flow.tail.src);
+        let came_by = zone == ZONE_UPLINK && head.flags & flow_flags::DST != 0 && foreign(key.dst);
+        let leaves_by = head.peer_zone == ZONE_UPLINK && head.flags & flow_flags::SRC != 0 && foreign(flow.tail.src);
         !self.links.contains_key(&head.ifindex)
             || no_network(zone)
             || no_network(head.peer_zone)
@@ -237,4 +236,32 @@ fn settle<K: Eq + Hash, V: PartialEq>(
         differed = true;
     }
     Ok(differed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixtures;
+
+    #[test]
+    fn a_flow_lives_while_the_host_has_its_address_wherever_that_is() {
+        let mut state = fixtures::state();
+        state.local.insert([203, 0, 113, 1].into());
+        let entries = Entries::of(&state);
+        for (address, gone) in [
+            ([192, 0, 2, 1], false),
+            ([203, 0, 113, 1], false),
+            ([192, 0, 2, 9], true),
+        ] {
+            let (mut out, mut flow) = (FlowKey::zeroed(), FlowV4::zeroed());
+            out.zone = 1_u16.to_ne_bytes();
+            (flow.head.ifindex, flow.head.peer_zone, flow.head.flags) = (2, ZONE_UPLINK, flow_flags::SRC);
+            flow.tail.src = address;
+            assert_eq!(entries.outdate(&state, &out, &flow), gone, "out as {address:?}");
+            let (mut back, mut inward) = (FlowKey::zeroed(), FlowV4::zeroed());
+            (back.zone, back.dst) = (ZONE_UPLINK.to_ne_bytes(), address);
+            (inward.head.ifindex, inward.head.peer_zone, inward.head.flags) = (11, 1, flow_flags::DST);
+            assert_eq!(entries.outdate(&state, &back, &inward), gone, "back to {address:?}");
+        }
+    }
 }
