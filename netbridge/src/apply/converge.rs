@@ -1,5 +1,5 @@
-//! Brings the maps and the uplinks' programs to what a state says, whatever an interrupted call or a change of the
-//! host's interfaces left there.
+//! Brings the maps, the uplinks' programs and the settings of netbridge's interfaces to what a state says, whatever an
+//! interrupted call or a change of the host left there.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -16,26 +16,30 @@ use netbridge_common::datapath::state::outlived;
 use super::{Apply, UPLINK_HOOKS, tables};
 use crate::datapath::{Datapath, DatapathError, Ipv4};
 use crate::encode;
+use crate::facts::HostFacts;
 use crate::model::Name;
+use crate::names;
 use crate::netlink::LinkInfo;
 use crate::state::{Endpoint, State};
+use crate::sysctl;
 
 /// What stands for a source that is on a list.
 const LISTED: u32 = 1;
 
-/// Makes what is loaded agree with `state`; `links` are the host's interfaces. Programs and maps without a state are
-/// removed.
-pub fn converge(with: &mut Apply<'_>, state: &State, links: &[LinkInfo]) -> Result<()> {
+/// Makes what is loaded agree with `state` and with the `host`; what the caller should know is returned. Programs and maps
+/// without a state are removed.
+pub fn converge(with: &mut Apply<'_>, state: &State, host: &HostFacts) -> Result<Vec<String>> {
     if state.is_empty() {
         with.datapath = None;
         if with.pins.root().exists() {
             Datapath::unload(with.pins)?;
         }
-        return Ok(());
+        return Ok(Vec::new());
     }
     let Some(datapath) = &with.datapath else {
-        return Ok(());
+        return Ok(Vec::new());
     };
+    datapath.configure(&state.settings, host.ports.as_ref())?;
     let wanted = Entries::of(state);
     if wanted.settle(datapath)? {
         datapath
@@ -43,7 +47,8 @@ pub fn converge(with: &mut Apply<'_>, state: &State, links: &[LinkInfo]) -> Resu
             .flush_flows(|key, flow| wanted.outdate(state, key, flow))?;
     }
     for uplink in &state.uplinks {
-        if links
+        if host
+            .links
             .iter()
             .any(|link| (link.index, &link.name) == (uplink.ifindex, &uplink.name))
         {
@@ -52,11 +57,31 @@ pub fn converge(with: &mut Apply<'_>, state: &State, links: &[LinkInfo]) -> Resu
             }
         }
     }
-    let filter = tables::compile_filter(state, links)?;
+    let filter = tables::compile_filter(state, &host.links)?;
     if datapath.tables().filter()? != filter.bank {
         filter.put_in_force(datapath)?;
     }
-    Ok(())
+    Ok(restore_settings(state, host))
+}
+
+/// Sets what the kernel should do with netbridge's own interfaces, and says what cannot be set.
+fn restore_settings(state: &State, host: &HostFacts) -> Vec<String> {
+    let there: HashMap<u32, &LinkInfo> = host.links.iter().map(|link| (link.index, link)).collect();
+    let networks = state.networks.iter();
+    let bridges = networks.map(|network| (network.ifindex, &network.bridge, &network.name, true));
+    let endpoints = state.endpoints.iter();
+    let veths = endpoints.map(|endpoint| (endpoint.ifindex, &endpoint.host_if, &endpoint.name, false));
+    let ours = |index: u32, ifname: &str, object: &Name| {
+        let alias = names::alias(&host.instance, object);
+        let link = there.get(&index);
+        link.is_some_and(|link| link.name == ifname && link.alias.as_ref() == Some(&alias))
+    };
+    bridges
+        .chain(veths)
+        .filter(|(index, ifname, object, _)| ours(*index, ifname, object))
+        .filter_map(|(_, ifname, _, routes)| sysctl::restore(ifname, routes).err())
+        .map(|error| format!("{:#}", anyhow::Error::from(error)))
+        .collect()
 }
 
 /// All that the controller keeps in the maps for a state, but for the filter.

@@ -173,7 +173,7 @@ impl Host {
         let old = State { host, ..old };
         if !dry_run {
             sweep(&with, &litter).await?;
-            converge(&mut with, &old, &facts.links)?;
+            warnings.extend(converge(&mut with, &old, &facts)?);
             facts.unhooked = with.hook_sockets();
             // Saving an empty state removes what a call left that was killed while it saved.
             if kept.is_empty() || old != kept {
