@@ -48,18 +48,14 @@ pub(super) async fn dispatch(global: Global, command: Command) -> Result<Reply, 
             Reply::done(&done.map(|flows| json!({ "flows": flows })), dry_run, |_| text)
         }
         Command::Ct(Ct::Reap) => {
-            let halves = ops::flows_reap(&open()?)?;
-            Reply::new(
-                &json!({ "halves": halves }),
-                format!("halves of flows removed: {halves}"),
-            )
+            let done = ops::flows_reap(&open()?)?;
+            let text = format!("halves of flows removed: {}", done.value);
+            Reply::done(&done.map(|halves| json!({ "halves": halves })), dry_run, |_| text)
         }
         Command::Ct(Ct::Pickup { seconds }) => {
-            ops::flows_pick_up(&open()?, seconds).await?;
-            Reply::new(
-                &json!({ "seconds": seconds }),
-                format!("TCP connections are taken up in the middle for {seconds} s"),
-            )
+            let done = ops::flows_pick_up(&open()?, seconds).await?;
+            let text = format!("TCP connections are taken up in the middle for {seconds} s");
+            Reply::done(&done.map(|seconds| json!({ "seconds": seconds })), dry_run, |_| text)
         }
         Command::Ct(Ct::Config(args)) => {
             let (host, request) = (open()?, args.into());
