@@ -124,7 +124,7 @@ impl Datapath {
     }
 
     /// What the instance's maps take of the kernel's memory, by name, bytes.
-    pub fn memory(&self) -> Result<Vec<(&'static str, u64)>, DatapathError> {
+    pub fn memory(&self) -> Result<Vec<(String, u64)>, DatapathError> {
         memory::of_maps(&self.pins)
     }
 
