@@ -131,7 +131,7 @@ fn stranger(text: &str, spec: &PortSpec, host: &HostFacts) -> Option<Fault> {
 }
 
 /// Refuses ports that a socket of the host holds.
-fn vacant(spec: &PortSpec, listeners: &[Listener]) -> Result<(), Fault> {
+pub(crate) fn vacant(spec: &PortSpec, listeners: &[Listener]) -> Result<(), Fault> {
     let Some(listener) = listeners.iter().find(|listener| listener.holds(spec)) else {
         return Ok(());
     };
