@@ -197,6 +197,13 @@ impl Host {
         Ok(Done { value, steps, warnings })
     }
 
+    /// What the host has lost of what the networks rely on.
+    pub async fn lost(&self) -> Result<Vec<String>, Failure> {
+        let state = self.state()?;
+        let (facts, _) = HostFacts::read(&self.netlink, &self.netns, &self.instance, true, &state).await?;
+        Ok(plan::refresh(&state, &facts).1)
+    }
+
     /// Interfaces are known by indices, which mean others in another namespace.
     fn check_host(&self, state: &State, host: u64, loaded: bool) -> Result<(), Fault> {
         // After a restart every namespace is another, and nothing is loaded.
