@@ -8,7 +8,7 @@ use aya_ebpf::macros::btf_map;
 use netbridge_common::abi::{
     AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, EVENT_BYTES, FirstFragment, FlowKey, FlowV4, FragmentKey,
     Held, Learned, LinkV4, Load, MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4, Peer, PeerKey, Policy, PortKey,
-    PublishedV4, REASON_SLOTS, RuleV4, SAMPLES, SLOTS, SourceKey, Station, Traffic, V4,
+    PublishedV4, REASON_SLOTS, RuleV4, SAMPLES, SLOTS, STATIONS, SourceKey, Station, Traffic, V4,
 };
 use netbridge_common::datapath::env::Budget;
 use netbridge_common::datapath::pipeline::Scratch;
@@ -39,9 +39,10 @@ pub(crate) static ADDRESSES: HashMap<AddrKey<Ip>, Station, 8192> = HashMap::new(
 /// Stations by MAC. Static entries written by the controller, learned ones by `from_container`; the
 /// controller deletes both.
 #[btf_map]
-pub(crate) static FDB: HashMap<MacKey, Station, 16384> = HashMap::new();
+pub(crate) static FDB: HashMap<MacKey, Station, { STATIONS as usize }> = HashMap::new();
 
-/// Flow halves. Written by every program, never evicted; the controller deletes.
+/// Flow halves; two for each flow of the settings. Written by every program, which removes what has expired, and under the
+/// pressure of quotas what is not established; the controller ends flows by a program.
 #[btf_map]
 pub(crate) static FLOWS: HashMap<FlowKey<Ip>, FlowV4, 262_144> = HashMap::new();
 
@@ -53,7 +54,8 @@ pub(crate) static LOADS: Array<Load, { SLOTS as usize }> = Array::new();
 #[btf_map]
 pub(crate) static HALF_OPEN: Array<FlowKey<Ip>, { (SLOTS * SAMPLES) as usize }> = Array::new();
 
-/// Sides of bindings. Written by the programs; the controller deletes.
+/// Sides of bindings; one for each flow of the settings. Written by the programs, which remove those that have ended; the
+/// controller ends them.
 #[btf_map]
 pub(crate) static BINDINGS: HashMap<BindingKey<Ip>, BindingV4, 131_072> = HashMap::new();
 

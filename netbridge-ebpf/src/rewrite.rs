@@ -139,7 +139,7 @@ impl Skb<'_> {
             self.mend(checksum, verdict.pseudo_diff, BPF_F_PSEUDO_HDR | mangled);
         }
         if verdict.proto == proto::ICMP {
-            self.mend_icmp(checksum, verdict.l4_diff);
+            self.mend_echo(checksum, verdict.l4_diff);
         } else if verdict.l4_diff != 0 {
             self.mend(checksum, verdict.l4_diff, mangled);
         }
@@ -156,13 +156,12 @@ impl Skb<'_> {
         if verdict.inner_sum != 0 {
             self.store(verdict.inner_sum, verdict.inner_l4_sum);
         }
-        self.mend_icmp(verdict.l4 + icmp::CHECKSUM, verdict.l4_diff);
+        self.mend(verdict.l4 + icmp::CHECKSUM, verdict.l4_diff, 0);
     }
 
-    /// Adds a difference to an ICMP checksum. A message may be all zeros, having no pseudo-header, and 0x0000 is no checksum
-    /// of that. 0xffff is, and of any other message that 0x0000 is one of; as a device completes it, it adds nothing.
+    /// Adds a difference to an echo's checksum, which is never zero ([`Verdict::never_zero`]).
     #[inline(always)]
-    fn mend_icmp(&self, offset: u16, diff: u32) {
+    fn mend_echo(&self, offset: u16, diff: u32) {
         self.mend(offset, diff, 0);
         if self.load(offset) == Some([0_u8; 2]) {
             self.store(offset, [0xff; 2]);

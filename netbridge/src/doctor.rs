@@ -87,6 +87,21 @@ pub fn checks(bpffs: &Path, cgroup: Option<&Path>) -> Vec<Check> {
     ]
 }
 
+/// Whether the host still has what the networks rely on; `warnings` say what it lost.
+pub fn networks(warnings: Vec<String>) -> Vec<Check> {
+    let name = "networks";
+    if warnings.is_empty() {
+        return vec![Check::ok(name, "the host has what they rely on")];
+    }
+    let warn = |detail| Check {
+        name,
+        status: Status::Warn,
+        detail,
+        remedy: None,
+    };
+    warnings.into_iter().map(warn).collect()
+}
+
 fn kernel() -> Check {
     let name = "kernel";
     let remedy = "use Linux 6.1 or later; 6.6 for tcx";

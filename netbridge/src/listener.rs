@@ -18,10 +18,14 @@ use crate::model::{PortSpec, Transport};
 /// What to do where the kernel does not list its sockets.
 const REFUSED: &str = "the kernel refuses; `modprobe -a tcp_diag udp_diag`";
 
+/// In a mask of states: TCP sockets that are bound, and neither listen nor connect (`TCP_BOUND_INACTIVE`, Linux 6.8). Earlier
+/// kernels do not list them.
+const BOUND_INACTIVE: u32 = 1 << 13;
+
 /// A port that a socket of the host holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// TCP, listening; or UDP, bound and not connected.
+    /// TCP, listening or bound and not connected; or UDP, bound.
     pub transport: Transport,
     /// The address; `None` for any.
     pub address: Option<Ipv4Addr>,
@@ -56,16 +60,25 @@ pub fn listeners() -> Result<Vec<Listener>> {
     Ok(found)
 }
 
+/// The same; those in the way of `ports` with the names of their holders.
+pub fn rivals(ports: &[PortSpec]) -> Result<Vec<Listener>> {
+    let mut listeners = listeners()?;
+    let in_the_way = |listener: &&mut Listener| ports.iter().any(|ports| listener.holds(ports));
+    let mut rivals: Vec<&mut Listener> = listeners.iter_mut().filter(in_the_way).collect();
+    name_holders(&mut rivals);
+    Ok(listeners)
+}
+
 /// Lists the sockets of a family that may hold ports.
 fn list(socket: &Socket, transport: Transport, family: u8) -> Result<Vec<InetResponseHeader>> {
     let request = InetRequest {
         family,
         protocol: transport.number(),
         extensions: ExtensionFlags::empty(),
-        // An unconnected UDP socket counts as closed.
         states: match transport {
-            Transport::Tcp => StateFlags::LISTEN,
-            Transport::Udp => StateFlags::CLOSE,
+            Transport::Tcp => StateFlags::LISTEN | StateFlags::from_bits_retain(BOUND_INACTIVE),
+            // An unconnected UDP socket counts as closed, a connected one as established.
+            Transport::Udp => StateFlags::CLOSE | StateFlags::ESTABLISHED,
         },
         socket_id: SocketId::new_v4(),
     };
@@ -124,7 +137,7 @@ fn listener(transport: Transport, socket: &InetResponseHeader) -> Option<Listene
 
 /// Names the holders of sockets, where they can be found. It takes a look at every open file of every process that may be
 /// looked at.
-pub fn name_holders(sockets: &mut [&mut Listener]) {
+fn name_holders(sockets: &mut [&mut Listener]) {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     for process in processes.filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit)) {
         if sockets.iter().all(|socket| socket.holder.is_some()) {
@@ -161,6 +174,8 @@ mod tests {
     fn sockets_of_either_family_are_found() {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let udp = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let connected = UdpSocket::bind("127.0.0.1:0").unwrap();
+        connected.connect("127.0.0.1:9").unwrap();
         let port = tcp.local_addr().unwrap().port();
         let client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
         let found = listeners().unwrap();
@@ -170,6 +185,8 @@ mod tests {
         };
         let mut mine = held(Transport::Tcp, Some(Ipv4Addr::LOCALHOST), port);
         held(Transport::Udp, None, udp.local_addr().unwrap().port());
+        let address = Some(Ipv4Addr::LOCALHOST);
+        held(Transport::Udp, address, connected.local_addr().unwrap().port());
         name_holders(&mut [&mut mine]);
         let pid = format!("(pid {})", std::process::id());
         assert!(

@@ -41,10 +41,10 @@ pub struct Network {
     #[serde(default)]
     pub snat: Option<Ipv4Addr>,
     /// What the port outside depends on.
-    #[serde(default = "independent")]
+    #[serde(default = "Dependence::mapping")]
     pub mapping: Dependence,
     /// Who may send to it.
-    #[serde(default)]
+    #[serde(default = "Dependence::filtering")]
     pub filtering: Dependence,
     /// The endpoints' own addresses can be reached from outside.
     #[serde(default)]
@@ -52,18 +52,25 @@ pub struct Network {
 }
 
 /// What a translation depends on (RFC 4787, sections 4.1 and 5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dependence {
     /// Not on the remote endpoint.
     Independent,
     /// On the remote address and port.
-    #[default]
     Dependent,
 }
 
-const fn independent() -> Dependence {
-    Dependence::Independent
+impl Dependence {
+    /// That of the mapping, unless something else is asked for (RFC 4787, REQ-1).
+    pub const fn mapping() -> Self {
+        Self::Independent
+    }
+
+    /// That of the filtering, unless something else is asked for (RFC 4787, REQ-8, where security matters most).
+    pub const fn filtering() -> Self {
+        Self::Dependent
+    }
 }
 
 /// An interface to the outside that networks share.

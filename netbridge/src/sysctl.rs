@@ -63,6 +63,17 @@ pub fn harden(ifname: &str) -> Result<(), SysctlError> {
         .try_for_each(|(name, value)| write_ipv6(ifname, name, value))
 }
 
+/// Sets again what the host may have changed since: a switch for all interfaces (`ip_forward`, `ipv6.conf.all.disable_ipv6`)
+/// overwrites what each has, and one whose MTU rises to 1280 gets the settings of `default`. An interface that is gone
+/// meanwhile needs none.
+pub fn restore(ifname: &str, routes: bool) -> Result<(), SysctlError> {
+    let forwarding = if routes { route(ifname) } else { Ok(()) };
+    match forwarding.and_then(|()| harden(ifname)) {
+        Err(error) if error.source.kind() == ErrorKind::NotFound => Ok(()),
+        set => set,
+    }
+}
+
 /// Switches IPv6 off on an interface inside a container, which would wait for answers that never come; before it is up.
 pub fn disable_ipv6(ifname: &str) -> Result<(), SysctlError> {
     write_ipv6(ifname, "disable_ipv6", "1")
@@ -83,9 +94,10 @@ pub fn overridden() -> Vec<&'static str> {
     ["route_localnet", "proxy_arp"].into_iter().filter(on).collect()
 }
 
-/// A kernel without IPv6 has no such setting, and needs none.
+/// A kernel without IPv6 has no such setting, and needs none; nor does an interface whose MTU is below the 1280 bytes that
+/// IPv6 asks for (RFC 8200, section 5).
 fn write_ipv6(ifname: &str, name: &str, value: &'static str) -> Result<(), SysctlError> {
-    if Path::new(ROOT).join("ipv6").exists() {
+    if path("ipv6", ifname, "").exists() {
         write("ipv6", ifname, name, value)
     } else {
         Ok(())

@@ -42,7 +42,7 @@ pub use network::{MAX_NETWORKS, NetworkAddrs, NetworkHead, NetworkV4, NetworkV6,
 pub use port::{PortBlock, PortKey, PortTarget, PublishedHead, PublishedV4, PublishedV6, SourceKey, port_scope};
 pub use reason::Reason;
 pub use socket::{Peer, PeerKey};
-pub use station::{AddrKey, Learned, MacKey, Station, station_flags};
+pub use station::{AddrKey, Learned, MacKey, STATIONS, Station, station_flags};
 
 /// Version of every layout in this module and of the set of maps.
 pub const VERSION: u32 = 3;

@@ -4,6 +4,9 @@ use bytemuck::{Pod, Zeroable};
 
 use super::Mac;
 
+/// Stations that the FDB has room for.
+pub const STATIONS: u32 = 16_384;
+
 /// Key of the FDB. Aligned, so that the programs compare and copy it as one word.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]

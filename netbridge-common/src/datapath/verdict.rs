@@ -100,6 +100,12 @@ pub struct Verdict<A> {
 }
 
 impl<A: Addr> Verdict<A> {
+    /// True if a layer-4 checksum that becomes zero is written as 0xffff, which verifies as zero does. In UDP zero means "none"
+    /// (RFC 768). An echo may be all zeros, having no pseudo-header, and zero is no checksum of that; an error has a type.
+    pub const fn never_zero(&self) -> bool {
+        self.proto != proto::TCP && self.edits & edits::INNER == 0
+    }
+
     /// On to the kernel, untouched.
     pub const fn pass() -> Self {
         Self {

@@ -52,9 +52,14 @@ pub fn apply(verdict: &Verdict<Ip>, frame: &mut Vec<u8>) {
     }
     if verdict.edits & (edits::L4 | edits::INNER) != 0 {
         let datagram = IP..end_of(frame, IP);
-        // An ICMP message of zeros alone does not sum up to 0xffff with a checksum of zero.
-        let never_zero = verdict.proto != proto::TCP;
-        resum_l4(&before, frame, datagram, verdict.l4.into(), verdict.proto, never_zero);
+        resum_l4(
+            &before,
+            frame,
+            datagram,
+            verdict.l4.into(),
+            verdict.proto,
+            verdict.never_zero(),
+        );
     }
 }
 

@@ -1,5 +1,5 @@
-//! Brings the maps and the uplinks' programs to what a state says, whatever an interrupted call or a change of the
-//! host's interfaces left there.
+//! Brings the maps, the uplinks' programs and the settings of netbridge's interfaces to what a state says, whatever an
+//! interrupted call or a change of the host left there.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -16,26 +16,30 @@ use netbridge_common::datapath::state::outlived;
 use super::{Apply, UPLINK_HOOKS, tables};
 use crate::datapath::{Datapath, DatapathError, Ipv4};
 use crate::encode;
+use crate::facts::HostFacts;
 use crate::model::Name;
+use crate::names;
 use crate::netlink::LinkInfo;
 use crate::state::{Endpoint, State};
+use crate::sysctl;
 
 /// What stands for a source that is on a list.
 const LISTED: u32 = 1;
 
-/// Makes what is loaded agree with `state`; `links` are the host's interfaces. Programs and maps without a state are
-/// removed.
-pub fn converge(with: &mut Apply<'_>, state: &State, links: &[LinkInfo]) -> Result<()> {
+/// Makes what is loaded agree with `state` and with the `host`; what the caller should know is returned. Programs and maps
+/// without a state are removed.
+pub fn converge(with: &mut Apply<'_>, state: &State, host: &HostFacts) -> Result<Vec<String>> {
     if state.is_empty() {
         with.datapath = None;
         if with.pins.root().exists() {
             Datapath::unload(with.pins)?;
         }
-        return Ok(());
+        return Ok(Vec::new());
     }
     let Some(datapath) = &with.datapath else {
-        return Ok(());
+        return Ok(Vec::new());
     };
+    datapath.configure(&state.settings, host.ports.as_ref())?;
     let wanted = Entries::of(state);
     if wanted.settle(datapath)? {
         datapath
@@ -43,7 +47,8 @@ pub fn converge(with: &mut Apply<'_>, state: &State, links: &[LinkInfo]) -> Resu
             .flush_flows(|key, flow| wanted.outdate(state, key, flow))?;
     }
     for uplink in &state.uplinks {
-        if links
+        if host
+            .links
             .iter()
             .any(|link| (link.index, &link.name) == (uplink.ifindex, &uplink.name))
         {
@@ -52,11 +57,31 @@ pub fn converge(with: &mut Apply<'_>, state: &State, links: &[LinkInfo]) -> Resu
             }
         }
     }
-    let filter = tables::compile_filter(state, links)?;
+    let filter = tables::compile_filter(state, &host.links)?;
     if datapath.tables().filter()? != filter.bank {
         filter.put_in_force(datapath)?;
     }
-    Ok(())
+    Ok(restore_settings(state, host))
+}
+
+/// Sets what the kernel should do with netbridge's own interfaces, and says what cannot be set.
+fn restore_settings(state: &State, host: &HostFacts) -> Vec<String> {
+    let there: HashMap<u32, &LinkInfo> = host.links.iter().map(|link| (link.index, link)).collect();
+    let networks = state.networks.iter();
+    let bridges = networks.map(|network| (network.ifindex, &network.bridge, &network.name, true));
+    let endpoints = state.endpoints.iter();
+    let veths = endpoints.map(|endpoint| (endpoint.ifindex, &endpoint.host_if, &endpoint.name, false));
+    let ours = |index: u32, ifname: &str, object: &Name| {
+        let alias = names::alias(&host.instance, object);
+        let link = there.get(&index);
+        link.is_some_and(|link| link.name == ifname && link.alias.as_ref() == Some(&alias))
+    };
+    bridges
+        .chain(veths)
+        .filter(|(index, ifname, object, _)| ours(*index, ifname, object))
+        .filter_map(|(_, ifname, _, routes)| sysctl::restore(ifname, routes).err())
+        .map(|error| format!("{:#}", anyhow::Error::from(error)))
+        .collect()
 }
 
 /// All that the controller keeps in the maps for a state, but for the filter.
@@ -198,19 +223,18 @@ impl Entries {
         Ok(!gone.is_empty() || differed.contains(&true))
     }
 
-    /// Whether half a flow leads to what is no more: an interface, a network, or an address that an uplink had.
+    /// Whether half a flow leads to what is no more: an interface, a network, or an address that the host had.
     fn outdate(&self, state: &State, key: &FlowKey<Ipv4>, flow: &FlowV4) -> bool {
         let head = &flow.head;
         let zone = u16::from_ne_bytes(key.zone);
         let no_network = |zone: u16| zone != ZONE_UPLINK && !self.networks.contains_key(&zone);
-        let no_uplink = |address: Ipv4| {
-            state
-                .uplinks
-                .iter()
-                .all(|uplink| !uplink.addresses.contains(&address.into()))
+        // Any of the host's: which of them packets take outside is a matter of its routes. An uplink that is gone keeps its own.
+        let foreign = |address: Ipv4| {
+            let uplinks = &mut state.uplinks.iter();
+            !state.local.contains(&address.into()) && uplinks.all(|uplink| !uplink.addresses.contains(&address.into()))
         };
-        let came_by = zone == ZONE_UPLINK && head.flags & flow_flags::DST != 0 && no_uplink(key.dst);
-        let leaves_by = head.peer_zone == ZONE_UPLINK && head.flags & flow_flags::SRC != 0 && no_uplink(flow.tail.src);
+        let came_by = zone == ZONE_UPLINK && head.flags & flow_flags::DST != 0 && foreign(key.dst);
+        let leaves_by = head.peer_zone == ZONE_UPLINK && head.flags & flow_flags::SRC != 0 && foreign(flow.tail.src);
         !self.links.contains_key(&head.ifindex)
             || no_network(zone)
             || no_network(head.peer_zone)
@@ -237,4 +261,32 @@ fn settle<K: Eq + Hash, V: PartialEq>(
         differed = true;
     }
     Ok(differed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixtures;
+
+    #[test]
+    fn a_flow_lives_while_the_host_has_its_address_wherever_that_is() {
+        let mut state = fixtures::state();
+        state.local.insert([203, 0, 113, 1].into());
+        let entries = Entries::of(&state);
+        for (address, gone) in [
+            ([192, 0, 2, 1], false),
+            ([203, 0, 113, 1], false),
+            ([192, 0, 2, 9], true),
+        ] {
+            let (mut out, mut flow) = (FlowKey::zeroed(), FlowV4::zeroed());
+            out.zone = 1_u16.to_ne_bytes();
+            (flow.head.ifindex, flow.head.peer_zone, flow.head.flags) = (2, ZONE_UPLINK, flow_flags::SRC);
+            flow.tail.src = address;
+            assert_eq!(entries.outdate(&state, &out, &flow), gone, "out as {address:?}");
+            let (mut back, mut inward) = (FlowKey::zeroed(), FlowV4::zeroed());
+            (back.zone, back.dst) = (ZONE_UPLINK.to_ne_bytes(), address);
+            (inward.head.ifindex, inward.head.peer_zone, inward.head.flags) = (11, 1, flow_flags::DST);
+            assert_eq!(entries.outdate(&state, &back, &inward), gone, "back to {address:?}");
+        }
+    }
 }

@@ -12,9 +12,10 @@ use super::Run;
 use crate::datapath::{Datapath, Ipv4};
 use crate::encode;
 use crate::filter;
-use crate::model::{Claims, Transport};
+use crate::listener::rivals;
+use crate::model::{Claims, PortSpec, Transport};
 use crate::netlink::LinkInfo;
-use crate::plan::interface_names;
+use crate::plan::{interface_names, vacant};
 use crate::state::{Endpoint, Network, Published, State, Uplink};
 
 /// The filter that is in force when none is.
@@ -105,7 +106,10 @@ impl Run<'_> {
             let target = encode::port_target(port, owner, self.network_id(owner)?);
             encode::port_blocks(port).try_for_each(|block| tables.put_published(&block, &target))?;
         }
-        Ok(())
+        // From here on the programs on sockets keep them: who bound one since the sockets were looked at holds it now.
+        let specs: Vec<PortSpec> = ports.iter().map(Published::ports).collect();
+        let rivals = rivals(&specs)?;
+        Ok(specs.iter().try_for_each(|spec| vacant(spec, &rivals))?)
     }
 
     pub(super) fn unpublish(&self, ports: &[Published]) -> Result<()> {

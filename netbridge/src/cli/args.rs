@@ -169,11 +169,11 @@ pub(super) struct NetCreateArgs {
     snat: Option<String>,
     /// What a container's port outside depends on: nothing else (RFC 4787, endpoint-independent mapping), or the remote
     /// endpoint too, as with Linux' masquerade
-    #[arg(long, value_enum, default_value_t = Dependence::Independent)]
+    #[arg(long, value_enum, default_value_t = state::Dependence::mapping().into())]
     mapping: Dependence,
     /// Who may send to it: those the container has sent to (RFC 4787, address- and port-dependent filtering), or anybody
     /// (endpoint-independent filtering, "full cone")
-    #[arg(long, value_enum, default_value_t = Dependence::Dependent)]
+    #[arg(long, value_enum, default_value_t = state::Dependence::filtering().into())]
     filtering: Dependence,
     /// Let the containers' own addresses be reached from outside; implies --no-masquerade
     #[arg(long)]
@@ -194,6 +194,15 @@ impl From<Dependence> for state::Dependence {
         match dependence {
             Dependence::Independent => Self::Independent,
             Dependence::Dependent => Self::Dependent,
+        }
+    }
+}
+
+impl From<state::Dependence> for Dependence {
+    fn from(dependence: state::Dependence) -> Self {
+        match dependence {
+            state::Dependence::Independent => Self::Independent,
+            state::Dependence::Dependent => Self::Dependent,
         }
     }
 }

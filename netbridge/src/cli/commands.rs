@@ -48,18 +48,14 @@ pub(super) async fn dispatch(global: Global, command: Command) -> Result<Reply, 
             Reply::done(&done.map(|flows| json!({ "flows": flows })), dry_run, |_| text)
         }
         Command::Ct(Ct::Reap) => {
-            let halves = ops::flows_reap(&open()?)?;
-            Reply::new(
-                &json!({ "halves": halves }),
-                format!("halves of flows removed: {halves}"),
-            )
+            let done = ops::flows_reap(&open()?)?;
+            let text = format!("halves of flows removed: {}", done.value);
+            Reply::done(&done.map(|halves| json!({ "halves": halves })), dry_run, |_| text)
         }
         Command::Ct(Ct::Pickup { seconds }) => {
-            ops::flows_pick_up(&open()?, seconds).await?;
-            Reply::new(
-                &json!({ "seconds": seconds }),
-                format!("TCP connections are taken up in the middle for {seconds} s"),
-            )
+            let done = ops::flows_pick_up(&open()?, seconds).await?;
+            let text = format!("TCP connections are taken up in the middle for {seconds} s");
+            Reply::done(&done.map(|seconds| json!({ "seconds": seconds })), dry_run, |_| text)
         }
         Command::Ct(Ct::Config(args)) => {
             let (host, request) = (open()?, args.into());
@@ -76,7 +72,7 @@ pub(super) async fn dispatch(global: Global, command: Command) -> Result<Reply, 
         }
         Command::Monitor { count } => monitor::run(&open()?, count, global.json).await,
         Command::Lab(command) => lab::run(&global, command).await,
-        Command::Doctor => examine(&global.options()),
+        Command::Doctor => examine(&global.options()).await,
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             Reply::new(
@@ -178,8 +174,14 @@ fn inspection(details: &impl serde::Serialize) -> Result<Reply, Failure> {
     Ok(reply)
 }
 
-fn examine(options: &ops::Options) -> Result<Reply, Failure> {
-    let checks = doctor::checks(&options.bpffs, options.cgroup.as_deref());
+async fn examine(options: &ops::Options) -> Result<Reply, Failure> {
+    let mut checks = doctor::checks(&options.bpffs, options.cgroup.as_deref());
+    // Who may not look at the instance is told by the checks before.
+    if let Ok(host) = Host::open(options)
+        && let Ok(warnings) = host.lost().await
+    {
+        checks.extend(doctor::networks(warnings));
+    }
     let mut reply = Reply::new(&checks, views::checks(&checks))?;
     reply.code = u8::from(checks.iter().any(|check| check.status == Status::Fail));
     Ok(reply)

@@ -31,16 +31,17 @@ pub(super) struct ConfigArgs {
     /// Lifetimes: those of the RFCs, or those of Linux' conntrack
     #[arg(long, value_enum)]
     profile: Option<Profile>,
-    /// One lifetime; repeatable
+    /// One lifetime, at least 2 seconds; repeatable
     #[arg(long = "timeout", value_name = "NAME=SECONDS")]
     timeouts: Vec<String>,
     /// Flows that the table holds; only while there is no network
     #[arg(long, value_name = "N")]
     flows: Option<u32>,
-    /// Flows that one endpoint may have [default: a quarter of the table]
+    /// Flows that one endpoint may have [default: a quarter of the table, at most 15872: half of the
+    /// ports that masquerading usually has]
     #[arg(long, value_name = "N")]
     quota: Option<u32>,
-    /// Of these, flows that are not established [default: as many]
+    /// Of these, flows that are not established [default: a quarter of it]
     #[arg(long, value_name = "N")]
     half_open: Option<u32>,
     /// How long a port that stood for a container's is kept from others

@@ -65,6 +65,7 @@ fn load_and_pin(pins: &Pins, options: &LoadOptions, range: &SnatRange) -> Result
     loader.override_global(aya_log::LEVEL, &log_level, false);
     let entries = options.flow_entries.unwrap_or(2 * options.settings.flows());
     loader.map_max_entries(maps::FLOWS, entries);
+    loader.map_max_entries(maps::BINDINGS, options.settings.flows());
     let mut object = loader
         .load(OBJECT)
         .map_err(|source| DatapathError::Object(Box::new(source)))?;

@@ -3,24 +3,23 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::Path;
 
 use aya::maps::MapData;
 
-use super::object::maps::ALL;
 use super::{DatapathError, Pins};
 
-/// By name, bytes: as the kernel says of each map's descriptor (`memlock`, Linux 4.10).
-pub(super) fn of_maps(pins: &Pins) -> Result<Vec<(&'static str, u64)>, DatapathError> {
-    ALL.into_iter().map(|name| Ok((name, of_map(pins, name)?))).collect()
+/// Of every map that is pinned, by name, bytes: as the kernel says of its descriptor (`memlock`, Linux 4.10).
+pub(super) fn of_maps(pins: &Pins) -> Result<Vec<(String, u64)>, DatapathError> {
+    let directory = pins.map("");
+    let read = || fs::read_dir(&directory)?.collect::<io::Result<Vec<_>>>();
+    let maps = read().map_err(DatapathError::file("read", &directory))?;
+    let of = |map: fs::DirEntry| Ok((map.file_name().to_string_lossy().into_owned(), of_map(&map.path())?));
+    maps.into_iter().map(of).collect()
 }
 
-fn of_map(pins: &Pins, name: &'static str) -> Result<u64, DatapathError> {
-    let map = MapData::from_pin(pins.map(name)).map_err(|source| DatapathError::Map {
-        map: name,
-        action: "open",
-        key: String::new(),
-        source: Box::new(source),
-    })?;
+fn of_map(pin: &Path) -> Result<u64, DatapathError> {
+    let map = MapData::from_pin(pin).map_err(|error| DatapathError::file("open", pin)(io::Error::other(error)))?;
     let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
     let read = fs::read_to_string(&path).and_then(|text| memlock(&text));
     read.map_err(DatapathError::file("read", path))

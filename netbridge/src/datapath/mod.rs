@@ -102,6 +102,16 @@ impl Datapath {
             .change_config(|config| settings::tune(config, &self.clock, settings))
     }
 
+    /// Makes what is in force agree with these settings and, if they are known, the ports that the host leaves for SNAT.
+    pub fn configure(&self, settings: &Settings, range: Option<&SnatRange>) -> Result<(), DatapathError> {
+        self.tables.change_config(|config| {
+            settings::tune(config, &self.clock, settings);
+            if let Some(range) = range {
+                settings::take_ports(config, range);
+            }
+        })
+    }
+
     /// Lets TCP segments in the middle of a connection open flows for so many seconds from now: the flow table was lost, or
     /// was not kept before.
     pub fn pick_up(&self, seconds: u32) -> Result<(), DatapathError> {
@@ -114,7 +124,7 @@ impl Datapath {
     }
 
     /// What the instance's maps take of the kernel's memory, by name, bytes.
-    pub fn memory(&self) -> Result<Vec<(&'static str, u64)>, DatapathError> {
+    pub fn memory(&self) -> Result<Vec<(String, u64)>, DatapathError> {
         memory::of_maps(&self.pins)
     }
 

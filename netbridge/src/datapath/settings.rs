@@ -75,16 +75,10 @@ impl SnatRange {
 /// The configuration of a new instance on this host.
 pub(super) fn initial(clock: &Clock, range: &SnatRange, options: &LoadOptions) -> Result<Config, DatapathError> {
     let second = |seconds| clock.seconds_to_ticks(seconds);
-    let (snat_min, snat_max) = range.snat.clone().into_inner();
-    let (local_min, local_max) = range.local.clone().into_inner();
     let mut config = Config {
         generation: FIRST_GENERATION,
         refresh: second(1),
         fdb_ageing: second(300),
-        snat_min,
-        snat_ports: snat_max - snat_min + 1,
-        local_min,
-        local_max,
         secret: secret().map_err(DatapathError::file("read", RANDOM))?,
         events_per_tick: options.events_per_tick,
         answers_per_tick: ANSWERS_PER_SECOND.div_ceil(second(1).max(1)),
@@ -95,7 +89,15 @@ pub(super) fn initial(clock: &Clock, range: &SnatRange, options: &LoadOptions) -
         ..Config::zeroed()
     };
     tune(&mut config, clock, &options.settings);
+    take_ports(&mut config, range);
     Ok(config)
+}
+
+/// Puts the ports of SNAT and of the host into a configuration.
+pub(super) fn take_ports(config: &mut Config, range: &SnatRange) {
+    let (first, last) = range.snat.clone().into_inner();
+    (config.snat_min, config.snat_ports) = (first, last - first + 1);
+    (config.local_min, config.local_max) = range.local.clone().into_inner();
 }
 
 /// Puts settings into a configuration.

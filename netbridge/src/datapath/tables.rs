@@ -1,7 +1,7 @@
 //! The maps of an instance, by what they mean to the controller.
 //!
 //! Who writes what: the controller everything but flows, bindings, learned stations and counters, which are
-//! the datapath's; of those it only removes entries and zeroes counters. Removing what is absent is not an error.
+//! the datapath's; of those it removes entries, ends bindings (which keeps their ports for a while) and zeroes counters. Removing what is absent is not an error.
 
 use aya::maps::MapError;
 use bytemuck::Zeroable;
@@ -82,10 +82,14 @@ impl Tables {
         self.config.get(0)
     }
 
-    /// Changes the configuration in force, but for its generation.
+    /// Changes the configuration in force, but for its generation; one that is as it should be is not written.
     pub(super) fn change_config(&self, change: impl FnOnce(&mut Config)) -> Result<(), DatapathError> {
-        let mut config = self.config()?;
+        let before = self.config()?;
+        let mut config = before;
         change(&mut config);
+        if config == before {
+            return Ok(());
+        }
         self.config.set(0, &config)
     }
 
@@ -329,6 +333,7 @@ impl Tables {
     /// Zeroes what is counted of a slot, for its next owner.
     pub fn reset_slot(&self, slot: u32) -> Result<(), DatapathError> {
         self.learned.set(slot, &Learned::zeroed())?;
+        self.loads.set(slot, &Load::zeroed())?;
         self.traffic.zero(slot)
     }
 

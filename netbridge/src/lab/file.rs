@@ -61,18 +61,14 @@ pub(super) struct Network {
     #[serde(default = "yes")]
     pub(super) masquerade: bool,
     /// What a port outside depends on: `independent` or `dependent`.
-    #[serde(default = "independent")]
+    #[serde(default = "Dependence::mapping")]
     pub(super) mapping: Dependence,
     /// Who may send to it: `independent` for anybody, or `dependent`.
-    #[serde(default)]
+    #[serde(default = "Dependence::filtering")]
     pub(super) filtering: Dependence,
     /// Containers are reached from outside by their own addresses, and keep them.
     #[serde(default)]
     pub(super) routed: bool,
-}
-
-const fn independent() -> Dependence {
-    Dependence::Independent
 }
 
 /// `[[nodes]]`.

@@ -44,8 +44,8 @@ impl NetCreate {
             internal: false,
             masquerade: true,
             snat: None,
-            mapping: Dependence::Independent,
-            filtering: Dependence::Dependent,
+            mapping: Dependence::mapping(),
+            filtering: Dependence::filtering(),
             routed: false,
         }
     }

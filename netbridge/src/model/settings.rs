@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use netbridge_common::abi::STATIONS;
 use serde::{Deserialize, Serialize};
 
 use super::{Fault, Faults};
@@ -9,8 +10,20 @@ use super::{Fault, Faults};
 /// Flows that the table holds unless something else is set.
 const FLOWS: u32 = 131_072;
 
-/// Part of the table that one endpoint may use, as a divisor.
+/// Part of the table that one endpoint may use, and of its quota that flows may use which are not established, as a divisor: a
+/// flood of these leaves most of the quota to the others.
 const SHARE: u32 = 4;
+
+/// Most flows of one endpoint, unless something else is set: half of the 31,744 ports that masquerading has of one address and
+/// protocol towards one destination where the host keeps the usual 32768–60999 for itself. One endpoint so leaves as many to
+/// the others.
+const HALF_OF_PORTS: u32 = 15_872;
+
+/// Shortest lifetime that can be set, seconds: what a flow was last used for is written down once a second.
+const SHORTEST: u32 = 2;
+
+/// Most floods a second that can be set: what a CPU can send at all is far from it.
+const FLOODS: u32 = 1_000_000;
 
 /// Longest lifetime that can be set: 30 days, seconds.
 const LONGEST: u32 = 30 * 24 * 3600;
@@ -143,14 +156,15 @@ impl Settings {
         self.flows.unwrap_or(FLOWS)
     }
 
-    /// Flows that one endpoint may have: a quarter of the table.
+    /// Flows that one endpoint may have: a quarter of the table, and half of the ports that masquerading usually has.
     pub fn quota(&self) -> u32 {
-        self.quota.unwrap_or_else(|| (self.flows() / SHARE).max(1))
+        let share = (self.flows() / SHARE).clamp(1, HALF_OF_PORTS);
+        self.quota.unwrap_or(share)
     }
 
-    /// Of these, flows that are not established: as many, because they are the first to go anyway.
+    /// Of these, flows that are not established: a quarter.
     pub fn half_open(&self) -> u32 {
-        self.half_open.unwrap_or_else(|| self.quota())
+        self.half_open.unwrap_or_else(|| (self.quota() / SHARE).max(1))
     }
 
     /// Seconds for which a port is kept from others (RFC 6888 REQ-8; Linux keeps none).
@@ -226,8 +240,10 @@ impl Tune {
         for (option, value, least, most) in [
             ("--flows", new.flows(), 512, 8_388_608),
             ("--quota", new.quota(), 1, new.flows()),
-            ("--half-open", new.half_open(), 1, new.quota()),
+            ("--half-open", new.half_open(), 1, new.quota().max(1)),
             ("--quarantine", new.quarantine(), 0, LONGEST),
+            ("--macs", new.macs(), 0, STATIONS),
+            ("--floods", new.floods(), 0, FLOODS),
         ] {
             if !(least..=most).contains(&value) {
                 let why = "is out of range";
@@ -249,7 +265,7 @@ fn parse_timeout(text: &str) -> Result<(Timer, u32), Fault> {
         Fault::usage(
             format!("--timeout {text}"),
             why,
-            format!("write NAME=SECONDS, 1 to {LONGEST}; the names are {names}"),
+            format!("write NAME=SECONDS, {SHORTEST} to {LONGEST}; the names are {names}"),
         )
     };
     let (name, seconds) = text
@@ -260,7 +276,7 @@ fn parse_timeout(text: &str) -> Result<(Timer, u32), Fault> {
     let seconds: u32 = seconds
         .parse()
         .map_err(|error| fault(format!("{seconds:?}: {error}")))?;
-    if (1..=LONGEST).contains(&seconds) {
+    if (SHORTEST..=LONGEST).contains(&seconds) {
         Ok((timer, seconds))
     } else {
         Err(fault(format!("{seconds} is out of range")))
@@ -276,7 +292,7 @@ mod tests {
         let settings = Settings::default();
         assert_eq!(
             (settings.flows(), settings.quota(), settings.half_open()),
-            (131_072, 32_768, 32_768)
+            (131_072, 15_872, 3968)
         );
         assert_eq!(settings.timeout(Timer::TcpEstablished), 7440);
         let tune = Tune {
@@ -286,7 +302,7 @@ mod tests {
             ..Tune::default()
         };
         let tuned = tune.applied_to(&settings).unwrap();
-        assert_eq!((tuned.flows(), tuned.quota(), tuned.half_open()), (4096, 1024, 1024));
+        assert_eq!((tuned.flows(), tuned.quota(), tuned.half_open()), (4096, 1024, 256));
         assert_eq!((tuned.timeout(Timer::UdpOpening), tuned.timeout(Timer::Icmp)), (7, 30));
         assert_eq!(tuned.quarantine(), 0);
         let text = serde_json::to_string(&tuned).unwrap();
@@ -319,12 +335,14 @@ mod tests {
     #[test]
     fn all_faults_are_told_at_once() {
         let bad = Tune {
-            timeouts: ["icmp", "ping=3", "icmp=x", "icmp=0", "icmp=99999999"]
+            timeouts: ["icmp", "ping=3", "icmp=x", "icmp=1", "icmp=99999999"]
                 .map(str::to_owned)
                 .to_vec(),
             flows: Some(1),
             quota: Some(7),
             half_open: Some(9),
+            macs: Some(u32::MAX),
+            floods: Some(u32::MAX),
             ..Tune::default()
         };
         let faults = bad.applied_to(&Settings::default()).unwrap_err();
@@ -333,12 +351,20 @@ mod tests {
             "is not NAME=SECONDS",
             "ping",
             "\"x\"",
-            "0 is out",
+            "1 is out",
             "99999999",
             "--flows 1",
             "--half-open 9",
+            "--macs 4294967295: is out of range; give 0 to 16384",
+            "--floods 4294967295",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
+        let nothing = Tune {
+            quota: Some(0),
+            ..Tune::default()
+        };
+        let faults = nothing.applied_to(&Settings::default()).unwrap_err().to_string();
+        assert_eq!(faults, "--quota 0: is out of range; give 1 to 131072");
     }
 }

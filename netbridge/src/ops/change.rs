@@ -6,7 +6,7 @@ use super::settings::{SettingsView, settings_view};
 use super::{Done, Failure, Host};
 use crate::facts::{HostFacts, TargetFacts};
 use crate::filter::{self, Ruleset};
-use crate::listener::{Listener, listeners, name_holders};
+use crate::listener::rivals;
 use crate::model::{Attach, Faults, Name, NetCreate, PortSpec, Ports, Tune};
 use crate::plan;
 use crate::state::{Endpoint, FilterSource, Network, Published, State};
@@ -64,19 +64,12 @@ pub async fn detach(host: &Host, names: &[String]) -> Result<Done<Vec<Name>>, Fa
 /// Publishes ports of an endpoint.
 pub async fn port_add(host: &Host, request: &Ports) -> Result<Done<Vec<Published>>, Failure> {
     let added = |old: &State, new: &State| Some(difference(&new.ports, &old.ports));
-    let plan = |state: &State, facts: &HostFacts| Ok(plan::port_add(state, facts, &rivals(request)?, request)?);
+    let plan = |state: &State, facts: &HostFacts| {
+        let specs = request.specs.iter().filter_map(|text| PortSpec::parse(text).ok());
+        let rivals = rivals(&specs.collect::<Vec<_>>())?;
+        Ok(plan::port_add(state, facts, &rivals, request)?)
+    };
     host.change(plan, added).await
-}
-
-/// The sockets of the host that hold ports; those in a request's way with the names of their holders.
-fn rivals(request: &Ports) -> Result<Vec<Listener>, Failure> {
-    let mut listeners = listeners()?;
-    let specs = request.specs.iter().filter_map(|text| PortSpec::parse(text).ok());
-    let specs: Vec<PortSpec> = specs.collect();
-    let in_the_way = |listener: &&mut Listener| specs.iter().any(|spec| listener.holds(spec));
-    let mut rivals: Vec<&mut Listener> = listeners.iter_mut().filter(in_the_way).collect();
-    name_holders(&mut rivals);
-    Ok(listeners)
 }
 
 /// Stops publishing ports of an endpoint, and ends the connections through them; no specification

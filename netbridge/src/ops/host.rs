@@ -173,7 +173,7 @@ impl Host {
         let old = State { host, ..old };
         if !dry_run {
             sweep(&with, &litter).await?;
-            converge(&mut with, &old, &facts.links)?;
+            warnings.extend(converge(&mut with, &old, &facts)?);
             facts.unhooked = with.hook_sockets();
             // Saving an empty state removes what a call left that was killed while it saved.
             if kept.is_empty() || old != kept {
@@ -195,6 +195,13 @@ impl Host {
         warnings.extend(told);
         let value = value(&old, &new).ok_or_else(|| anyhow!("the plan does not make what was asked for"))?;
         Ok(Done { value, steps, warnings })
+    }
+
+    /// What the host has lost of what the networks rely on.
+    pub async fn lost(&self) -> Result<Vec<String>, Failure> {
+        let state = self.state()?;
+        let (facts, _) = HostFacts::read(&self.netlink, &self.netns, &self.instance, true, &state).await?;
+        Ok(plan::refresh(&state, &facts).1)
     }
 
     /// Interfaces are known by indices, which mean others in another namespace.

@@ -32,7 +32,7 @@ pub struct SettingsView {
     /// SYNs from outside that mean nobody get no answer.
     pub silent: bool,
     /// Kernel memory of each map, bytes; nothing is loaded while there is no network.
-    pub memory: BTreeMap<&'static str, u64>,
+    pub memory: BTreeMap<String, u64>,
 }
 
 pub(super) fn settings_view(host: &Host, state: &State) -> Result<SettingsView, Failure> {

@@ -132,15 +132,38 @@ pub fn flows_flush(host: &Host, endpoint: Option<&str>) -> Result<Done<usize>, F
     })
 }
 
-/// Removes expired flows; how many halves there were.
-pub fn flows_reap(host: &Host) -> Result<usize, Failure> {
-    Ok(host.datapath()?.reap().map_err(anyhow::Error::from)?)
+/// Removes expired flows. The outcome is how many halves there were.
+pub fn flows_reap(host: &Host) -> Result<Done<usize>, Failure> {
+    let datapath = host.datapath()?;
+    let reap = || -> anyhow::Result<usize> {
+        if !host.dry_run() {
+            return Ok(datapath.reap()?);
+        }
+        let (config, now) = (datapath.tables().config()?, datapath.clock().now_ticks()?);
+        let gone =
+            |(key, flow): &(FlowKey<[u8; 4]>, FlowV4)| state::is_collectable(&config, key.proto, &flow.head, now);
+        Ok(datapath.tables().flows()?.iter().filter(|half| gone(half)).count())
+    };
+    let halves = reap()?;
+    Ok(Done {
+        value: halves,
+        steps: vec![format!("remove halves of flows: {halves}")],
+        warnings: Vec::new(),
+    })
 }
 
-/// Takes up TCP connections in the middle for so many seconds.
-pub async fn flows_pick_up(host: &Host, seconds: u32) -> Result<(), Failure> {
-    let _lock = host.lock().await?;
-    Ok(host.datapath()?.pick_up(seconds).map_err(anyhow::Error::from)?)
+/// Takes up TCP connections in the middle for so many seconds, which are the outcome.
+pub async fn flows_pick_up(host: &Host, seconds: u32) -> Result<Done<u32>, Failure> {
+    let datapath = host.datapath()?;
+    if !host.dry_run() {
+        let _lock = host.lock().await?;
+        datapath.pick_up(seconds).map_err(anyhow::Error::from)?;
+    }
+    Ok(Done {
+        value: seconds,
+        steps: vec![format!("take up TCP connections in the middle for {seconds} s")],
+        warnings: Vec::new(),
+    })
 }
 
 /// All counters since the endpoints and uplinks came.

@@ -58,7 +58,19 @@ pub fn net_create(state: &State, host: &HostFacts, request: &NetCreate) -> Resul
             ),
         ));
     }
-    let snat = faults.keep_given(request.snat.as_deref(), |text| choose_snat(text, uplink.as_ref()));
+    let snat = faults.keep_given(request.snat.as_deref(), |text| {
+        let snat = parse_ipv4("--snat", text)?;
+        match &uplink {
+            Some(uplink) => check_snat(host, snat, uplink)?,
+            None if request.uplink.is_none() => {
+                let what = format!("--snat {snat}");
+                return Err(Fault::usage(what, "the network has no uplink", "add --uplink"));
+            }
+            // What is wrong with the uplink is told already.
+            None => {}
+        }
+        Ok(snat)
+    });
     check_translation(request, &mut faults);
     let id = faults.keep(state.free_network_id().ok_or_else(|| {
         let most = abi::MAX_NETWORKS - 1;
@@ -185,16 +197,17 @@ pub fn net_remove(state: &State, host: &HostFacts, names: &[String], force: bool
 }
 
 /// The address that packets to the outside take must be the uplink's, or no answer would find it.
-fn choose_snat(text: &str, uplink: Option<&Uplink>) -> Result<Ipv4Addr, Fault> {
-    let snat = parse_ipv4("--snat", text)?;
-    let what = || format!("--snat {snat}");
-    let uplink = uplink.ok_or_else(|| Fault::usage(what(), "the network has no uplink", "add --uplink"))?;
+fn check_snat(host: &HostFacts, snat: Ipv4Addr, uplink: &Uplink) -> Result<(), Fault> {
+    let (what, name) = (format!("--snat {snat}"), &uplink.name);
     if uplink.addresses.contains(&snat) {
-        return Ok(snat);
+        return Ok(());
     }
-    let why = format!("is no address of {}", uplink.name);
-    let remedy = format!("`ip address add {snat}/32 dev {}`, or choose another", uplink.name);
-    Err(Fault::conflict(what(), why, remedy))
+    if host.addresses_of(uplink.ifindex).any(|address| address == snat) {
+        let why = format!("is not among the first {} addresses of {name}", abi::LINK_ADDRS);
+        return Err(Fault::conflict(what, why, "choose one of these, or remove some"));
+    }
+    let remedy = format!("`ip address add {snat}/32 dev {name}`, or choose another");
+    Err(Fault::conflict(what, format!("is no address of {name}"), remedy))
 }
 
 /// What a request says of translation must have something to say it of.

@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use netbridge_common::abi::LINK_ADDRS;
+
 use super::ephemeral::choose;
 use super::{Plan, Step, check_loaded, find_endpoint};
+use crate::datapath::MIN_SNAT_PORTS;
 use crate::facts::HostFacts;
 use crate::listener::Listener;
-use crate::model::{Claims, Fault, Faults, PortSpec, Ports, parse_sources};
+use crate::model::{Claims, Fault, Faults, PortSpec, Ports, Transport, parse_sources};
 use crate::state::{Endpoint, Published, State, Uplink};
 
 /// Plans the publication of ports; `listeners` are the sockets of the host.
@@ -50,7 +53,11 @@ pub fn port_add(state: &State, host: &HostFacts, listeners: &[Listener], request
             ..Published::new(endpoint.name.clone(), &spec)
         };
         if let Some((_, other)) = claims.overlapping(&spec) {
-            faults.push(collision(&port, other));
+            faults.push(if wanted.contains(other) {
+                twice(&port, other)
+            } else {
+                collision(&port, other)
+            });
         } else {
             claims.insert(spec, port.clone());
             wanted.push(port);
@@ -59,7 +66,8 @@ pub fn port_add(state: &State, host: &HostFacts, listeners: &[Listener], request
     faults.check()?;
     let mut next = state.clone();
     next.ports.extend(wanted.iter().cloned());
-    let warnings = endpoint.map_or_else(Vec::new, |endpoint| warnings(state, host, endpoint, &wanted));
+    let mut warnings = endpoint.map_or_else(Vec::new, |endpoint| warnings(state, host, endpoint, &wanted));
+    warnings.extend(starving(state, host, &claims, &wanted));
     Ok(Plan {
         steps: vec![Step::Publish(wanted)],
         state: next,
@@ -131,7 +139,7 @@ fn stranger(text: &str, spec: &PortSpec, host: &HostFacts) -> Option<Fault> {
 }
 
 /// Refuses ports that a socket of the host holds.
-fn vacant(spec: &PortSpec, listeners: &[Listener]) -> Result<(), Fault> {
+pub(crate) fn vacant(spec: &PortSpec, listeners: &[Listener]) -> Result<(), Fault> {
     let Some(listener) = listeners.iter().find(|listener| listener.holds(spec)) else {
         return Ok(());
     };
@@ -164,15 +172,21 @@ fn warnings(state: &State, host: &HostFacts, endpoint: &Endpoint, ports: &[Publi
             "network {} has no uplink: the ports are not reachable from outside",
             endpoint.network
         )),
-        Some(uplink) => warnings.extend(not_outside(uplink, ports)),
+        Some(uplink) => {
+            let addresses: Vec<Ipv4Addr> = host.addresses_of(uplink.ifindex).collect();
+            let (_, beyond) = addresses.split_at(addresses.len().min(LINK_ADDRS));
+            warnings.extend(not_outside(uplink, beyond, ports));
+            warnings.extend(not_everywhere(uplink, beyond, ports));
+        }
     }
     warnings.extend(ports.iter().filter_map(|port| may_be_given_away(host, port)));
     warnings
 }
 
 /// What to say of ports at addresses of the host that are not the uplink's.
-fn not_outside(uplink: &Uplink, ports: &[Published]) -> Option<String> {
-    let inner = |address: &Ipv4Addr| !address.is_loopback() && !uplink.addresses.contains(address);
+fn not_outside(uplink: &Uplink, beyond: &[Ipv4Addr], ports: &[Published]) -> Option<String> {
+    let known = |address: &Ipv4Addr| uplink.addresses.contains(address) || beyond.contains(address);
+    let inner = |address: &Ipv4Addr| !address.is_loopback() && !known(address);
     let inner: BTreeSet<Ipv4Addr> = ports.iter().filter_map(|port| port.host_ip).filter(inner).collect();
     (!inner.is_empty()).then(|| {
         format!(
@@ -181,6 +195,61 @@ fn not_outside(uplink: &Uplink, ports: &[Published]) -> Option<String> {
             list(&inner)
         )
     })
+}
+
+/// What to say of ports at addresses of the uplink that are more than the programs know of one.
+fn not_everywhere(uplink: &Uplink, beyond: &[Ipv4Addr], ports: &[Published]) -> Option<String> {
+    let at = |address: &&Ipv4Addr| {
+        let mut places = ports.iter().map(|port| port.host_ip);
+        places.any(|place| place.is_none_or(|place| place == **address))
+    };
+    let lost: BTreeSet<Ipv4Addr> = beyond.iter().filter(at).copied().collect();
+    (!lost.is_empty()).then(|| {
+        format!(
+            "only the first {LINK_ADDRS} addresses of uplink {} lead in: the ports are not reachable from outside by {}; \
+             remove addresses that nobody uses",
+            uplink.name,
+            list(&lost)
+        )
+    })
+}
+
+/// What to say if hardly a port is left for masquerading, which takes none that is published at the address it uses.
+fn starving(state: &State, host: &HostFacts, claims: &Claims<Published>, ports: &[Published]) -> Vec<String> {
+    let masqueraded = state.networks.iter().filter(|network| network.masquerade);
+    let uplinks: BTreeSet<&str> = masqueraded.filter_map(|network| network.uplink.as_deref()).collect();
+    let uplinks = uplinks.into_iter().filter_map(|name| state.uplink(name));
+    let addresses: BTreeSet<Ipv4Addr> = uplinks.flat_map(|uplink| uplink.addresses.iter().copied()).collect();
+    let Some(range) = host.ports.as_ref().map(|ports| &ports.snat) else {
+        return Vec::new();
+    };
+    let free = |transport, address| {
+        let free = |port: &u16| claims.at(transport, address, *port).is_none();
+        range.clone().filter(free).count()
+    };
+    let mut warnings = Vec::new();
+    for transport in [Transport::Tcp, Transport::Udp] {
+        let new: usize = ports
+            .iter()
+            .filter(|port| port.transport == transport)
+            .map(|port| usize::from(port.count))
+            .sum();
+        for address in &addresses {
+            if new == 0 {
+                continue;
+            }
+            let left = free(transport, *address);
+            if left < usize::from(MIN_SNAT_PORTS) && left + new >= usize::from(MIN_SNAT_PORTS) {
+                warnings.push(format!(
+                    "of the {transport} ports that masquerading uses at {address} ({}-{}), {left} are not published: \
+                     containers' connections to the outside fail when these are used up; publish fewer",
+                    range.start(),
+                    range.end()
+                ));
+            }
+        }
+    }
+    warnings
 }
 
 /// What to say of ports that the kernel may give to a program of the host that asks for none in particular: one that binds
@@ -204,6 +273,13 @@ fn may_be_given_away(host: &HostFacts, port: &Published) -> Option<String> {
 fn list(addresses: &BTreeSet<Ipv4Addr>) -> String {
     let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     texts.join(", ")
+}
+
+/// The fault of ports that a request names twice.
+fn twice(port: &Published, other: &Published) -> Fault {
+    let what = format!("port {}", port.ports().host_side());
+    let why = format!("is asked for twice, here and as {}", other.ports().host_side());
+    Fault::usage(what, why, "leave one of them out")
 }
 
 fn collision(port: &Published, other: &Published) -> Fault {

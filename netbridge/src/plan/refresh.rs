@@ -3,7 +3,7 @@
 use super::net::{local_addresses, uplink_addresses};
 use crate::facts::HostFacts;
 use crate::model::MacAddr;
-use crate::state::{State, Uplink};
+use crate::state::{Network, State, Uplink};
 
 /// The state with what the host says now, and what the caller should know of it.
 ///
@@ -22,12 +22,30 @@ pub fn refresh(state: &State, host: &HostFacts) -> (State, Vec<String>) {
             uplink.clone()
         })
     });
+    let uplinks: Vec<Uplink> = uplinks.collect();
+    warnings.extend(lost_addresses(state, &uplinks));
     let fresh = State {
-        uplinks: uplinks.collect(),
+        uplinks,
         local: local_addresses(host, &state.networks),
         ..state.clone()
     };
     (fresh, warnings)
+}
+
+/// What to say of networks whose packets are to take an address that their uplink does not have any more: no answer comes.
+fn lost_addresses(state: &State, uplinks: &[Uplink]) -> Vec<String> {
+    let lost = |network: &Network| {
+        let (snat, name) = (network.snat?, network.uplink.as_ref()?);
+        let uplink = uplinks.iter().find(|uplink| uplink.name == *name)?;
+        (!uplink.addresses.contains(&snat)).then(|| {
+            format!(
+                "network {}: its --snat address {snat} is no address of {name} any more, and its containers get no answers from \
+                 outside: `ip address add {snat}/32 dev {name}`",
+                network.name
+            )
+        })
+    };
+    state.networks.iter().filter_map(lost).collect()
 }
 
 /// The uplink as it is now, or why it cannot be used.

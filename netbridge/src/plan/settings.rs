@@ -9,7 +9,10 @@ use crate::state::State;
 pub fn tune(state: &State, host: &HostFacts, request: &Tune) -> Result<Plan, Faults> {
     let mut faults = Faults::default();
     faults.keep(check_loaded(state, host.loaded, &host.instance));
-    let settings = request.applied_to(&state.settings)?;
+    let settings = request.applied_to(&state.settings).unwrap_or_else(|found| {
+        found.into_iter().for_each(|fault| faults.push(fault));
+        state.settings.clone()
+    });
     if !state.is_empty() && settings.flows() != state.settings.flows() {
         faults.push(Fault::conflict(
             format!("--flows {}", settings.flows()),
@@ -57,6 +60,9 @@ mod tests {
         let plan = tune(&state, &host, &quota).unwrap();
         assert_eq!((plan.steps, plan.state.settings.quota()), (vec![Step::Tune], 20_000));
         assert!(tune(&state, &host, &Tune::default()).unwrap().steps.is_empty());
+        let unloaded = HostFacts { loaded: false, ..host };
+        let faults = tune(&state, &unloaded, &flows(1)).unwrap_err().to_string();
+        assert!(faults.contains("are gone") && faults.contains("--flows 1"), "{faults}");
     }
 
     #[test]

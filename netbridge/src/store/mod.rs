@@ -18,8 +18,8 @@ use crate::state::State;
 
 pub use self::lock::Lock;
 
-/// Version of the state file's format: 2 since a published port has a count, 3 since it has sources, which a program that
-/// reads the format before would miss.
+/// Version of the state file's format: 2 since a published port has a count, 3 since it has sources, a network says how it
+/// translates, and there are settings. A program that reads the format before would miss these, and lose them.
 const VERSION: u32 = 3;
 
 /// The oldest version that is read.

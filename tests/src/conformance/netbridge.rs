@@ -320,7 +320,7 @@ impl Router for Netbridge<'_> {
             ops::filter_load(host, "denied", &text).await?;
             // For some minutes after the first filter connections are taken up in the middle: nothing here may depend on
             // the time.
-            ops::flows_pick_up(host, 0).await
+            ops::flows_pick_up(host, 0).await.map(drop)
         })
     }
 

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use netbridge::datapath::{Datapath, Pins};
 use netbridge_tests::census::Census;
 use netbridge_tests::icmp::ping;
 use netbridge_tests::sandbox::within;
@@ -36,7 +37,12 @@ fn a_dry_run_of_any_change_changes_nothing() -> Result<()> {
                 .map(|entry| fs::read(entry?.path().join("state.json")).or_else(|_| Ok(Vec::new())))
                 .collect::<Result<Vec<_>>>()?;
             let flows = json("-n pair-host ct ls")?.as_array().map(Vec::len);
-            anyhow::Ok((Census::take(sandbox)?, state, flows))
+            let instance = fs::read_dir("/sys/fs/bpf/netbridge")?
+                .next()
+                .context("nothing is loaded")??;
+            let pins = Pins::new(sandbox.bpffs(), &instance.file_name().to_string_lossy());
+            let config = Datapath::open(&pins)?.tables().config()?;
+            anyhow::Ok((Census::take(sandbox)?, state, flows, config))
         };
         let up = picture()?;
         ensure!(up.2 == Some(1), "not the one flow that was to be: {:?}", up.2);
@@ -49,6 +55,9 @@ fn a_dry_run_of_any_change_changes_nothing() -> Result<()> {
             ("port rm web --all", "8080"),
             ("filter load /run/empty.rules", "filter"),
             ("ct flush", "end flows: 1"),
+            ("ct reap", "remove halves of flows: 0"),
+            ("ct pickup 300", "take up TCP connections in the middle for 300 s"),
+            ("ct config --quota 9", "put the settings in force"),
             ("lab down", "would remove pair-web"),
         ] {
             let said = says(&format!("-n pair-host --dry-run {line}"))?;

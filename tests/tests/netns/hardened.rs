@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use netbridge_tests::icmp::ping;
 use netbridge_tests::sandbox::within;
 
 use super::command::{complains, json, says, tool};
 use super::hand::{named, world};
+
+const LIMIT: Duration = Duration::from_secs(3);
 
 /// What a host could hand on to every new interface.
 const DANGEROUS: [(&str, &str); 11] = [
@@ -156,5 +161,52 @@ fn a_switch_for_all_interfaces_is_told() -> Result<()> {
             "{told}"
         );
         Ok(())
+    })
+}
+
+#[test]
+fn what_the_host_switches_for_all_interfaces_is_mended_by_the_next_command() -> Result<()> {
+    within(|_| {
+        world()?;
+        says("-n H net create web --subnet 10.9.0.0/24 --uplink up0")?;
+        says("-n H attach red --net web --name red --ip 10.9.0.10")?;
+        let port = json("-n H ep inspect red")?["host_if"]
+            .as_str()
+            .context("no host_if")?
+            .to_owned();
+        let read = || -> Result<Vec<_>> { ["nb-web", &port].iter().map(|name| settings("H", name)).collect() };
+        let before = read()?;
+        ensure!(before[0]["ipv4/forwarding"] == "1" && before[1]["ipv6/disable_ipv6"] == "1");
+        named("H")?.run(|| {
+            fs::write("/proc/sys/net/ipv4/ip_forward", "0")?;
+            fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1")?;
+            fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "0")
+        })??;
+        ensure!(read()? != before, "the host's switches leave them alone");
+        let own = settings("H", "up0")?;
+        says("-n H port add red 8080:80")?;
+        let after = read()?;
+        ensure!(after[0]["ipv4/forwarding"] == "1", "the bridge does not route");
+        ensure!(after.iter().all(|settings| settings["ipv6/disable_ipv6"] == "1"));
+        ensure!(settings("H", "up0")? == own, "the uplink's settings changed");
+        ping(&named("red")?, Ipv4Addr::new(192, 0, 2, 2), 56, LIMIT).map(drop)
+    })
+}
+
+#[test]
+fn a_network_may_be_too_narrow_for_ipv6() -> Result<()> {
+    within(|_| {
+        world()?;
+        says("-n H net create web --subnet 10.9.0.0/24 --uplink up0 --mtu 1000")?;
+        says("-n H attach red --net web --name red --ip 10.9.0.10")?;
+        let (red, outside) = (named("red")?, Ipv4Addr::new(192, 0, 2, 2));
+        ping(&red, outside, 56, LIMIT)?;
+        ping(&red, Ipv4Addr::new(10, 9, 0, 1), 972, LIMIT)?;
+        // Wide enough for it, the bridge is off limits to IPv6 from the next command on.
+        named("H")?.run(|| fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "0"))??;
+        tool("ip -n H link set nb-web mtu 1500")?;
+        says("-n H port add red 8080:80")?;
+        ensure!(settings("H", "nb-web")?["ipv6/disable_ipv6"] == "1");
+        ping(&red, outside, 56, LIMIT).map(drop)
     })
 }

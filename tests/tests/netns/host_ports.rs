@@ -7,16 +7,24 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStr
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use netbridge::apply::{Apply, apply};
+use netbridge::datapath::{AttachMode, Datapath};
+use netbridge::facts::HostFacts;
+use netbridge::model::Ports;
+use netbridge::netlink::in_namespace;
 use netbridge::netns::Netns;
+use netbridge::plan;
+use netbridge::store::Store;
 use netbridge_tests::frame::{self, Station};
 use netbridge_tests::sandbox::within;
 use netbridge_tests::tcp::{self, TcpServer, transfer};
 use netbridge_tests::udp::{UdpServer, ask};
 use netbridge_tests::wait::when_free;
 use netbridge_tests::wire::Wire;
+use socket2::{Domain, Socket, Type};
 
 use super::command::{NETBRIDGE, complains, json, says, tool};
-use super::controller::datapath;
+use super::controller::{datapath, pins};
 use super::hand::{OUTSIDE, UPLINK, named, world};
 use super::{LIMIT, SILENCE};
 
@@ -283,13 +291,64 @@ fn a_port_in_use_is_refused_with_the_name_of_the_program() -> Result<()> {
         tool("ip -n H link set lo up")?;
         let _tcp = host.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 8080)))??;
         let _udp = host.run(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 5353)))??;
+        // Bound, and not listening yet; and connected.
+        let bound = host.run(|| Socket::new(Domain::IPV4, Type::STREAM, None))??;
+        bound.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9090)).into())?;
+        let connected = host.run(|| UdpSocket::bind((UPLINK, 5000)))??;
+        connected.connect((OUTSIDE, 53))?;
         let own = format!("(pid {})", std::process::id());
-        for spec in ["8080:80", "127.0.0.1:8080:80", "8000-8100:1-101", "5353:53/udp"] {
+        for spec in [
+            "8080:80",
+            "127.0.0.1:8080:80",
+            "8000-8100:1-101",
+            "5353:53/udp",
+            "9090:80",
+            "5000:53/udp",
+        ] {
             let said = complains(1, &format!("-n H port add red {spec}"))?;
             ensure!(said.contains("in use by") && said.contains(&own), "{spec}: {said}");
         }
         ensure!(json("-n H port ls")? == serde_json::json!([]), "none of them");
         says("-n H port add red 192.0.2.1:8080:80")?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_port_that_a_program_takes_while_it_is_published_stays_its_own() -> Result<()> {
+    within(|sandbox| {
+        world()?;
+        says("-n H net create web --subnet 10.9.0.0/24 --uplink up0")?;
+        says("-n H attach red --net web --ip 10.9.0.10")?;
+        let (host, pins) = (named("H")?, pins(sandbox)?);
+        let state = Store::new(pins.instance()).load()?;
+        let facts = HostFacts {
+            instance: pins.instance().to_owned(),
+            loaded: true,
+            ..HostFacts::default()
+        };
+        let request = Ports {
+            endpoint: "red".to_owned(),
+            specs: vec!["8080:80".to_owned()],
+            from: Vec::new(),
+        };
+        // Planned when nobody held it.
+        let plan = plan::port_add(&state, &facts, &[], &request).map_err(anyhow::Error::from)?;
+        let _taken = host.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 8080)))??;
+        let failed = in_namespace(&host, async |netlink| {
+            let with = Apply {
+                instance: pins.instance(),
+                netlink: &netlink,
+                pins: &pins,
+                datapath: Some(Datapath::open(&pins)?),
+                attach_mode: AttachMode::Auto,
+                cgroup: None,
+            };
+            Ok(apply(with, &state, plan, |_| Ok(())).await.err())
+        })?;
+        let failed = format!("{:#}", failed.context("it is published")?);
+        ensure!(failed.contains("port 0.0.0.0:8080/tcp: is in use by"), "{failed}");
+        ensure!(datapath(sandbox)?.tables().published()?.is_empty(), "something is left");
         Ok(())
     })
 }

@@ -5,10 +5,13 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use netbridge::model::Settings;
 use netbridge_tests::census::{Census, links};
 use netbridge_tests::sandbox::within;
 
 use super::command::{NETBRIDGE, ends, says, tool};
+use super::controller::datapath;
+use super::hand::{named, world};
 
 /// Moments after the start at which the call is killed, milliseconds.
 const MOMENTS: [u64; 12] = [1, 3, 6, 10, 20, 40, 70, 110, 160, 250, 400, 700];
@@ -89,6 +92,33 @@ fn a_network_half_made_is_removed_or_made_again() -> Result<()> {
             let now = Census::take(sandbox)?;
             ensure!(now == before, "killed after {after} ms it leaves {now:#?}");
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn settings_half_made_and_a_host_that_moves_its_ports_are_followed() -> Result<()> {
+    within(|sandbox| {
+        world()?;
+        says("-n H net create web --subnet 10.9.0.0/24 --uplink up0")?;
+        says("-n H ct config --quota 77 --half-open 7")?;
+        // As a call leaves it that is killed between putting settings in force and keeping them.
+        let datapath = datapath(sandbox)?;
+        let other = Settings {
+            quota: Some(5),
+            ..Settings::default()
+        };
+        datapath.tune(&other)?;
+        named("H")?.run(|| std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 40000"))??;
+        says("-n H ct config --macs 9")?;
+        let config = datapath.tables().config()?;
+        ensure!((config.quota, config.half_open_quota) == (77, 7), "{config:?}");
+        ensure!((config.local_min, config.local_max) == (1024, 40_000), "{config:?}");
+        ensure!((config.snat_min, config.snat_ports) == (40_001, 25_535), "{config:?}");
+        // A host that leaves none keeps those it had.
+        named("H")?.run(|| std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 65535"))??;
+        says("-n H ct config --macs 10")?;
+        ensure!(datapath.tables().config()?.snat_min == 40_001);
         Ok(())
     })
 }

@@ -1,5 +1,6 @@
 //! What `ct config` sets: lifetimes, quotas, the size of the table.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,11 +44,15 @@ fn load(lab: &Lab<'_>, endpoint: &str) -> Result<Load> {
 
 #[test]
 fn settings_are_shown_set_kept_and_forgotten() -> Result<()> {
-    within(|_| {
+    within(|sandbox| {
         world()?;
         let default = json("-n H ct config")?;
         ensure!(default["profile"] == "rfc" && default["flows"] == 131_072, "{default}");
-        ensure!(default["timeouts_s"]["tcp-established"] == 7440 && default["quota"] == 32_768);
+        ensure!(
+            default["timeouts_s"]["tcp-established"] == 7440
+                && default["quota"] == 15_872
+                && default["half_open"] == 3968
+        );
         ensure!(
             default["memory"] == serde_json::json!({}),
             "nothing is loaded: {default}"
@@ -63,6 +68,19 @@ fn settings_are_shown_set_kept_and_forgotten() -> Result<()> {
         let flows = loaded["memory"]["FLOWS"].as_u64().context("no memory of FLOWS")?;
         // 2 · 4096 halves of 84 bytes at least, and far from those of 131,072 flows.
         ensure!((688_000..8_000_000).contains(&flows), "{loaded}");
+        let listed = loaded["memory"].as_object().context("no memory")?;
+        let bindings = listed["BINDINGS"].as_u64().context("no memory of BINDINGS")?;
+        ensure!(
+            bindings < 2_000_000,
+            "room for many more bindings than flows: {bindings}"
+        );
+        let instance = fs::read_dir(sandbox.bpffs().join("netbridge"))?
+            .next()
+            .context("nothing is pinned")??;
+        for map in fs::read_dir(instance.path().join("maps"))? {
+            let name = map?.file_name();
+            ensure!(listed.contains_key(&*name.to_string_lossy()), "{name:?} is missing");
+        }
         let text = says("-n H ct config")?;
         for part in ["netfilter", "icmp", "7 s, set", "memory", "FLOWS", "KiB"] {
             ensure!(text.contains(part), "{part} is missing in {text}");
@@ -104,7 +122,7 @@ fn settings_are_shown_set_kept_and_forgotten() -> Result<()> {
 fn idle_flows_expire_in_their_time_and_are_reaped() -> Result<()> {
     with_lab(Text::plain(PAIR), |lab| {
         silent(lab)?;
-        says("-n lab-host ct config --timeout udp-opening=1 --timeout icmp=1 --timeout tcp-opening=6 --quarantine 0")?;
+        says("-n lab-host ct config --timeout udp-opening=2 --timeout icmp=2 --timeout tcp-opening=6 --quarantine 0")?;
         let web = lab.node("web")?;
         half_open(lab, "web", 80)?;
         bound(&web, 5000, LIMIT)?.send_to(b"anybody?", (SILENT, 53))?;

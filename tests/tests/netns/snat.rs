@@ -11,7 +11,7 @@ use netbridge_tests::tcp::{self, TcpServer, transfer};
 use netbridge_tests::udp::{UdpServer, ask, bound, seen_by};
 use netbridge_tests::wait::wait_until;
 
-use super::command::{complains, says, tool};
+use super::command::{complains, ends, says, tool};
 use super::hand::named;
 use super::{LIMIT, PAIR, SILENCE, pair};
 
@@ -41,6 +41,12 @@ fn an_address_that_was_set_is_taken() -> Result<()> {
             ensure!(*seen.ip() == address, "seen as {seen}");
             ping(&node, pair::OUTSIDE, 56, LIMIT)?;
         }
+        tool(&format!("ip -n lab-host address del {SECOND}/24 dev {uplink}"))?;
+        let lost = format!("network late: its --snat address {SECOND} is no address of {uplink} any more");
+        let told = String::from_utf8(ends(0, "-n lab-host port add late 9090:90")?.stderr)?;
+        ensure!(told.contains(&lost), "{told}");
+        let told = says("-n lab-host doctor")?;
+        ensure!(told.contains(&lost), "{told}");
         Ok(())
     })
 }

@@ -78,6 +78,37 @@ fn what_the_host_changed_is_noticed() {
 }
 
 #[test]
+fn an_address_to_send_from_that_is_gone_is_told() {
+    let mut state = state();
+    state.networks[0].snat = Some([192, 0, 2, 1].into());
+    assert!(refresh(&state, &host()).1.is_empty());
+    let mut host = host();
+    host.addresses[1] = (2, "192.0.2.9/24".parse().unwrap());
+    let (_, warnings) = refresh(&state, &host);
+    let [told] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(
+        told.starts_with("network front: its --snat address 192.0.2.1 is no address of up0 any more"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_the_uplink_is_told_once() {
+    let told = |uplink: Option<&str>, snat: &str| {
+        let request = NetCreate {
+            uplink: uplink.map(str::to_owned),
+            snat: Some(snat.to_owned()),
+            ..NetCreate::new("second")
+        };
+        whys(net_create(&state(), &host(), &request))
+    };
+    assert_eq!(told(Some("nope"), "1.2.3.4").lines().count(), 1);
+    assert_eq!(told(Some("nope"), "x").lines().count(), 2);
+    assert!(told(None, "1.2.3.4").contains("the network has no uplink"));
+    assert!(told(Some("up0"), "1.2.3.4").contains("is no address of up0"));
+}
+
+#[test]
 fn every_fault_of_a_network_is_told_at_once() {
     let request = NetCreate {
         name: "Front".to_owned(),

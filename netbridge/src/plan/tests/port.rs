@@ -31,7 +31,7 @@ fn ports_collide_within_a_request_and_with_sockets_of_the_host() {
     );
     let text = whys(port_add(&state(), &host(), &listeners, &request));
     for why in [
-        "port 192.0.2.1:1001/tcp: is published for endpoint web already, as 0.0.0.0:1000-1001/tcp",
+        "port 192.0.2.1:1001/tcp: is asked for twice, here and as 0.0.0.0:1000-1001/tcp",
         "port 0.0.0.0:22/tcp: is in use by a socket",
         "port 192.0.2.1:80/tcp: is published for endpoint web already",
         "198.51.100.1 is not an address of the host; give 10.88.0.1, 192.0.2.1, 127.0.0.1 for the host alone",
@@ -155,6 +155,42 @@ fn what_does_not_reach_everybody_is_told() {
     let mut reserving = host();
     reserving.reserved = vec![32768..=32768];
     assert_eq!(warnings(&state(), &reserving, "32760-32768:1-9/udp"), "");
+}
+
+#[test]
+fn a_port_that_is_named_twice_is_a_malformed_request() {
+    let faults = port_add(&state(), &host(), &[], &ports("web", &["90:90", "90:90"])).unwrap_err();
+    assert_eq!(faults.kind(), Some(FaultKind::Usage));
+    assert!(faults.to_string().contains("is asked for twice"), "{faults}");
+}
+
+#[test]
+fn an_uplink_has_no_more_addresses_than_the_programs_know() {
+    let mut host = host();
+    let more = (10..19).map(|last| format!("192.0.2.{last}/24").parse().unwrap());
+    host.addresses.extend(more.map(|net| (2, net)));
+    let (state, _) = refresh(&state(), &host);
+    let told = |spec| port_add(&state, &host, &[], &ports("web", &[spec])).unwrap().warnings;
+    let all = "only the first 8 addresses of uplink up0 lead in: the ports are not reachable from outside by 192.0.2.17, \
+               192.0.2.18; remove addresses that nobody uses";
+    assert_eq!(told("81:81"), [all]);
+    assert!(told("192.0.2.18:81:81").concat().contains("outside by 192.0.2.18;"));
+    assert!(told("192.0.2.16:81:81").is_empty());
+}
+
+#[test]
+fn whoever_publishes_what_masquerading_needs_is_warned() {
+    let told = |state: &State, spec: &str| {
+        let plan = port_add(state, &host(), &[], &ports("web", &[spec])).unwrap();
+        (plan.warnings.join("\n"), plan.state)
+    };
+    let few = "of the tcp ports that masquerading uses at 192.0.2.1 (1024-32767), 0 are not published";
+    assert!(told(&state(), "81-65535:81-65535").0.contains(few));
+    let (most, next) = told(&state(), "1024-31743:1024-31743");
+    assert_eq!(most, "", "1024 are left");
+    assert!(told(&next, "31743-31743:1/udp").0.is_empty());
+    assert!(told(&next, "32000:1").0.contains("1023 are not published"));
+    assert_eq!(told(&state(), "127.0.0.1:81-32767:81-32767").0, "");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::MapData;
 use aya::programs::ProgramInfo;
 use netbridge::datapath::{Datapath, HOOKS, Pins};
-use netbridge::model::{Attach, NetCreate};
+use netbridge::model::{Attach, NetCreate, Tune};
 use netbridge::netlink::in_namespace;
 use netbridge::netns::Netns;
 use netbridge::ops::{self, Failure, Options};
@@ -33,6 +33,8 @@ use crate::wire::counters;
 
 /// The containers' network.
 const NETWORK: &str = "bench";
+/// Flows of one container: more than any workload opens.
+const MOST: u32 = 32_768;
 /// The command, of the sources beside this program.
 const PROGRAM: &str = "netbridge-under-test";
 /// A memory file system of the sandbox's own.
@@ -121,8 +123,15 @@ impl Netbridge {
             mtu: Some(MTU),
             ..NetCreate::new(NETWORK)
         };
+        // One container plays many clients, and the contestants know no quotas.
+        let room = Tune {
+            quota: Some(MOST),
+            half_open: Some(MOST),
+            ..Tune::default()
+        };
         let requests = [("a", A), ("b", B)].map(|(node, ip)| attachment(&ground, node, ip));
         let (state, name) = instance.play(async |host| {
+            ops::tune(host, &room).await?;
             ops::net_create(host, &network).await?;
             for request in &requests {
                 ops::attach(host, request).await?;
