@@ -7,9 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::ct::Ct;
 use super::port::{ABOUT, EXAMPLES, Port};
-use crate::datapath::{AttachMode, DEFAULT_BPFFS};
-use crate::model::{Attach, NetCreate};
-use crate::ops::{CGROUP_VARIABLE, Options};
+use crate::datapath::{AttachMode, DEFAULT_BPFFS, DatapathError, check_cgroup};
+use crate::model::{Attach, Fault, NetCreate};
+use crate::ops::Options;
 use crate::state;
 
 /// A container host's bridge network whose packet path is eBPF.
@@ -42,8 +42,8 @@ pub(super) struct Global {
     /// Where the BPF file system is mounted
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_BPFFS)]
     pub(super) bpffs: PathBuf,
-    /// Lead the sockets of this cgroup's processes to published ports [default: the root of cgroup v2]
-    #[arg(long, global = true, value_name = "PATH", env = CGROUP_VARIABLE)]
+    /// Lead the sockets of this cgroup's processes to published ports [default: `$NETBRIDGE_CGROUP`, or the root of cgroup v2]
+    #[arg(long, global = true, value_name = "PATH")]
     cgroup: Option<PathBuf>,
     /// How programs are attached
     #[arg(long, global = true, hide = true, value_enum, default_value_t = Mode::Auto)]
@@ -61,8 +61,21 @@ impl Global {
                 Mode::Tcx => AttachMode::Tcx,
                 Mode::Clsact => AttachMode::Clsact,
             },
-            cgroup: self.cgroup.clone(),
+            cgroup: self.cgroup.clone().or(Options::default().cgroup),
             dry_run: self.dry_run,
+        }
+    }
+
+    /// Refuses a cgroup that is named and cannot be used. A kernel without programs on sockets is no fault of it.
+    pub(super) fn check_cgroup(&self) -> Result<(), Fault> {
+        let Some(path) = &self.cgroup else { return Ok(()) };
+        match check_cgroup(Some(path)) {
+            Ok(_) | Err(DatapathError::NoSocketPrograms) => Ok(()),
+            Err(error) => Err(Fault::usage(
+                format!("--cgroup {}", path.display()),
+                format!("{:#}", anyhow::Error::from(error)),
+                "name a cgroup of version 2, or leave it out",
+            )),
         }
     }
 }

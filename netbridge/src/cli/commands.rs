@@ -6,7 +6,7 @@ use std::path::Path;
 use netbridge_common::abi::VERSION;
 use serde_json::json;
 
-use super::args::{Command, Ep, Fdb, Filter, Global, Net};
+use super::args::{Command, Ep, Fdb, Filter, Global, Lab, Net};
 use super::ct::Ct;
 use super::port::{self, Port};
 use super::reply::{Reply, list};
@@ -21,6 +21,9 @@ use crate::state::Published;
 pub(super) async fn dispatch(global: Global, command: Command) -> Result<Reply, Failure> {
     let open = || Host::open(&global.options());
     let dry_run = global.dry_run;
+    if let Command::Net(Net::Create(_)) | Command::Port(Port::Add { .. }) | Command::Lab(Lab::Up { .. }) = &command {
+        global.check_cgroup()?;
+    }
     match command {
         Command::Net(command) => net(&open()?, command, dry_run).await,
         Command::Attach(args) => {

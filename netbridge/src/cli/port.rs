@@ -12,8 +12,17 @@ host has; clients keep their address. Ports come and go while everything runs, s
 none of them, and a range is one object however long it is.
 
 The outside reaches a published port by the uplink's addresses, if the network has an uplink and the
-port is published at all addresses or at that one. A port published at an address of 127.0.0.0/8 is
-for the host alone. A container's own address is not reachable from the outside.
+port is published at all addresses or at that one; of an uplink with more addresses than eight, by
+the first eight. A port published at an address of 127.0.0.0/8 is for the host alone. A container's
+own address is not reachable from the outside, unless its network was made with --routed: then all
+of its ports are, published or not, as far as the filter lets them.
+
+Containers reach it by any address of the host, the gateways' too: those of other networks of the
+instance, its neighbours, and the container itself. The server then sees the address that was asked
+for.
+
+What --from says holds for the outside and for containers, by the address that they come from;
+never for the host.
 
 The host itself reaches it by all of its addresses and 127.0.0.0/8, or by the one that it is
 published at. Its sockets are led to the container when they connect or send, which costs their
@@ -23,7 +32,9 @@ bound to an address of 127.0.0.0/8 is not led: the kernel lets nothing out from 
 
 A published port is the host's no more: a program that binds it, or binds all addresses, is told
 that it is in use (EADDRINUSE); so is one that binds [::], whether or not it means IPv6 alone. A
-port that a program holds already is refused, with the program's name.
+port that a program holds already is refused, with the program's name: one that listens, that has
+bound a TCP port and does not listen yet (seen since Linux 6.8), or whose UDP socket has it,
+connected or not. A program that takes the port while it is being published keeps it.
 
 Both work by programs on the sockets of a cgroup's processes, in the network namespace of the host
 only: the root of cgroup v2, or what --cgroup names. Where there is none, `port add` says so: ports
@@ -80,9 +91,10 @@ const REMOVE: &str = "\
 Stop publishing ports of an endpoint.
 
 A range goes as a whole. Connections from the outside and from containers that came through the
-ports end at once, and the host's programs may bind them. What the host itself has connected goes
-straight to the container, and lives until it is closed or the endpoint is detached; datagrams that
-it sends to the port from now on are its own again.";
+ports end at once, and the host's programs may bind them. Sockets that the host itself has connected
+talk straight to the container's address, and go on until they are closed: a UDP socket that outlives
+the endpoint reaches whoever has that address next. Restart such programs. Datagrams that others of
+the host send to the port from now on are its own again.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Port {

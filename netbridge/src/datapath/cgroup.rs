@@ -90,12 +90,14 @@ fn root() -> Result<PathBuf, DatapathError> {
     mount_point(&mounts).ok_or(DatapathError::NoCgroups)
 }
 
-/// The mount point of the first cgroup v2 hierarchy in a mountinfo (proc(5)).
+/// Where the first cgroup v2 hierarchy in a mountinfo (proc(5)) is mounted with its root: a cgroup below can be mounted
+/// elsewhere, and has not all processes.
 fn mount_point(mounts: &str) -> Option<PathBuf> {
     let of_line = |line: &str| {
         let (mount, kind) = line.split_once(" - ")?;
-        let point = mount.split(' ').nth(4)?;
-        kind.starts_with("cgroup2 ").then(|| point.replace("\\040", " ").into())
+        let mut fields = mount.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        (kind.starts_with("cgroup2 ") && root == "/").then(|| point.replace("\\040", " ").into())
     };
     mounts.lines().find_map(of_line)
 }
@@ -115,6 +117,9 @@ mod tests {
         assert_eq!(mount_point(hybrid), Some("/sys/fs/cgroup/unified".into()));
         let unified = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
         assert_eq!(mount_point(unified), Some("/sys/fs/cgroup".into()));
+        let bound = "29 23 0:26 /lxc/a /run/x rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(mount_point(bound), None);
+        assert_eq!(mount_point(&format!("{bound}{unified}")), Some("/sys/fs/cgroup".into()));
         let odd = "30 23 0:26 / /a\\040b rw - cgroup2 none rw\n";
         assert_eq!(mount_point(odd), Some("/a b".into()));
         let first = hybrid.lines().take(2).collect::<Vec<_>>().join("\n");

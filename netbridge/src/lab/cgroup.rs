@@ -9,15 +9,20 @@ use anyhow::{Context as _, Result};
 
 use crate::datapath::check_cgroup;
 use crate::model::Name;
+use crate::netns::Netns;
 use crate::ops::Options;
 
 /// Where a lab's cgroup will be; `None` where one is named, which is then the lab's too, and where the machine has none.
-pub(super) fn place(options: &Options, lab: &Name) -> Option<PathBuf> {
+///
+/// The machine has one hierarchy, and may have labs of one name in several namespaces: the caller's is in it, by the number
+/// that it has for as long as the machine runs.
+pub(super) fn place(options: &Options, lab: &Name) -> Result<Option<PathBuf>> {
     if options.cgroup.is_some() {
-        return None;
+        return Ok(None);
     }
-    let root = check_cgroup(None).ok()?;
-    Some(Path::new(&root).join(format!("netbridge-lab-{lab}")))
+    let cookie = Netns::current()?.cookie()?;
+    let root = check_cgroup(None).ok();
+    Ok(root.map(|root| Path::new(&root).join(format!("netbridge-lab-{lab}-{cookie:x}"))))
 }
 
 /// Makes it. Where that is not allowed the lab does without, and its published ports say so.

@@ -48,7 +48,7 @@ pub async fn up(options: &Options, topology: &Topology) -> Result<Up, Failure> {
         nodes: topology.nodes.clone(),
         outside: topology.outside.is_some(),
         instance: None,
-        cgroup: cgroup::place(options, &topology.name),
+        cgroup: cgroup::place(options, &topology.name)?,
     };
     refuse_existing(&record)?;
     if options.dry_run {
@@ -153,9 +153,16 @@ fn refuse_existing(record: &Record) -> Result<(), Failure> {
     }
     let taken = record.namespaces().into_iter().filter(|name| build::open(name).is_ok());
     let remedy = "remove it with `ip netns del`, or choose another name for the lab";
-    let faults: Faults = taken
-        .map(|name| Fault::exists(format!("network namespace {name}"), "exists already", remedy))
-        .collect();
+    let namespaces = taken.map(|name| Fault::exists(format!("network namespace {name}"), "exists already", remedy));
+    // Another lab's, by a caller in this network namespace that sees other files.
+    let cgroup = record.cgroup.iter().filter(|path| path.exists()).map(|path| {
+        let remedy = format!(
+            "choose another name for the lab, or, if nobody uses it, `rmdir {}`",
+            path.display()
+        );
+        Fault::exists(format!("cgroup {}", path.display()), "exists already", remedy)
+    });
+    let faults: Faults = namespaces.chain(cgroup).collect();
     Ok(faults.check()?)
 }
 

@@ -40,7 +40,9 @@ impl Default for Options {
             instance: None,
             bpffs: PathBuf::from(DEFAULT_BPFFS),
             attach_mode: AttachMode::default(),
-            cgroup: std::env::var_os(CGROUP_VARIABLE).map(PathBuf::from),
+            cgroup: std::env::var_os(CGROUP_VARIABLE)
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from),
             dry_run: false,
         }
     }

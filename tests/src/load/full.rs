@@ -53,7 +53,7 @@ pub fn table() -> Result<()> {
             flows: Some(SMALL.into()),
             quota: Some(SMALL.into()),
             half_open: Some(SMALL.into()),
-            timeouts: vec!["tcp-closing=1".to_owned()],
+            timeouts: vec!["tcp-closing=2".to_owned()],
             ..Tune::default()
         },
         containers: 3,
@@ -82,7 +82,7 @@ pub fn quota() -> Result<()> {
         tune: Tune {
             quota: Some(QUOTA.into()),
             half_open: Some(50),
-            timeouts: vec!["tcp-closing=1".to_owned()],
+            timeouts: vec!["tcp-closing=2".to_owned()],
             ..Tune::default()
         },
         ..Plan::default()

@@ -5,14 +5,14 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use netbridge::datapath::check_cgroup;
 use netbridge::ops::CGROUP_VARIABLE;
 use netbridge_tests::cgroup::Cgroup;
 use netbridge_tests::sandbox::within;
 use netbridge_tests::tcp::{TcpServer, transfer};
 
-use super::command::{NETBRIDGE, says, tool};
+use super::command::{NETBRIDGE, complains, says, tool};
 use super::controller::pins;
 use super::hand::{UPLINK, named, world};
 use super::host_ports::{connects, published};
@@ -52,6 +52,12 @@ fn without_a_cgroup_the_rest_works_and_the_caller_is_told() -> Result<()> {
         transfer(&named("out")?, SocketAddrV4::new(UPLINK, 8080), 1000)?;
         transfer(&named("H")?, SocketAddrV4::new(RED, 80), 1000)?;
         ensure!(!connects(&named("H")?, Ipv4Addr::LOCALHOST, 8080));
+        let refused = complains(2, "-n H --cgroup /run/no-such-cgroup net create other")?;
+        ensure!(
+            refused.contains("--cgroup /run/no-such-cgroup: cannot open"),
+            "{refused}"
+        );
+        complains(2, "-n H --cgroup /proc port add red 9090:90")?;
         // The next change by somebody who knows of one mends it.
         says("-n H port add red 8081:80")?;
         transfer(&named("H")?, SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8080), 1000)?;
@@ -120,10 +126,30 @@ fn a_lab_has_a_cgroup_of_its_own() -> Result<()> {
         ensure!(!elsewhere, "a process outside of the lab's cgroup reaches it");
         let inside = netbridge("lab exec host -- cat /proc/self/cgroup")?;
         let told = String::from_utf8_lossy(&inside.stdout);
-        ensure!(told.contains("/netbridge-lab-pair"), "{told}");
+        ensure!(told.contains("/netbridge-lab-pair-"), "{told}");
+        let of_lab = || -> Result<Vec<_>> {
+            let children = fs::read_dir(&mount)?.flatten().map(|child| child.path());
+            Ok(children
+                .filter(|child| child.to_string_lossy().contains("netbridge-lab-pair"))
+                .collect())
+        };
+        let [own] = &of_lab()?[..] else {
+            bail!("not one: {:?}", of_lab()?)
+        };
         let down = netbridge("lab down")?;
         ensure!(down.status.success(), "{}", String::from_utf8_lossy(&down.stderr));
-        ensure!(!Path::new(&mount).join("netbridge-lab-pair").exists());
+        ensure!(of_lab()?.is_empty(), "{:?}", of_lab()?);
+        // One that is there already is another lab's, and stays.
+        fs::create_dir(own)?;
+        let refused = netbridge("lab up /run/pair.toml")?;
+        let told = String::from_utf8_lossy(&refused.stderr);
+        ensure!(
+            refused.status.code() == Some(4) && told.contains("exists already"),
+            "{told}"
+        );
+        netbridge("lab down")?;
+        ensure!(own.exists());
+        fs::remove_dir(own)?;
         tool(&format!("umount {mount}"))?;
         Ok(())
     })
