@@ -1,7 +1,8 @@
 //! The maps of an instance, by what they mean to the controller.
 //!
 //! Who writes what: the controller everything but flows, bindings, learned stations and counters, which are
-//! the datapath's; of those it removes entries, ends bindings (which keeps their ports for a while) and zeroes counters. Removing what is absent is not an error.
+//! the datapath's; of those it removes entries, ends bindings (which keeps their ports for a while) and zeroes counters.
+//! Removing what is absent is not an error.
 
 use aya::maps::MapError;
 use bytemuck::Zeroable;
