@@ -322,7 +322,8 @@ fn advanced<E: Env>(cx: &Cx<'_, E>, state: FlowState, flags: u8) -> FlowState {
         return state;
     }
     let payload = packet.l4.wrapping_add(packet.l4_len) < packet.end;
-    state::next(state, flags & flow_flags::REPLY != 0, packet.tcp, payload)
+    let (reply, outside) = (flags & flow_flags::REPLY != 0, cx.arrival.zone == ZONE_UPLINK);
+    state::next(state, reply, outside, packet.tcp, payload)
 }
 
 /// Carries use and state over to both entries of a flow that was in state `old`, so that they expire together, and that

@@ -9,17 +9,18 @@
 use crate::abi::{Config, CtState, FlowHead, FlowState, Timeouts, flow_flags, proto};
 use crate::wire::tcp;
 
-/// The state of a flow in `state` after a packet; `reply` if it is of the answering side, `segment` the TCP flags, 0 for other
-/// protocols, `payload` if it carries any. [`FlowState::Ended`] if the flow is over with it.
-pub const fn next(state: FlowState, reply: bool, segment: u8, payload: bool) -> FlowState {
+/// The state of a flow in `state` after a packet; `reply` if it is of the answering side, `outside` if it came from there, where
+/// anybody may write any address; `segment` the TCP flags, 0 for other protocols, `payload` if it carries any.
+/// [`FlowState::Ended`] if the flow is over with it.
+pub const fn next(state: FlowState, reply: bool, outside: bool, segment: u8, payload: bool) -> FlowState {
     use FlowState::{Answered, Closing, Ended, Established, ForwardClosed, Opening, ReplyClosed, Reset};
     if segment & tcp::RST != 0 {
         return match state {
             // Nobody listens there: 20,000 attempts must not leave 20,000 flows.
             Opening if reply => Ended,
-            // Of a handshake that nobody has finished the client's own says nothing: from outside it would take the flow
-            // from those that make room for others.
-            Opening | Answered if !reply => state,
+            // Of a handshake that nobody has finished it says nothing: it may be a stranger's, or the answer to his forged
+            // ACK, and must not take the flow from those that make room for others.
+            Opening | Answered => state,
             Closing | Ended => state,
             _ => Reset,
         };
@@ -36,7 +37,9 @@ pub const fn next(state: FlowState, reply: bool, segment: u8, payload: bool) -> 
         // A SYN here is that of a simultaneous open, an ACK alone challenges a connection of the past (RFC 5961).
         Opening if reply => Answered,
         _ if segment & tcp::SYN != 0 => state,
-        Answered if !reply => Established,
+        Answered if segment == 0 && !reply => Established,
+        // A stranger's ACK may be forged; that the container goes on shows that it was not.
+        Answered if segment != 0 && !outside => Established,
         Reset => Established,
         ForwardClosed if payload && !reply => Established,
         ReplyClosed if payload && reply => Established,

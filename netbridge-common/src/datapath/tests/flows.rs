@@ -124,8 +124,9 @@ fn a_handshake_comes_through_a_flood_of_syns() {
         let to_server = || inward(client, HOST.1);
         let syn = arrives(env, to_server().syn(40_000, 8080)).reason();
         let answer = sends(env, ifindex::A, out(A, GATEWAY, client).tcp(80, 40_000, SYN | ACK, b"")).reason();
-        let ack = arrives(env, to_server().tcp(40_000, 8080, ACK, b"")).reason();
-        [syn, answer, ack] == [Reason::None; 3]
+        let ask = arrives(env, to_server().tcp(40_000, 8080, ACK, b"ask")).reason();
+        let told = sends(env, ifindex::A, out(A, GATEWAY, client).tcp(80, 40_000, ACK, b"told")).reason();
+        [syn, answer, ask, told] == [Reason::None; 4]
     };
     // A thousand SYNs a second, and fifty clients.
     for number in 0..400 {
@@ -244,6 +245,8 @@ fn a_published_port_is_on_the_quota_of_the_endpoint_behind_it() {
     assert_eq!(load(&env, slot::A), (1, 1));
     sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).tcp(80, 5000, SYN | ACK, b""));
     arrives(&env, inward(REMOTE, HOST.1).tcp(5000, 8080, ACK, b""));
+    assert_eq!(load(&env, slot::A), (1, 1), "anybody's");
+    sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).tcp(80, 5000, ACK, b"welcome"));
     assert_eq!(load(&env, slot::A), (1, 0));
     env.config.quota = 1;
     assert_eq!(knock(&env, 5001), Reason::QuotaExceeded);

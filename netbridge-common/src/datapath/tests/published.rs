@@ -304,7 +304,8 @@ fn an_answer_establishes_the_connection() {
     assert_eq!(env.traffic.borrow()[&slot::UPLINK].rx_packets, 1);
     let states = [0, 1].map(|zone| halves(&env, zone)[0].1.head.state);
     assert_eq!(states, [FlowState::Answered as u8; 2]);
-    arrives(&env, inward(REMOTE, HOST.1).tcp(5000, 8080, ACK, b""));
+    arrives(&env, inward(REMOTE, HOST.1).tcp(5000, 8080, ACK, b"ask"));
+    sends(&env, ifindex::A, answer_to(&seen, Some(ACK)));
     let states = [0, 1].map(|zone| halves(&env, zone)[0].1.head.state);
     assert_eq!(states, [FlowState::Established as u8; 2]);
 }

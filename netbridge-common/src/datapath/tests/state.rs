@@ -108,7 +108,7 @@ const TABLE: [Row; 6] = [
         false,
         [
             (Opening, Ended),
-            (Answered, Reset),
+            (Answered, Answered),
             (Reset, Reset),
             (Reset, Reset),
             (Reset, Reset),
@@ -124,12 +124,12 @@ fn every_segment_in_every_state() {
     for (name, flags, payload, row) in TABLE {
         for (state, (forward, reply)) in STATES.into_iter().zip(row) {
             assert_eq!(
-                next(state, false, flags, payload),
+                next(state, false, false, flags, payload),
                 forward,
                 "{name} in {state:?}, asking"
             );
             assert_eq!(
-                next(state, true, flags, payload),
+                next(state, true, true, flags, payload),
                 reply,
                 "{name} in {state:?}, answering"
             );
@@ -137,15 +137,29 @@ fn every_segment_in_every_state() {
     }
     for payload in [false, true] {
         assert_eq!(
-            next(Opening, true, 0, payload),
+            next(Opening, true, true, 0, payload),
             Answered,
             "the first answer without TCP"
         );
-        assert_eq!(next(Answered, true, 0, payload), Answered);
-        assert_eq!(next(Answered, false, 0, payload), Established, "a conversation");
-        assert_eq!(next(Opening, false, 0, payload), Opening);
-        assert_eq!(next(Established, false, 0, payload), Established);
+        assert_eq!(next(Answered, true, true, 0, payload), Answered);
+        assert_eq!(next(Answered, false, true, 0, payload), Established, "a conversation");
+        assert_eq!(next(Opening, false, true, 0, payload), Opening);
+        assert_eq!(next(Established, false, true, 0, payload), Established);
     }
+}
+
+/// A stranger may forge all of his own part of a handshake.
+#[test]
+fn what_a_stranger_opens_is_established_by_the_container() {
+    for (flags, payload) in [(ACK, false), (ACK, true), (SYN, false), (RST, false)] {
+        assert_eq!(next(Answered, false, true, flags, payload), Answered);
+    }
+    assert_eq!(next(Answered, true, false, SYN | ACK, false), Answered, "once more");
+    assert_eq!(next(Answered, true, false, RST, false), Answered, "an ACK was wrong");
+    assert_eq!(next(Answered, true, false, ACK, false), Established);
+    // Where a container opens it, the other side may as well be a stranger.
+    assert_eq!(next(Answered, true, true, ACK, false), Answered);
+    assert_eq!(next(Answered, false, false, ACK, false), Established);
 }
 
 fn ask(env: &HostEnv, flags: u8, payload: &[u8]) -> Result {
