@@ -20,8 +20,7 @@ pub const fn next(state: FlowState, reply: bool, outside: bool, segment: u8, pay
             Opening if reply => Ended,
             // Of a handshake that nobody has finished it says nothing: it may be a stranger's, or the answer to his forged
             // ACK, and must not take the flow from those that make room for others.
-            Opening | Answered => state,
-            Closing | Ended => state,
+            Opening | Answered | Closing | Ended => state,
             _ => Reset,
         };
     }
