@@ -27,6 +27,7 @@ pub const fn next(state: FlowState, reply: bool, outside: bool, segment: u8, pay
     if segment & tcp::FIN != 0 {
         return match (state, reply) {
             (Opening | Closing | Ended, _) => state,
+            (Answered, false) if outside => state,
             (ForwardClosed, true) | (ReplyClosed, false) => Closing,
             (_, true) => ReplyClosed,
             (_, false) => ForwardClosed,

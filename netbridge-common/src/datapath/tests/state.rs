@@ -151,7 +151,7 @@ fn every_segment_in_every_state() {
 /// A stranger may forge all of his own part of a handshake.
 #[test]
 fn what_a_stranger_opens_is_established_by_the_container() {
-    for (flags, payload) in [(ACK, false), (ACK, true), (SYN, false), (RST, false)] {
+    for (flags, payload) in [(ACK, false), (ACK, true), (SYN, false), (RST, false), (FIN | ACK, true)] {
         assert_eq!(next(Answered, false, true, flags, payload), Answered);
     }
     assert_eq!(next(Answered, true, false, SYN | ACK, false), Answered, "once more");
