@@ -75,7 +75,11 @@ impl Drop for Instance {
             if host.state()?.network(NETWORK).is_some() {
                 ops::net_remove(host, &[NETWORK.to_owned()], true).await?;
             }
-            Ok(())
+            let nothing = Tune {
+                reset: true,
+                ..Tune::default()
+            };
+            ops::tune(host, &nothing).await.map(drop)
         });
         if let Err(error) = removed {
             eprintln!("{error:#}");
