@@ -106,11 +106,11 @@ fn write_ipv6(ifname: &str, name: &str, value: &'static str) -> Result<(), Sysct
 
 fn write(family: &str, ifname: &str, name: &str, value: &'static str) -> Result<(), SysctlError> {
     let path = path(family, ifname, name);
-    match fs::write(&path, value) {
-        // `/proc/sys` may be read-only and as it should be.
-        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem && holds(&path, value) => Ok(()),
-        written => written.map_err(|source| SysctlError { path, value, source }),
+    // A write may take the lock of all interfaces, and be refused where `/proc/sys` is read-only.
+    if holds(&path, value) {
+        return Ok(());
     }
+    fs::write(&path, value).map_err(|source| SysctlError { path, value, source })
 }
 
 fn holds(path: &Path, value: &str) -> bool {

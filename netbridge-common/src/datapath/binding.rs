@@ -1,8 +1,8 @@
 //! Endpoint-independent mappings: which port stands for a container's, whatever it talks to (RFC 4787, section 4.1).
 //!
 //! The table is a set of leases. A new one is claimed on its outer side first, with `BPF_NOEXIST`, which settles races. The
-//! flows of a binding extend it while they live. A flow that closes gives it up if it has been the only one; another one may live, and its
-//! container count on that port (RFC 5382 REQ-1: a hole that is punched from the port of a connection that stands).
+//! flows of a binding extend it while they live. A flow that closes gives it up if it has been the only one; another one may
+//! live, and its container count on that port (RFC 5382 REQ-1: a hole is punched from the port of a connection that stands).
 
 use crate::abi::{Addr, Binding, BindingHead, BindingKey, FlowKey, FlowState, Record, ZONE_UPLINK, flow_flags};
 

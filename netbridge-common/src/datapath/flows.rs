@@ -13,7 +13,7 @@ use super::binding;
 use super::conntrack::{Cx, Work, find, follow, other_half};
 use super::env::{Env, FlowKeyOf, FlowOf, Inserted, Renewal};
 use super::nat::{self, TRIES};
-use super::state::{is_collectable, is_expired, is_half_open, is_mapped, is_over, is_quarantined, outlived};
+use super::state::{is_collectable, is_done, is_expired, is_half_open, is_mapped, is_over, is_quarantined, outlived};
 use super::verdict::Action;
 
 /// How long flows of an endpoint at its quota may be half-open, in refreshes, and how often a walk over the table looks for
@@ -296,7 +296,7 @@ pub fn reap<E: Env>(env: &E, config: &Config, now: u32) -> u32 {
     let mut reaped = 0_u32;
     env.each_flow(|key, flow| {
         let head = flow.head();
-        if is_collectable(config, key.proto, head, now) && !is_quarantined(config, key.proto, head, now) {
+        if is_done(config, key.proto, head, now) {
             forget(env, key, head);
             reaped = reaped.wrapping_add(1);
         }

@@ -140,6 +140,11 @@ pub const fn is_quarantined(config: &Config, protocol: u8, head: &FlowHead, now:
     is_mapped(head) && !is_over(head.state) && !outlived(now, head.seen, life.wrapping_add(config.quarantine))
 }
 
+/// True if the entry can go and keeps its tuple from nobody.
+pub const fn is_done(config: &Config, protocol: u8, head: &FlowHead, now: u32) -> bool {
+    is_collectable(config, protocol, head, now) && !is_quarantined(config, protocol, head, now)
+}
+
 /// The state of a packet that hits this half, as `-m conntrack --ctstate` names it.
 pub const fn named(head: &FlowHead) -> u8 {
     if head.flags & flow_flags::REPLY != 0 || head.state != FlowState::Opening as u8 {

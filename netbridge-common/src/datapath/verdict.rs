@@ -25,6 +25,18 @@ pub enum Action {
     Answer = 5,
 }
 
+impl Action {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Pass,
+        Self::Drop,
+        Self::Peer,
+        Self::Redirect,
+        Self::Neigh,
+        Self::Answer,
+    ];
+}
+
 /// Bits of [`Verdict::edits`].
 pub mod edits {
     /// Write `dmac` and `smac`. [`IP`] is then set too: what is routed has another TTL.

@@ -140,8 +140,7 @@ pub fn flows_reap(host: &Host) -> Result<Done<usize>, Failure> {
             return Ok(datapath.reap()?);
         }
         let (config, now) = (datapath.tables().config()?, datapath.clock().now_ticks()?);
-        let gone =
-            |(key, flow): &(FlowKey<[u8; 4]>, FlowV4)| state::is_collectable(&config, key.proto, &flow.head, now);
+        let gone = |(key, flow): &(FlowKey<[u8; 4]>, FlowV4)| state::is_done(&config, key.proto, &flow.head, now);
         Ok(datapath.tables().flows()?.iter().filter(|half| gone(half)).count())
     };
     let halves = reap()?;

@@ -141,15 +141,7 @@ impl Case {
 
 /// An action and, of a drop, its reason, as a file has them.
 fn named(outcome: &Outcome) -> String {
-    let actions = [
-        Action::Pass,
-        Action::Drop,
-        Action::Peer,
-        Action::Redirect,
-        Action::Neigh,
-        Action::Answer,
-    ];
-    let action = actions.into_iter().find(|action| *action as u8 == outcome.action);
+    let action = Action::ALL.into_iter().find(|action| *action as u8 == outcome.action);
     let mut name = action.map_or("?".into(), |action| format!("{action:?}").to_lowercase());
     if outcome.reason != Reason::None as u8 {
         name.push(' ');

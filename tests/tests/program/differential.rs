@@ -44,7 +44,7 @@ fn campaign(program: Hook, flows: usize, fault: fn(&mut HostEnv)) -> Campaign {
 #[test]
 fn kernel_and_host_agree_on_every_packet() -> Result<()> {
     with_kernel(FLOWS, |kernel| {
-        let mut actions = [0; 6];
+        let mut actions = [0; Action::ALL.len()];
         for program in PROGRAMS {
             let ended = campaign(program, FLOWS, |_| ()).run(kernel, &AtomicU64::new(0))?;
             println!("{}: {:?}", program.name(), ended.seen);
@@ -55,14 +55,7 @@ fn kernel_and_host_agree_on_every_packet() -> Result<()> {
                 *sum += count;
             }
         }
-        for action in [
-            Action::Pass,
-            Action::Drop,
-            Action::Peer,
-            Action::Redirect,
-            Action::Neigh,
-            Action::Answer,
-        ] {
+        for action in Action::ALL {
             ensure!(actions[action as usize] > 0, "no packet came to {action:?}");
         }
         for (reason, count) in kernel.drops()? {
