@@ -95,6 +95,7 @@ fn flags(network: &Network) -> u32 {
             network_flags::INDEPENDENT_FILTERING,
         ),
         (network.routed, network_flags::ROUTED),
+        (network.tunnels, network_flags::TUNNELS),
     ]
     .into_iter()
     .filter(|(set, _)| *set)

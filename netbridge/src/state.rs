@@ -49,6 +49,9 @@ pub struct Network {
     /// The endpoints' own addresses can be reached from outside.
     #[serde(default)]
     pub routed: bool,
+    /// Protocols without ports are masqueraded too.
+    #[serde(default)]
+    pub tunnels: bool,
 }
 
 /// What a translation depends on (RFC 4787, sections 4.1 and 5).

@@ -85,6 +85,8 @@ pub mod flow_flags {
     pub const REPLY: u8 = 8;
     /// The container's side of the translation is a [`crate::abi::Binding`], which lives as long as the flow.
     pub const BOUND: u8 = 16;
+    /// Packets of this half pass once one has come the other way.
+    pub const AWAITS: u8 = 32;
 }
 
 /// How far a flow has come; decides its lifetime. Both halves say the same. Protocols without

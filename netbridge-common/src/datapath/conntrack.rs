@@ -282,14 +282,14 @@ fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) ->
         cx.env.flow_update(key, &work.half);
         return work.verdict.refuse(Reason::Filtered);
     }
-    let state = advanced(cx, state::of(old), flags);
+    let recent = now.wrapping_sub(work.half.head().seen) < cx.config.refresh;
+    let state = advanced(cx, state::of(old), flags, recent);
     let rewritten = asks || way as u8 == Way::Moved as u8;
     // An RST that says nothing new keeps nothing alive, nor does somebody outside whom nobody answers (RFC 7857, section 7),
     // and what was kept alive a moment ago need not be again.
-    let fresh = !stale && now.wrapping_sub(work.half.head().seen) < cx.config.refresh;
     let idle = state as u8 == old
         && (cx.packet.tcp & tcp::RST != 0
-            || fresh
+            || (recent && !stale)
             || (cx.arrival.zone == ZONE_UPLINK && flags & flow_flags::REPLY == 0 && old == FlowState::Opening as u8));
     let mut alive = true;
     if !idle {
@@ -314,14 +314,15 @@ pub(super) fn is_accepted<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool
     reason as u8 == Reason::None as u8
 }
 
-/// The state after this packet of a flow that was in `state`. Later fragments change none.
+/// The state after this packet of a flow that was in `state`, and was used a moment ago if `recent`. Later fragments change none.
 #[inline(always)]
-fn advanced<E: Env>(cx: &Cx<'_, E>, state: FlowState, flags: u8) -> FlowState {
+fn advanced<E: Env>(cx: &Cx<'_, E>, state: FlowState, flags: u8, recent: bool) -> FlowState {
     let packet = &*cx.packet;
     if packet.fragment as u8 == Fragment::Rest as u8 {
         return state;
     }
-    let payload = packet.l4.wrapping_add(packet.l4_len) < packet.end;
+    // What comes at once after a FIN may be what was lost before it, and was sent again.
+    let payload = !recent && packet.l4.wrapping_add(packet.l4_len) < packet.end;
     let (reply, outside) = (flags & flow_flags::REPLY != 0, cx.arrival.zone == ZONE_UPLINK);
     state::next(state, reply, outside, packet.tcp, payload)
 }
@@ -347,7 +348,7 @@ fn renew_both<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>,
     };
     if before != old {
         // Another CPU was here between: what it saw counts too.
-        renewal.state = advanced(cx, state::of(before), flags);
+        renewal.state = advanced(cx, state::of(before), flags, true);
         work.half.head_mut().state = renewal.state as u8;
         let _same = cx.env.flow_renew(&other_key, &renewal);
     }
@@ -438,6 +439,9 @@ pub fn is_routed<E: Env>(cx: &Cx<'_, E>, head: &FlowHead) -> bool {
 pub fn follow<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
     let Work { verdict, half, .. } = work;
     let head = half.head();
+    if head.flags & flow_flags::AWAITS != 0 && head.state == FlowState::Opening as u8 {
+        return verdict.refuse(Reason::Unsolicited);
+    }
     let routed = is_routed(cx, head);
     if routed && cx.packet.ttl <= 1 {
         return verdict.answer(Reason::TtlExpired, 0);

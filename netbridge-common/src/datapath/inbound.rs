@@ -73,7 +73,7 @@ fn is_containers<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mu
 fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut Work<E::F>) -> bool {
     let subnet = cx.env.subnet(cx.packet.key.dst).unwrap_or(SUBNET_LOCAL);
     let target = if subnet == SUBNET_LOCAL {
-        behind_port(cx).filter(|target| is_owned(cx, addrs, target.net))
+        behind_port(cx).filter(|target| target.open && is_owned(cx, addrs, target.net))
     } else {
         at_address(cx, (subnet & 0xffff) as u16)
     };
@@ -187,10 +187,11 @@ pub(super) struct Target<A> {
     port: [u8; 2],
     /// Who may open flows to it: a list of sources, 0 for everybody.
     sources: u32,
+    /// False for a port that stands for one of the container's, and is open to those it has sent to.
+    pub(super) open: bool,
 }
 
-/// The container that answers at the packet's destination, one of the host's addresses: behind a published port, or behind
-/// a binding that is open to everybody.
+/// The container at the packet's destination, one of the host's addresses: behind a published port, or behind a binding.
 #[inline(always)]
 pub(super) fn behind_port<E: Env>(cx: &Cx<'_, E>) -> Option<Target<AddrOf<E>>> {
     let key = &cx.packet.key;
@@ -218,19 +219,20 @@ pub(super) fn behind_port<E: Env>(cx: &Cx<'_, E>) -> Option<Target<AddrOf<E>>> {
             addr: target.addr,
             port: target.port(key.dport),
             sources: to.sources,
+            open: true,
         });
     }
     let binding = binding::behind(cx, key.dst, key.dport, key.proto)?;
     let to = binding.tail();
     let (addr, net) = (to.addr, u16::from_ne_bytes(to.zone));
     let station = station_of(cx, addr, net);
-    let open = has_flag(cx, net, network_flags::INDEPENDENT_FILTERING) && station.ifindex != 0;
-    open.then_some(Target {
+    (station.ifindex != 0).then_some(Target {
         station,
         net,
         addr,
         port: to.port,
         sources: 0,
+        open: has_flag(cx, net, network_flags::INDEPENDENT_FILTERING),
     })
 }
 
@@ -246,6 +248,7 @@ fn at_address<E: Env>(cx: &Cx<'_, E>, net: u16) -> Option<Target<AddrOf<E>>> {
         addr,
         port,
         sources: 0,
+        open: true,
     })
 }
 

@@ -103,6 +103,7 @@ where
         return Class::Settled;
     }
     let trackable = cx.packet.is_tracked();
+    let nameless = !trackable || (proto::is_portless(cx.packet.key.proto) && head.flags & network_flags::TUNNELS == 0);
     work.verdict.action = if head.uplink == 0 {
         work.verdict.refuse(Reason::NoUplink)
     } else if cx.packet.is_icmp_error() {
@@ -114,7 +115,7 @@ where
         work.verdict.refuse(Reason::Fragment)
     } else if cx.packet.is_icmp_reply() {
         work.verdict.refuse(Reason::UntrackedIcmp)
-    } else if head.flags & network_flags::MASQUERADE != 0 && !trackable {
+    } else if head.flags & network_flags::MASQUERADE != 0 && nameless {
         work.verdict.refuse(if cx.packet.is_whole() {
             Reason::UnsupportedProtocol
         } else {
@@ -201,6 +202,9 @@ const fn bound(head: &NetworkHead) -> u8 {
 /// Fills in both halves of a flow to a container by an address of the host, but for its source port, unless the stack gets
 /// the packet or it may not pass. The answers come back the same way, so the container sees the address that was asked for
 /// as the source (RFC 4787 REQ-9): it would answer a neighbour of its own network directly.
+///
+/// To a port that only those may send to whom its container has sent, the flow is opened all the same, and awaits that: it is
+/// what lets the container's own packets in, as with two clients of two NATs (RFC 5128, section 3.3).
 #[inline(never)]
 fn hairpin<E: Env>(
     cx: &Cx<'_, E>,
@@ -213,6 +217,10 @@ fn hairpin<E: Env>(
     let Some(target) = inbound::behind_port(cx) else {
         return Class::Settled;
     };
+    // A program of the host's may have opened that port since.
+    if !target.open && cx.env.host_socket(&cx.packet.key) {
+        return Class::Settled;
+    }
     // An address that another machine has by now is not the host's, whatever the controller last heard.
     if cx
         .env
@@ -233,7 +241,7 @@ fn hairpin<E: Env>(
     let dst = cx.packet.key.dst;
     let bound = if dst == { addrs.snat } { bound(network) } else { 0 };
     let head = work.half.head_mut();
-    head.flags |= flow_flags::SRC | bound;
+    head.flags |= flow_flags::SRC | bound | if target.open { 0 } else { flow_flags::AWAITS };
     // Who dials, not who is dialled as from outside: a neighbour can be held to account.
     head.owner = owner(cx, network);
     work.half.tail_mut().src = dst;

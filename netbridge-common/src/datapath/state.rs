@@ -3,14 +3,14 @@
 //! The states of TCP are those of RFC 6146, section 3.5.2, which RFC 7857, section 2.1 asks of every NAT. Sequence numbers
 //! are not tracked: that would cost a write for every packet. Instead nothing that one segment says is final. An RST
 //! shortens the flow's life and the next other segment of either side restores it; a FIN is forgotten if its sender
-//! goes on sending data. The endpoints check sequence numbers themselves: a forged RST or FIN that they ignore is
+//! goes on sending data a second later. The endpoints check sequence numbers themselves: a forged RST or FIN that they ignore is
 //! forgotten with their next segment, and if none comes the flow ends some minutes later.
 
 use crate::abi::{Config, CtState, FlowHead, FlowState, Timeouts, flow_flags, proto};
 use crate::wire::tcp;
 
 /// The state of a flow in `state` after a packet; `reply` if it is of the answering side, `outside` if it came from there, where
-/// anybody may write any address; `segment` the TCP flags, 0 for other protocols, `payload` if it carries any.
+/// anybody may write any address; `segment` the TCP flags, 0 for other protocols, `payload` if it carries new data.
 /// [`FlowState::Ended`] if the flow is over with it.
 pub const fn next(state: FlowState, reply: bool, outside: bool, segment: u8, payload: bool) -> FlowState {
     use FlowState::{Answered, Closing, Ended, Established, ForwardClosed, Opening, ReplyClosed, Reset};

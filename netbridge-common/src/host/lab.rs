@@ -105,6 +105,7 @@ const fn mac(last: u8) -> Mac {
 
 /// The instance, with an empty filter that accepts.
 pub fn lab() -> HostEnv {
+    use network_flags::{MASQUERADE, TUNNELS};
     let mut env = HostEnv {
         now: 1_000_000_000,
         config: config(),
@@ -112,8 +113,8 @@ pub fn lab() -> HostEnv {
     };
     env.set_filter(verdict::ACCEPT, &[]);
     for (net, gateway, flags, uplink) in [
-        (1, GATEWAYS[0], network_flags::MASQUERADE, ifindex::UPLINK),
-        (2, GATEWAYS[1], network_flags::MASQUERADE, 0),
+        (1, GATEWAYS[0], MASQUERADE | TUNNELS, ifindex::UPLINK),
+        (2, GATEWAYS[1], MASQUERADE, 0),
         (3, GATEWAYS[2], 0, ifindex::UPLINK),
     ] {
         add_network(&mut env, net, gateway, flags, uplink);

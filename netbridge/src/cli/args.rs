@@ -191,6 +191,10 @@ pub(super) struct NetCreateArgs {
     /// Let the containers' own addresses be reached from outside; implies --no-masquerade
     #[arg(long)]
     routed: bool,
+    /// Masquerade GRE, ESP, IP in IP and SCTP too, by their addresses alone: one container at a time talks to one remote, and
+    /// takes what that remote sends to tunnels of the host's own
+    #[arg(long)]
+    tunnels: bool,
 }
 
 /// [`state::Dependence`] on the command line.
@@ -234,6 +238,7 @@ impl From<NetCreateArgs> for NetCreate {
             mapping: args.mapping.into(),
             filtering: args.filtering.into(),
             routed: args.routed,
+            tunnels: args.tunnels,
         }
     }
 }
@@ -341,6 +346,7 @@ masquerade = true                     # [false: no source translation]
 mapping = "independent"               # [or "dependent": what a port outside depends on]
 filtering = "dependent"               # [or "independent": who may send to it]
 routed = false                        # [true: reached from outside by their own addresses]
+tunnels = false                       # [true: GRE, ESP, IP in IP and SCTP are masqueraded too]
 
 [[nodes]]
 name = "web"

@@ -167,6 +167,7 @@ impl<'a> Check<'a> {
                 mapping: network.mapping,
                 filtering: network.filtering,
                 routed: network.routed,
+                tunnels: network.tunnels,
             };
             networks.push((request, subnet));
         }

@@ -69,6 +69,9 @@ pub(super) struct Network {
     /// Containers are reached from outside by their own addresses, and keep them.
     #[serde(default)]
     pub(super) routed: bool,
+    /// GRE, ESP, IP in IP and SCTP are masqueraded too, by their addresses alone.
+    #[serde(default)]
+    pub(super) tunnels: bool,
 }
 
 /// `[[nodes]]`.

@@ -30,6 +30,8 @@ pub struct NetCreate {
     pub filtering: Dependence,
     /// The endpoints' own addresses can be reached from outside, and packets keep them.
     pub routed: bool,
+    /// GRE, ESP, IP in IP and SCTP are masqueraded too, by their addresses alone.
+    pub tunnels: bool,
 }
 
 impl NetCreate {
@@ -47,6 +49,7 @@ impl NetCreate {
             mapping: Dependence::mapping(),
             filtering: Dependence::filtering(),
             routed: false,
+            tunnels: false,
         }
     }
 }

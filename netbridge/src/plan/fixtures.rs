@@ -27,6 +27,7 @@ pub(crate) fn state() -> State {
             mapping: Dependence::Independent,
             filtering: Dependence::Dependent,
             routed: false,
+            tunnels: false,
         }],
         uplinks: vec![Uplink {
             name: "up0".to_owned(),

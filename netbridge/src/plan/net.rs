@@ -104,6 +104,7 @@ pub fn net_create(state: &State, host: &HostFacts, request: &NetCreate) -> Resul
         mapping: request.mapping,
         filtering: request.filtering,
         routed: request.routed,
+        tunnels: request.tunnels,
         name,
     };
     Ok(create_steps(state, host, network, uplink))
@@ -225,6 +226,13 @@ fn check_translation(request: &NetCreate, faults: &mut Faults) {
             "--filtering independent",
             "there is no port outside that is a container's whatever the destination",
             "it goes with --mapping independent and masquerading",
+        ));
+    }
+    if request.tunnels && !masquerades {
+        faults.push(Fault::usage(
+            "--tunnels",
+            "the network does not masquerade",
+            "leave it out: packets without ports keep their addresses as all do",
         ));
     }
     if request.routed && request.uplink.is_none() {

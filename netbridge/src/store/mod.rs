@@ -244,6 +244,7 @@ mod tests {
                 mapping: Dependence::Independent,
                 filtering: Dependence::Dependent,
                 routed: false,
+                tunnels: false,
             }],
             ..State::default()
         }

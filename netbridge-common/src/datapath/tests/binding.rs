@@ -2,7 +2,7 @@
 
 use crate::abi::{Reason, network_flags, proto};
 use crate::datapath::verdict::Action;
-use crate::host::lab::{A, B, GATEWAY, HOST, REMOTE, ROUTER, SECOND, ifindex, inward, lab, out, publish, slot};
+use crate::host::lab::{A, B, GATEWAY, HOST, Node, REMOTE, ROUTER, SECOND, ifindex, inward, lab, out, publish, slot};
 use crate::host::{HostEnv, Ip};
 use crate::wire::tcp::{ACK, FIN, RST, SYN};
 
@@ -283,6 +283,57 @@ fn a_container_reaches_its_own_published_port() {
     let sport = u16::from_be_bytes([there.bytes[34], there.bytes[35]]);
     let back = sends(&env, ifindex::A, out(A, GATEWAY, HOST.1).tcp(80, sport, SYN | ACK, b""));
     assert_eq!(back.to(), (Action::Peer, ifindex::A));
+}
+
+/// A datagram of a container's port 5000 to a port at the host's address.
+fn meets(env: &HostEnv, (index, from): (u32, Node), port: u16) -> Result {
+    sends(env, index, out(from, GATEWAY, HOST.1).udp(5000, port, b"hello"))
+}
+
+#[test]
+fn containers_meet_at_their_mapped_ports_once_both_have_tried() {
+    const BOTH: [(u32, Node); 2] = [(ifindex::A, A), (ifindex::B, B)];
+    let env = independent();
+    let ports = [udp_a(&env, 5000, remote(1)), udp_b(&env, 5000, remote(1))];
+    for _ in 0..2 {
+        assert_eq!(meets(&env, BOTH[1], ports[0]).reason(), Reason::Unsolicited);
+    }
+    for (to, from) in [(1, 0), (0, 1), (1, 0)] {
+        let there = meets(&env, BOTH[from], ports[to]);
+        assert_eq!(there.to(), (Action::Peer, BOTH[to].0));
+        let (host, port) = (HOST.1, ports[from].to_be_bytes());
+        assert_eq!((&there.bytes[26..30], &there.bytes[34..36]), (&host[..], &port[..]));
+        assert_eq!(there.bytes[36..38], 5000_u16.to_be_bytes());
+    }
+    assert_eq!(env.flows.borrow().len(), 6, "one flow between them");
+
+    let open = with(network_flags::INDEPENDENT_MAPPING | network_flags::INDEPENDENT_FILTERING);
+    let port = udp_a(&open, 5000, remote(1));
+    assert_eq!(meets(&open, BOTH[1], port).to(), (Action::Peer, ifindex::A));
+
+    let mut env = independent();
+    let port = udp_a(&env, 5000, remote(1));
+    env.sockets.insert((proto::UDP, port));
+    assert_eq!(
+        meets(&env, BOTH[1], port).action(),
+        Action::Pass,
+        "a program of the host's"
+    );
+}
+
+#[test]
+fn connections_of_containers_meet_in_a_simultaneous_open() {
+    let env = independent();
+    let syn = |env: &HostEnv, (index, from), dst, dport| sends(env, index, out(from, GATEWAY, dst).syn(5000, dport));
+    let (a, b) = ((ifindex::A, A), (ifindex::B, B));
+    let ports = [a, b].map(|from| port(&syn(&env, from, remote(1), 80)));
+    assert_eq!(syn(&env, b, HOST.1, ports[0]).reason(), Reason::Unsolicited);
+    assert_eq!(syn(&env, a, HOST.1, ports[1]).to(), (Action::Peer, ifindex::B));
+    let segment =
+        |(index, from), port, flags| sends(&env, index, out(from, GATEWAY, HOST.1).tcp(5000, port, flags, b""));
+    assert_eq!(segment(b, ports[0], SYN | ACK).to(), (Action::Peer, ifindex::A));
+    assert_eq!(segment(a, ports[1], ACK).to(), (Action::Peer, ifindex::B));
+    assert_eq!(env.flows.borrow().len(), 6);
 }
 
 #[test]

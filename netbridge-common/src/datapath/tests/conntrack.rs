@@ -1,11 +1,11 @@
 //! Flows: how long they live, when they are asked again, what ends them.
 
-use crate::abi::{CtState, FlowState, FlowV4, Reason, RuleV4, ZONE_UPLINK, proto, verdict};
+use crate::abi::{CtState, FlowState, FlowV4, Reason, RuleV4, ZONE_UPLINK, network_flags, proto, verdict};
 use crate::datapath::conntrack::other_half;
 use crate::datapath::verdict::Action;
 use crate::host::HostEnv;
 use crate::host::build::Datagram;
-use crate::host::lab::{A, B, GATEWAY, HOST, REMOTE, SECOND, ifindex, inward, lab, out, rule};
+use crate::host::lab::{A, B, E, GATEWAY, GATEWAYS, HOST, REMOTE, SECOND, ifindex, inward, lab, out, rule};
 use crate::wire::tcp::{ACK, FIN, RST, SYN};
 
 use super::{Result, arrives, halves, sends};
@@ -159,6 +159,25 @@ fn a_protocol_without_ports_is_known_by_its_addresses() {
         let refused = sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).frame(protocol, b"whatever"));
         assert_eq!(refused.reason(), Reason::UnsupportedProtocol, "{protocol}");
     }
+}
+
+#[test]
+fn a_remotes_tunnel_with_the_host_is_no_containers_unless_the_network_allows_it() {
+    let mut env = lab();
+    env.networks[1].head.flags &= !network_flags::TUNNELS;
+    for protocol in [proto::GRE, proto::ESP, proto::IPV6, proto::IPIP, proto::SCTP] {
+        let refused = sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).frame(protocol, b"mine"));
+        assert_eq!(refused.reason(), Reason::UnsupportedProtocol, "{protocol}");
+        let hosts = arrives(&env, inward(REMOTE, HOST.1).frame(protocol, b"the host's"));
+        assert_eq!(hosts.action(), Action::Pass, "{protocol}");
+    }
+    assert!(env.flows.borrow().is_empty());
+    let unchanged = sends(&env, ifindex::E, out(E, GATEWAYS[2], REMOTE).frame(proto::GRE, b""));
+    assert_eq!(
+        unchanged.action(),
+        Action::Redirect,
+        "without masquerading nothing is taken"
+    );
 }
 
 #[test]

@@ -228,13 +228,26 @@ fn resets_without_end_keep_nothing_alive() {
 
 #[test]
 fn a_forged_fin_is_forgotten_with_the_next_data() {
-    let env = connected();
+    let mut env = connected();
     answer(&env, FIN | ACK, b"");
     assert_eq!(states(&env), both(ReplyClosed));
+    env.now += SECOND;
     ask(&env, ACK, b"still here");
     assert_eq!(states(&env), both(ReplyClosed), "that may be a half-closed connection");
+    env.now += SECOND;
     answer(&env, ACK, b"more");
     assert_eq!(states(&env), both(Established));
+}
+
+#[test]
+fn what_was_lost_before_a_fin_and_comes_again_opens_nothing_anew() {
+    let env = connected();
+    ask(&env, FIN | ACK, b"");
+    ask(&env, ACK, b"lost at first");
+    assert_eq!(states(&env), both(ForwardClosed));
+    answer(&env, FIN | ACK, b"");
+    ask(&env, ACK, b"lost at first");
+    assert_eq!(states(&env), both(Closing));
 }
 
 #[test]
