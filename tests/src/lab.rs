@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use aya::maps::{Map, MapData, MapError};
 use netbridge::datapath::{AttachMode, Datapath, Pins};
 use netbridge::lab::{self, Record, Topology};
 use netbridge::netns::{Netns, NetnsSpec};
@@ -71,6 +72,15 @@ impl<'a> Lab<'a> {
     pub fn node(&self, name: &str) -> Result<Netns> {
         let record = self.record()?;
         Ok(Netns::open(&NetnsSpec::Name(format!("{}-{name}", record.name)))?)
+    }
+
+    /// A map of its instance.
+    pub fn map<M: TryFrom<Map, Error = MapError>>(&self, name: &str) -> Result<M> {
+        let path = self.pins()?.root().join("maps").join(name);
+        MapData::from_pin(&path)
+            .and_then(Map::from_map_data)
+            .and_then(M::try_from)
+            .with_context(|| format!("open {}", path.display()))
     }
 
     /// The instance in the host namespace.

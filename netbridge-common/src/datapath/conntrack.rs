@@ -315,7 +315,7 @@ pub(super) fn is_accepted<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool
 }
 
 /// The state after this packet of a flow that was in `state`, and was used a moment ago if `recent`. Later fragments change none.
-#[inline(always)]
+#[inline(never)]
 fn advanced<E: Env>(cx: &Cx<'_, E>, state: FlowState, flags: u8, recent: bool) -> FlowState {
     let packet = &*cx.packet;
     if packet.fragment as u8 == Fragment::Rest as u8 {

@@ -217,17 +217,7 @@ fn hairpin<E: Env>(
     let Some(target) = inbound::behind_port(cx) else {
         return Class::Settled;
     };
-    // A program of the host's may have opened that port since.
-    if !target.open && cx.env.host_socket(&cx.packet.key) {
-        return Class::Settled;
-    }
-    // An address that another machine has by now is not the host's, whatever the controller last heard.
-    if cx
-        .env
-        .next_hop(cx.packet.key.src, cx.packet.key.dst, network.bridge)
-        .ifindex
-        != 0
-    {
+    if is_others(cx, network.bridge, target.open) {
         return Class::Settled;
     }
     let mut reason = inbound::lead(cx, &target, work);
@@ -249,6 +239,16 @@ fn hairpin<E: Env>(
     work.other.head_mut().flags |= flow_flags::SRC | flow_flags::DST | bound;
     *work.other.tail_mut() = conntrack::answer(&cx.packet.key);
     Class::Outside
+}
+
+/// True if a packet to an address of the host is not for a container after all. A function of its own in the object, as
+/// [`hairpin`] is: their stacks add up only where they nest.
+#[inline(never)]
+fn is_others<E: Env>(cx: &Cx<'_, E>, bridge: u32, open: bool) -> bool {
+    let key = &cx.packet.key;
+    // An address that another machine has by now is not the host's, whatever the controller last heard. A port that stood
+    // for a container's alone may have been opened by a program of the host's since.
+    cx.env.next_hop(key.src, key.dst, bridge).ifindex != 0 || (!open && cx.env.host_socket(key))
 }
 
 /// Whose quota a container's flow is on: the sender's; where the stack brings what a station behind a trunk sent, and nobody

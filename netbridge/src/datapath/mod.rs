@@ -129,9 +129,11 @@ impl Datapath {
     }
 
     /// Removes the flows that have expired, and returns how many halves that were. The programs do so when the table is
-    /// full.
+    /// full. What is left is counted anew for the quotas.
     pub fn reap(&self) -> Result<usize, DatapathError> {
-        housekeeping::reap(&self.pins)
+        let reaped = housekeeping::reap(&self.pins)?;
+        self.tables.recount()?;
+        Ok(reaped)
     }
 
     /// Detaches and removes everything of the instance; what is absent already is fine.

@@ -4,14 +4,17 @@
 //! the datapath's; of those it removes entries, ends bindings (which keeps their ports for a while) and zeroes counters.
 //! Removing what is absent is not an error.
 
+use std::collections::HashMap;
+
 use aya::maps::MapError;
 use bytemuck::Zeroable;
 use ipnet::Ipv4Net;
 use netbridge_common::abi::{
     AddrKey, BANKS, Binding, BindingKey, BindingV4, Config, FlowKey, FlowV4, Learned, LinkV4, Load, MAX_NETWORKS,
     MAX_RULES, MacKey, NetworkV4, Peer, PeerKey, Policy, PortBlock, PortKey, PublishedV4, Reason, RuleV4, SourceKey,
-    Station, Traffic, ZONE_UPLINK,
+    Station, Traffic, ZONE_UPLINK, flow_flags,
 };
+use netbridge_common::datapath::state::is_half_open;
 
 use super::map::{Array, Hash, PerCpu, Prefix, Trie};
 use super::object::maps;
@@ -285,6 +288,29 @@ impl Tables {
     /// Flows on a slot's quota; some of them may have expired.
     pub fn load(&self, slot: u32) -> Result<Load, DatapathError> {
         self.loads.get(slot)
+    }
+
+    /// Sets right what the quotas are charged with: two CPUs that change the state of a flow at the same moment may leave a count
+    /// wrong by one. A slot whose flows come and go meanwhile is left to another time.
+    pub(super) fn recount(&self) -> Result<(), DatapathError> {
+        let slots: Vec<_> = self.links()?.iter().map(|(_, link)| link.head.slot).collect();
+        let charged = || slots.iter().map(|slot| self.load(*slot)).collect::<Result<Vec<_>, _>>();
+        let before = charged()?;
+        let mut counted = HashMap::<u32, Load>::new();
+        for (_, FlowV4 { head, .. }) in self.flows()? {
+            if head.flags & flow_flags::REPLY == 0 {
+                let load = counted.entry(head.owner).or_default();
+                load.flows += 1;
+                load.half_open += i32::from(is_half_open(head.state));
+            }
+        }
+        for ((slot, before), after) in slots.iter().zip(before).zip(charged()?) {
+            let counted = counted.get(slot).copied().unwrap_or_default();
+            if before == after && after != counted {
+                self.loads.set(*slot, &counted)?;
+            }
+        }
+        Ok(())
     }
 
     /// Both sides of every binding, ended ones included.

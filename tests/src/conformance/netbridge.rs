@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use aya::Pod;
-use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use aya::maps::{Array, HashMap, MapData};
 use bytemuck::{AnyBitPattern, NoUninit, bytes_of, pod_read_unaligned};
 use netbridge::model::{NetCreate, Ports, Profile, Tune};
 use netbridge::netlink::in_namespace;
@@ -122,15 +122,15 @@ impl<'a> Netbridge<'a> {
             config: lab.datapath()?.tables().config()?,
             filtered: false,
             published: Vec::new(),
-            flows: open(&lab, "FLOWS")?,
-            bindings: open(&lab, "BINDINGS")?,
-            fragments: open(&lab, "FRAGMENTS")?,
-            held: open(&lab, "HELD")?,
-            held_by: open(&lab, "HELD_BY")?,
-            loads: open(&lab, "LOADS")?,
-            learned: open(&lab, "LEARNED")?,
-            fdb: open(&lab, "FDB")?,
-            configuration: open(&lab, "CONFIG")?,
+            flows: lab.map("FLOWS")?,
+            bindings: lab.map("BINDINGS")?,
+            fragments: lab.map("FRAGMENTS")?,
+            held: lab.map("HELD")?,
+            held_by: lab.map("HELD_BY")?,
+            loads: lab.map("LOADS")?,
+            learned: lab.map("LEARNED")?,
+            fdb: lab.map("FDB")?,
+            configuration: lab.map("CONFIG")?,
             lab,
         })
     }
@@ -207,15 +207,6 @@ fn specification(port: Port) -> Ports {
         specs: vec![format!("{}:{}/{}", port.host, port.container, port.transport)],
         from: Vec::new(),
     }
-}
-
-/// Opens a map of the lab's instance.
-fn open<M: TryFrom<Map, Error = MapError>>(lab: &Lab<'_>, name: &str) -> Result<M> {
-    let path = lab.pins()?.root().join("maps").join(name);
-    MapData::from_pin(&path)
-        .and_then(Map::from_map_data)
-        .and_then(M::try_from)
-        .with_context(|| format!("open {}", path.display()))
 }
 
 /// Removes every entry of a map.

@@ -1,15 +1,17 @@
-//! Published ports by the host's addresses, from containers: their own, a neighbour's, another network's.
+//! Published and mapped ports by the host's addresses, from containers: their own, a neighbour's, another network's.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::thread;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use netbridge::netns::Netns;
 use netbridge_common::abi::Reason;
 use netbridge_tests::lab::{Text, with_lab};
-use netbridge_tests::tcp::{self, TcpServer, transfer};
-use netbridge_tests::udp::{UdpClient, UdpServer, ask};
+use netbridge_tests::tcp::{self, Connection, TcpServer, connect_from, transfer};
+use netbridge_tests::udp::{UdpClient, UdpServer, ask, bound, seen_by};
 
 use super::command::says;
-use super::{LIMIT, SILENCE, networks, pair};
+use super::{LIMIT, PAIR, SILENCE, networks, pair};
 
 /// The gateway of the second network.
 const BACK: Ipv4Addr = Ipv4Addr::new(10, 77, 2, 1);
@@ -52,7 +54,7 @@ fn two_containers_that_dial_from_one_port_are_two_to_the_server() -> Result<()> 
         let to = SocketAddrV4::new(pair::HOST, 8080);
         let mut streams = Vec::new();
         for name in ["web", "app", "db"] {
-            streams.push(tcp::connect_from(&lab.node(name)?, 5000, to, LIMIT)?);
+            streams.push(connect_from(&lab.node(name)?, 5000, to, LIMIT)?);
         }
         let mut ports = Vec::new();
         for stream in &mut streams {
@@ -112,5 +114,37 @@ fn the_filter_sees_who_dials_and_who_is_meant() -> Result<()> {
             "db passes the filter"
         );
         lab.dropped(Reason::Filtered, before, 1)
+    })
+}
+
+#[test]
+fn containers_meet_at_their_mapped_ports_once_both_have_tried() -> Result<()> {
+    with_lab(Text::plain(PAIR), |lab| {
+        let (web, app, outside) = (lab.node("web")?, lab.node("app")?, lab.node("outside")?);
+        let service = SocketAddrV4::new(pair::OUTSIDE, 53);
+        let _services = (UdpServer::start_at(&outside, service)?, TcpServer::start(&outside, 53)?);
+        let sockets = [bound(&web, 40_000, LIMIT)?, bound(&app, 40_000, LIMIT)?];
+        let [at_web, at_app] = sockets.each_ref().map(|socket| seen_by(socket, service));
+        let mapped = [at_web?, at_app?];
+        let before = lab.drops(Reason::Unsolicited)?;
+        sockets[1].send_to(b"anybody?", mapped[0])?;
+        lab.dropped(Reason::Unsolicited, before, 1)?;
+        for (from, to) in [(0, 1), (1, 0), (0, 1)] {
+            sockets[from].send_to(b"hello", mapped[to])?;
+            let mut got = [0; 64];
+            let (length, seen) = sockets[to].recv_from(&mut got).context("nothing arrives")?;
+            ensure!((&got[..length], seen) == (b"hello", mapped[from].into()), "{seen}");
+        }
+        // Each keeps a connection open: its port outside is known by that. The two SYNs cross.
+        let _of_web = connect_from(&web, 5000, service, LIMIT)?;
+        let _of_app = connect_from(&app, 5001, service, LIMIT)?;
+        let meet = |from: &Netns, port, to| connect_from(from, port, SocketAddrV4::new(pair::HOST, to), LIMIT);
+        let (near, far) = thread::scope(|scope| {
+            let near = scope.spawn(|| meet(&web, 5000, 5001));
+            let far = meet(&app, 5001, 5000);
+            (near.join(), far)
+        });
+        let near = near.map_err(|_| anyhow!("a thread panicked"))??;
+        Connection { near, far: far? }.talk()
     })
 }

@@ -235,7 +235,7 @@ fn protocols_without_ports_go_by_their_addresses() -> Result<()> {
     /// For experiments (RFC 3692).
     const UNKNOWN: u8 = 253;
 
-    with_lab(Text::plain(PAIR), |lab| {
+    with_lab(Text::plain(&pair_with("tunnels = true")), |lab| {
         let (web, app, outside) = (lab.node("web")?, lab.node("app")?, lab.node("outside")?);
         tool(&format!("ip -n lab-outside address add {SECOND}/24 dev eth0"))?;
         let at = |address: Ipv4Addr| socket2::SockAddr::from(SocketAddrV4::new(address, 0));
@@ -265,6 +265,28 @@ fn protocols_without_ports_go_by_their_addresses() -> Result<()> {
         let before = lab.drops(Reason::UnsupportedProtocol)?;
         raw(&web, UNKNOWN)?.send_to(&[0; 8], &at(pair::OUTSIDE))?;
         lab.dropped(Reason::UnsupportedProtocol, before, 1)
+    })
+}
+
+#[test]
+fn a_tunnel_of_the_hosts_is_out_of_a_containers_reach() -> Result<()> {
+    /// GRE.
+    const TUNNEL: u8 = 47;
+
+    with_lab(Text::plain(PAIR), |lab| {
+        let (host, web, outside) = (lab.node("host")?, lab.node("web")?, lab.node("outside")?);
+        let (of_host, of_web, far) = (raw(&host, TUNNEL)?, raw(&web, TUNNEL)?, raw(&outside, TUNNEL)?);
+        let at = |address: Ipv4Addr| socket2::SockAddr::from(SocketAddrV4::new(address, 0));
+        let before = lab.drops(Reason::UnsupportedProtocol)?;
+        of_web.send_to(b"give it to me", &at(pair::OUTSIDE))?;
+        lab.dropped(Reason::UnsupportedProtocol, before, 1)?;
+        far.send_to(b"for the host", &at(pair::HOST))?;
+        let (seen, payload) = next_of(&of_host)?;
+        ensure!(
+            seen == pair::OUTSIDE && payload == b"for the host",
+            "{seen} {payload:?}"
+        );
+        Ok(())
     })
 }
 

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use aya::maps::{Array, MapData};
 use netbridge_common::abi::{Load, Reason};
 use netbridge_tests::frame::{self, Station};
 use netbridge_tests::icmp::ping;
@@ -150,6 +151,16 @@ fn idle_flows_expire_in_their_time_and_are_reaped() -> Result<()> {
             load(lab, "web")?
         );
         ensure!(json("-n lab-host ct reap")?["halves"] == 0);
+
+        // A count that has drifted.
+        ping(&web, pair::OUTSIDE, 56, LIMIT)?;
+        let (slot, right) = (lab.endpoint("web")?.slot, load(lab, "web")?);
+        ensure!(right.flows == 1, "{right:?}");
+        let mut loads: Array<MapData, [u8; size_of::<Load>()]> = lab.map("LOADS")?;
+        let wrong: [u8; size_of::<Load>()] = bytemuck::cast(Load { half_open: 9, ..right });
+        loads.set(slot, wrong, 0)?;
+        says("-n lab-host ct reap")?;
+        ensure!(load(lab, "web")? == right, "{:?}", load(lab, "web")?);
         Ok(())
     })
 }
