@@ -2,7 +2,7 @@
 
 use std::net::SocketAddrV4;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use netbridge::model::Transport;
 use netbridge_common::abi::proto;
 
@@ -107,6 +107,13 @@ pub(super) const ROWS: &[Row] = &[
         source: "RFC 5382 REQ-8",
         level: Must,
         run: hairpin,
+    },
+    Row {
+        id: "T8m",
+        requirement: "Two containers connect to each other's mapped ports by a simultaneous open",
+        source: "RFC 5382 REQ-8, REQ-2; RFC 5128, section 3.4",
+        level: Must,
+        run: meeting,
     },
     Row {
         id: "T9",
@@ -354,10 +361,9 @@ fn hairpin(world: &mut World<'_>) -> Result<Outcome> {
     let Some(request) = world.carry(C1, &syn(at(C1, 5000), external(8080), 1), C2)? else {
         return Ok(saw("the SYN does not arrive", false));
     };
-    let mut answer = syn(at(C2, 80), request.from(), 9);
-    answer.body[13] = flag::SYN | flag::ACK;
-    super::super::packet::seal(&mut answer, 16);
-    let back = world.carry(C2, &answer, C1)?.map(|packet| packet.from());
+    let back = world
+        .carry(C2, &answering(at(C2, 80), request.from()), C1)?
+        .map(|packet| packet.from());
     Ok(match (request.src == EXTERNAL, back) {
         (true, Some(from)) if from == external(8080) => {
             saw("SYN and SYN+ACK arrive, both from the external address", true)
@@ -366,6 +372,35 @@ fn hairpin(world: &mut World<'_>) -> Result<Outcome> {
         (_, Some(_)) => saw("the SYN+ACK comes from an address that was not asked", false),
         (_, None) => saw("the SYN+ACK does not arrive", false),
     })
+}
+
+fn meeting(world: &mut World<'_>) -> Result<Outcome> {
+    let mapped = |station| world.syn_out((station, 5000), (S1, 80));
+    let (Some(one), Some(two)) = (mapped(C1)?, mapped(C2)?) else {
+        bail!("a SYN to a server did not arrive");
+    };
+    // A SYN of the second, which is early, one of the first, and the second's answer to that.
+    world.carry(C2, &syn(at(C2, 5000), one, 9), C1)?;
+    let crossed = world.carry(C1, &syn(at(C1, 5000), two, 1), C2)?;
+    let answer = answering(at(C2, 5000), one);
+    let answered = world.carry(C2, &answer, C1)?;
+    let from = |packet: Option<Ip>| packet.map(|packet| packet.from());
+    Ok(if (from(crossed), from(answered)) == (Some(one), Some(two)) {
+        saw(
+            "the SYN that comes second and its answer arrive, from the mapped ports",
+            true,
+        )
+    } else {
+        saw("they do not arrive", false)
+    })
+}
+
+/// The SYN+ACK of a server.
+fn answering(from: SocketAddrV4, to: SocketAddrV4) -> Ip {
+    let mut answer = syn(from, to, 9);
+    answer.body[13] = flag::SYN | flag::ACK;
+    super::super::packet::seal(&mut answer, 16);
+    answer
 }
 
 /// A segment of an established connection as the server saw it, and the connection.

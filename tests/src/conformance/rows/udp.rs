@@ -102,6 +102,13 @@ pub(super) const ROWS: &[Row] = &[
         run: hairpin_source,
     },
     Row {
+        id: "U9m",
+        requirement: "Two containers reach each other by their mapped ports, once each has sent to the other's",
+        source: "RFC 4787 REQ-9; RFC 5128, section 3.3",
+        level: Must,
+        run: meeting,
+    },
+    Row {
         id: "U10",
         requirement: "No application's data are changed, and none open ports (no ALG)",
         source: "RFC 4787 REQ-10",
@@ -343,6 +350,26 @@ fn hairpin_source(world: &mut World<'_>) -> Result<Outcome> {
         Some(EXTERNAL) => saw("the external address", true),
         Some(GATEWAY) => saw("the gateway's address", false),
         Some(_) => saw("the container's own address", false),
+    })
+}
+
+fn meeting(world: &mut World<'_>) -> Result<Outcome> {
+    let mapped = [
+        world.mapped((C1, 5000), (S1, 7000))?,
+        world.mapped((C2, 5000), (S1, 7000))?,
+    ];
+    let hello = |world: &World<'_>, from: usize| -> Result<bool> {
+        let (stations, to) = ([C1, C2], 1 - from);
+        let sent = udp(at(stations[from], 5000), mapped[to], b"hello");
+        let seen = world.carry(stations[from], &sent, stations[to])?;
+        Ok(seen.is_some_and(|packet| packet.from() == mapped[from]))
+    };
+    let first = hello(world, 1)?;
+    let both = hello(world, 0)? && hello(world, 1)?;
+    Ok(match (both, first) {
+        (true, false) => saw("what comes after the first arrives, from the mapped ports", true),
+        (true, true) => saw("all arrive, from the mapped ports", true),
+        (false, _) => saw("they do not arrive", false),
     })
 }
 
