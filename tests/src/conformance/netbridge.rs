@@ -35,6 +35,7 @@ address = "192.0.2.2/24"
 [[networks]]
 name = "front"
 subnet = "10.9.1.0/24"
+tunnels = true
 
 [[nodes]]
 name = "c1"

@@ -54,7 +54,7 @@ fn preface(text: &mut String) -> Result<()> {
 This document is written by `cargo xtask compliance`, and a test compares it with what it sees. Every row sends raw
 packets from silent hosts through a router and looks at what comes out; nothing in the columns netfilter and netbridge is
 typed in. Both routers have the same neighbours: containers in 10.9.1.0/24 on one side, servers in 192.0.2.0/24 on the other,
-and the address 192.0.2.1. netbridge has its defaults. netfilter is a Linux bridge with the nftables rules at the end of
+and the address 192.0.2.1. netbridge has its defaults, and a network with `--tunnels`. netfilter is a Linux bridge with the nftables rules at the end of
 this document, and the kernel's defaults. A lifetime of netfilter is what `conntrack` tells of a real connection; one of
 netbridge is searched for by letting time pass in its tables: half a second before it the connection lives, half a second
 after it it is gone.

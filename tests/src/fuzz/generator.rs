@@ -16,6 +16,10 @@ use super::{hostile, mutate};
 /// The programs.
 pub const PROGRAMS: [Hook; 4] = netbridge::datapath::HOOKS;
 
+/// What time steps are longer than round numbers, ticks: none of their sums comes near one soon. What ends after exactly as long
+/// would have ended in the kernel, whose clock goes on, and not on the host.
+const UNEVEN: u32 = 7_001;
+
 /// The source of steps.
 pub struct Generator {
     program: Hook,
@@ -95,7 +99,7 @@ impl Generator {
             400 * SECOND,
             8000 * SECOND,
         ]);
-        let mut changes = vec![Change::Time(ticks)];
+        let mut changes = vec![Change::Time(ticks + UNEVEN)];
         if random.once_in(2) {
             changes.push(filter(random));
         }
@@ -187,7 +191,11 @@ fn any_rule(random: &mut Random) -> RuleV4 {
 
 fn flags(random: &mut Random) -> Change {
     let net = random.pick(&[1, 3]);
-    let masquerade = if net == 1 { network_flags::MASQUERADE } else { 0 };
+    let masquerade = if net == 1 {
+        network_flags::MASQUERADE | random.pick(&[0, network_flags::TUNNELS])
+    } else {
+        0
+    };
     let any = random.pick(&[
         0,
         network_flags::FIXED_SNAT,
