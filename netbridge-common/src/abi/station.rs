@@ -46,7 +46,7 @@ pub mod station_flags {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Learned {
-    /// MACs. CPUs that learn at the very same moment may count one for two; a walk over the FDB counts anew.
+    /// MACs. One that two CPUs learn at the same moment counts twice, until a walk over the FDB counts anew.
     pub count: i32,
     /// Ticks at which the FDB was last walked for it.
     pub walked: u32,

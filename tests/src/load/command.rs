@@ -49,7 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     full::quota()?;
     println!("quota used up: the same, for one container");
     full::ports()?;
-    println!("no port left: counted, and nobody else is hindered");
+    println!("no port left: what asks for one is refused and counted, what has one goes on");
     println!("flood: {:?}", flood::run(time)?);
     println!("every packet counted: {:?}", count::run(arguments.packets)?);
     Ok(())
