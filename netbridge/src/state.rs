@@ -14,6 +14,7 @@ use crate::model::{Claims, MacAddr, Name, PortSpec, Settings, Transport};
 
 /// A network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that users set one by one")]
 pub struct Network {
     /// Its name.
     pub name: Name,

@@ -156,6 +156,7 @@ pub(super) enum Net {
 }
 
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that users set one by one")]
 pub(super) struct NetCreateArgs {
     /// The network's name
     name: String,

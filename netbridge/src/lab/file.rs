@@ -49,6 +49,7 @@ pub(super) struct Outside {
 /// `[[networks]]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that users set one by one")]
 pub(super) struct Network {
     pub(super) name: Spanned<String>,
     pub(super) subnet: Spanned<String>,

@@ -7,6 +7,7 @@ use crate::state::Dependence;
 
 /// Asks for a new network.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that users set one by one")]
 pub struct NetCreate {
     /// Its name.
     pub name: String,
