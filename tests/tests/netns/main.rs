@@ -30,6 +30,7 @@ mod hairpin;
 mod hand;
 mod hardened;
 mod host_ports;
+mod host_sockets;
 mod icmp;
 mod killed;
 mod lifecycle;
