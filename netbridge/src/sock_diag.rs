@@ -61,12 +61,21 @@ impl Monitor {
     /// Ends a socket that was listed: whoever reads from it or writes to it is told `ECONNABORTED`, and a TCP peer gets a
     /// reset. Needs `CAP_NET_ADMIN`. False if it is not there any more, or another one is in its place.
     pub fn end(&self, transport: Transport, socket: &InetResponseHeader) -> Result<bool> {
+        self.end_one(transport, socket.family, socket.socket_id.clone())
+    }
+
+    /// Whether the kernel can end sockets: tried with one that cannot be, as no cookie is 0. Privileges are not looked at.
+    pub fn check_end(&self) -> Result<()> {
+        self.end_one(Transport::Tcp, AF_INET, SocketId::new_v4()).map(drop)
+    }
+
+    fn end_one(&self, transport: Transport, family: u8, socket_id: SocketId) -> Result<bool> {
         let message = SockDiagDestroy::new(SockDiagMessage::InetRequest(InetRequest {
-            family: socket.family,
+            family,
             protocol: transport.number(),
             extensions: ExtensionFlags::empty(),
             states: StateFlags::all(),
-            socket_id: socket.socket_id.clone(),
+            socket_id,
         }));
         self.send(message.into(), NLM_F_REQUEST | NLM_F_ACK)?;
         let (bytes, _) = self.0.recv_from_full()?;

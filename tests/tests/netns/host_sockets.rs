@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,18 +13,18 @@ use netbridge_tests::udp::UdpServer;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::LIMIT;
-use super::command::{ends, says, tool};
+use super::command::{NETBRIDGE, ends, json, says, tool};
 use super::controller::datapath;
 use super::hand::{named, world};
 
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 const RED: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 10);
 
-/// [`world`] with `red` and `blue` in one network.
-fn containers() -> Result<()> {
+/// [`world`] with `red` and `blue` in a network with this way out.
+fn containers(outside: &str) -> Result<()> {
     world()?;
     tool("ip -n H link set lo up")?;
-    says("-n H net create web --subnet 10.9.0.0/24 --uplink up0")?;
+    says(&format!("-n H net create web --subnet 10.9.0.0/24 {outside}"))?;
     says("-n H attach red --net web --ip 10.9.0.10")?;
     says("-n H attach blue --net web --ip 10.9.0.20").map(drop)
 }
@@ -80,7 +81,7 @@ fn read(mut stream: &TcpStream) -> std::io::Result<usize> {
 #[test]
 fn a_removed_port_ends_the_sockets_that_it_led_and_no_others() -> Result<()> {
     within(|sandbox| {
-        containers()?;
+        containers("--uplink up0")?;
         says("-n H port add red 8080:80 8081:80 8082:81 5353:53/udp 5354:53/udp 5354:53")?;
         let red = named("red")?;
         let _servers = (UdpServer::start(&red, 53)?, TcpServer::start(&red, 81)?);
@@ -136,7 +137,7 @@ fn a_removed_port_ends_the_sockets_that_it_led_and_no_others() -> Result<()> {
 #[test]
 fn a_detached_endpoint_ends_every_socket_that_is_connected_with_it() -> Result<()> {
     within(|_| {
-        containers()?;
+        containers("--uplink up0")?;
         says("-n H port add red 8080:80 5353:53/udp")?;
         says("-n H port add blue 8081:80 5354:53/udp")?;
         let (host, red) = (named("H")?, named("red")?);
@@ -164,6 +165,36 @@ fn a_detached_endpoint_ends_every_socket_that_is_connected_with_it() -> Result<(
             ensure!(socket.send(b"x").is_err(), "it is connected still");
         }
         ensure!(next.recv(&mut [0; 64]).is_err(), "something arrived");
+        Ok(())
+    })
+}
+
+#[test]
+fn where_sockets_cannot_be_ended_the_port_goes_and_the_caller_is_told() -> Result<()> {
+    within(|_| {
+        // Programs at an uplink take the capability that is to be missing.
+        containers("--internal")?;
+        says("-n H port add red 8080:80")?;
+        let led = tcp((Ipv4Addr::LOCALHOST, 8080), "red")?;
+        let output = Command::new("setpriv")
+            .args(["--bounding-set=-net_admin", NETBRIDGE])
+            .args("-n H port rm red 8080:80".split(' '))
+            .output()?;
+        let told = String::from_utf8(output.stderr)?;
+        ensure!(output.status.success(), "{told}");
+        ensure!(
+            told.contains("connections of the host's own programs to a container were not ended"),
+            "{told}"
+        );
+        ensure!(json("-n H port ls")? == serde_json::json!([]));
+        led.talk()?;
+        // The last chance.
+        says("-n H detach red")?;
+        aborted(read(&led.near), "TCP")?;
+        let checks = json("-n H doctor")?;
+        let mut found = checks.as_array().into_iter().flatten();
+        let check = found.find(|check| check["name"] == "sock_diag");
+        ensure!(check.is_some_and(|check| check["status"] == "ok"), "{check:?}");
         Ok(())
     })
 }
