@@ -48,6 +48,7 @@ mod settings;
 mod snat;
 mod sources;
 mod trunk;
+mod unfinished;
 
 use std::time::Duration;
 
