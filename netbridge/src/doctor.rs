@@ -9,6 +9,8 @@ use aya::util::KernelVersion;
 use serde::Serialize;
 
 use crate::datapath::{MOUNT_ADVICE, SnatRange, check_cgroup, is_bpffs, tcx_supported};
+use crate::listener::listeners;
+use crate::sock_diag::Monitor;
 use crate::sysctl;
 
 /// Bits of the effective capabilities, from `linux/capability.h`.
@@ -78,6 +80,7 @@ pub fn checks(bpffs: &Path, cgroup: Option<&Path>) -> Vec<Check> {
         bpf_file_system(bpffs),
         hooks(),
         sockets(cgroup),
+        socket_monitoring(),
         jit(),
         btf(),
         interface_settings(),
@@ -178,6 +181,27 @@ fn sockets(cgroup: Option<&Path>) -> Check {
                  programs can take them"
             ),
             "from the host, use the container's address",
+        ),
+    }
+}
+
+fn socket_monitoring() -> Check {
+    let name = "sock_diag";
+    if let Err(error) = listeners() {
+        return Check::warn(
+            name,
+            format!("{}: ports cannot be published", error.root_cause()),
+            "`modprobe -a tcp_diag udp_diag`, or use a kernel with CONFIG_INET_DIAG and CONFIG_INET_UDP_DIAG",
+        );
+    }
+    match Monitor::open().and_then(|monitor| monitor.check_end()) {
+        Ok(()) => Check::ok(name, "the host's sockets can be listed and ended"),
+        Err(error) => Check::warn(
+            name,
+            format!(
+                "{error:#}: connections of the host's own programs to a container outlive the ports that led there"
+            ),
+            "use a kernel with CONFIG_INET_DIAG_DESTROY",
         ),
     }
 }

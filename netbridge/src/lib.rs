@@ -16,6 +16,7 @@ pub mod netlink;
 pub mod netns;
 pub mod ops;
 pub mod plan;
+pub mod sock_diag;
 pub mod state;
 pub mod store;
 pub mod sysctl;

@@ -1,22 +1,13 @@
-//! Sockets of the host that hold ports, asked of the kernel's socket monitoring (`sock_diag`): `/proc/net/tcp` says the
-//! same, but walks every connection's hash bucket for it, which takes milliseconds.
+//! Sockets of the host that hold ports.
 
 use std::fs;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
-use anyhow::{Context as _, Result, bail};
-use netlink_packet_sock_diag::SockDiagMessage;
-use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags};
-use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use rtnetlink::sys::protocols::NETLINK_SOCK_DIAG;
-use rtnetlink::sys::{Socket, SocketAddr};
+use anyhow::Result;
+use netlink_packet_sock_diag::inet::{InetResponseHeader, StateFlags};
 
 use crate::model::{PortSpec, Transport};
-
-/// What to do where the kernel does not list its sockets.
-const REFUSED: &str = "the kernel refuses; `modprobe -a tcp_diag udp_diag`";
+use crate::sock_diag::Monitor;
 
 /// In a mask of states: TCP sockets that are bound, and neither listen nor connect (`TCP_BOUND_INACTIVE`, Linux 6.8). Earlier
 /// kernels do not list them.
@@ -47,15 +38,16 @@ impl Listener {
 
 /// The ports that sockets of the calling thread's namespace hold.
 pub fn listeners() -> Result<Vec<Listener>> {
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG).context("open a socket to list sockets")?;
-    socket.bind_auto().context("bind the socket that lists sockets")?;
+    let monitor = Monitor::open()?;
     let mut found = Vec::new();
     for transport in [Transport::Tcp, Transport::Udp] {
-        for family in [AF_INET, AF_INET6] {
-            let sockets = list(&socket, transport, family);
-            let sockets = sockets.with_context(|| format!("list the host's {transport} sockets"))?;
-            found.extend(sockets.iter().filter_map(|socket| listener(transport, socket)));
-        }
+        let states = match transport {
+            Transport::Tcp => StateFlags::LISTEN | StateFlags::from_bits_retain(BOUND_INACTIVE),
+            // An unconnected UDP socket counts as closed, a connected one as established.
+            Transport::Udp => StateFlags::CLOSE | StateFlags::ESTABLISHED,
+        };
+        let sockets = monitor.list(transport, &states)?;
+        found.extend(sockets.iter().filter_map(|socket| listener(transport, socket)));
     }
     Ok(found)
 }
@@ -67,56 +59,6 @@ pub fn rivals(ports: &[PortSpec]) -> Result<Vec<Listener>> {
     let mut rivals: Vec<&mut Listener> = listeners.iter_mut().filter(in_the_way).collect();
     name_holders(&mut rivals);
     Ok(listeners)
-}
-
-/// Lists the sockets of a family that may hold ports.
-fn list(socket: &Socket, transport: Transport, family: u8) -> Result<Vec<InetResponseHeader>> {
-    let request = InetRequest {
-        family,
-        protocol: transport.number(),
-        extensions: ExtensionFlags::empty(),
-        states: match transport {
-            Transport::Tcp => StateFlags::LISTEN | StateFlags::from_bits_retain(BOUND_INACTIVE),
-            // An unconnected UDP socket counts as closed, a connected one as established.
-            Transport::Udp => StateFlags::CLOSE | StateFlags::ESTABLISHED,
-        },
-        socket_id: SocketId::new_v4(),
-    };
-    let mut message = NetlinkMessage::from(SockDiagMessage::InetRequest(request));
-    message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
-    let mut sockets = Vec::new();
-    loop {
-        let (bytes, _) = socket.recv_from_full()?;
-        if read(&bytes, &mut sockets)? {
-            return Ok(sockets);
-        }
-    }
-}
-
-/// Adds the sockets of a datagram's messages; true if the list ends there.
-fn read(datagram: &[u8], sockets: &mut Vec<InetResponseHeader>) -> Result<bool> {
-    let mut rest = datagram;
-    while !rest.is_empty() {
-        let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest).context("an answer cannot be read")?;
-        rest = rest
-            .get(message.header.length as usize..)
-            .context("an answer is cut short")?;
-        match message.payload {
-            NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket)) => sockets.push(socket.header),
-            // A protocol that the kernel cannot list ends the list with an error, and not with an error message.
-            NetlinkPayload::Done(done) if done.code < 0 => {
-                return Err(io::Error::from_raw_os_error(done.code.wrapping_neg())).context(REFUSED);
-            }
-            NetlinkPayload::Done(_) => return Ok(true),
-            NetlinkPayload::Error(error) => return Err(error.to_io()).context(REFUSED),
-            other => bail!("an answer of an unknown kind: {other:?}"),
-        }
-    }
-    Ok(false)
 }
 
 /// The port that a socket holds; `None` if that is no IPv4 port.
@@ -161,12 +103,10 @@ fn name_holders(sockets: &mut [&mut Listener]) {
 
 #[cfg(test)]
 mod tests {
-    use std::iter;
     use std::net::{TcpListener, UdpSocket};
-    use std::num::NonZeroI32;
 
-    use netlink_packet_sock_diag::inet::InetResponse;
-    use rtnetlink::packet_core::{DoneMessage, ErrorMessage, NetlinkHeader};
+    use netlink_packet_sock_diag::constants::AF_INET6;
+    use netlink_packet_sock_diag::inet::SocketId;
 
     use super::*;
 
@@ -195,82 +135,6 @@ mod tests {
         );
         let connection = client.local_addr().unwrap().port();
         assert!(found.iter().all(|listener| listener.port != connection), "a connection");
-    }
-
-    /// What the kernel answers for one listening socket: the socket's message, and the one that ends the list.
-    fn answer() -> Vec<u8> {
-        let mut id = SocketId::new_v4();
-        (id.source_address, id.source_port) = (Ipv4Addr::LOCALHOST.into(), 80);
-        let header = InetResponseHeader {
-            family: AF_INET,
-            state: 10,
-            timer: None,
-            socket_id: id,
-            recv_queue: 0,
-            send_queue: 128,
-            uid: 0,
-            inode: 4711,
-        };
-        let socket = SockDiagMessage::InetResponse(Box::new(InetResponse {
-            header,
-            nlas: iter::empty().collect(),
-        }));
-        let done = NetlinkPayload::Done(DoneMessage::default());
-        let mut bytes = Vec::new();
-        for payload in [NetlinkPayload::InnerMessage(socket), done] {
-            let mut message = NetlinkMessage::new(NetlinkHeader::default(), payload);
-            message.finalize();
-            let start = bytes.len();
-            bytes.resize(start + message.buffer_len(), 0);
-            message.serialize(&mut bytes[start..]);
-        }
-        bytes
-    }
-
-    #[test]
-    fn answers_that_are_cut_short_or_damaged_are_errors_or_lists_and_no_panics() {
-        let answer = answer();
-        let mut sockets = Vec::new();
-        assert!(read(&answer, &mut sockets).unwrap());
-        assert_eq!(sockets.len(), 1);
-        assert!(!read(&[], &mut sockets).unwrap(), "the list goes on");
-        let socket = u32::from_ne_bytes(answer[..4].try_into().unwrap()) as usize;
-        for end in (1..answer.len()).filter(|&end| end != socket) {
-            assert!(read(&answer[..end], &mut Vec::new()).is_err(), "{end} bytes");
-        }
-        assert!(!read(&answer[..socket], &mut Vec::new()).unwrap());
-        for place in 0..answer.len() {
-            for value in [0, 1, 0x7f, 0x80, 0xff] {
-                let mut damaged = answer.clone();
-                damaged[place] = value;
-                let mut sockets = Vec::new();
-                let _outcome = read(&damaged, &mut sockets);
-                assert!(sockets.len() <= 1);
-            }
-        }
-    }
-
-    #[test]
-    fn what_the_kernel_refuses_says_what_to_do() {
-        for payload in [
-            NetlinkPayload::Done({
-                let mut done = DoneMessage::default();
-                done.code = -95;
-                done
-            }),
-            NetlinkPayload::Error({
-                let mut error = ErrorMessage::default();
-                error.code = NonZeroI32::new(-1);
-                error
-            }),
-        ] {
-            let mut message = NetlinkMessage::<SockDiagMessage>::new(NetlinkHeader::default(), payload);
-            message.finalize();
-            let mut bytes = vec![0; message.buffer_len()];
-            message.serialize(&mut bytes);
-            let error = format!("{:#}", read(&bytes, &mut Vec::new()).unwrap_err());
-            assert!(error.contains("modprobe -a tcp_diag"), "{error}");
-        }
     }
 
     #[test]

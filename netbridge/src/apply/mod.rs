@@ -5,6 +5,7 @@
 
 mod converge;
 mod links;
+mod sockets;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -230,6 +231,13 @@ impl<'a> Run<'a> {
         network
             .map(|network| network.id)
             .with_context(|| format!("network {name} is not known"))
+    }
+
+    /// Notes what the caller should know, once.
+    fn tell(&mut self, warning: Option<String>) {
+        if let Some(warning) = warning.filter(|warning| !self.warnings.contains(warning)) {
+            self.warnings.push(warning);
+        }
     }
 
     fn attach(&self, hooks: [Hook; 2], name: &str, ifindex: u32) -> Result<()> {

@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 use bytemuck::Zeroable;
-use netbridge_common::abi::{FlowKey, FlowV4, Peer, PeerKey, Policy, PublishedV4, RuleV4, SUBNET_LOCAL, flow_flags};
+use netbridge_common::abi::{FlowKey, FlowV4, Policy, PublishedV4, RuleV4, SUBNET_LOCAL, flow_flags};
 use netbridge_common::datapath::conntrack::other_half;
 
-use super::Run;
+use super::{Run, sockets};
 use crate::datapath::{Datapath, Ipv4};
 use crate::encode;
 use crate::filter;
@@ -112,7 +112,7 @@ impl Run<'_> {
         Ok(specs.iter().try_for_each(|spec| vacant(spec, &rivals))?)
     }
 
-    pub(super) fn unpublish(&self, ports: &[Published]) -> Result<()> {
+    pub(super) fn unpublish(&mut self, ports: &[Published]) -> Result<()> {
         let Some(datapath) = &self.with.datapath else {
             return Ok(());
         };
@@ -145,10 +145,13 @@ impl Run<'_> {
             .filter_map(|port| Some((port.ports(), *addresses.get(&port.endpoint)?)))
             .collect();
         tables.flush_flows(|key, flow| came_through(key, flow, &gone))?;
-        Ok(tables.flush_peers(|key, asked| was_led(key, asked, &gone))?)
+        // The ports lead nobody there any more.
+        let told = sockets::end_led(tables, &gone)?;
+        self.tell(told);
+        Ok(())
     }
 
-    pub(super) fn end_flows(&self, endpoint: &Endpoint) -> Result<()> {
+    pub(super) fn end_flows(&mut self, endpoint: &Endpoint) -> Result<()> {
         let Some(datapath) = &self.with.datapath else {
             return Ok(());
         };
@@ -170,6 +173,7 @@ impl Run<'_> {
             let inner = if key.zone == net { key.addr } else { binding.tail.addr };
             (key.zone == net || binding.tail.zone == net) && endpoint.has_address(inner.into())
         })?;
+        self.tell(sockets::end_connected(endpoint));
         Ok(())
     }
 
@@ -266,20 +270,6 @@ fn came_through(key: &FlowKey<Ipv4>, flow: &FlowV4, ports: &Claims<Ipv4Addr>) ->
         || (has(flow_flags::SRC) && through((nat.src, nat.sport), (key.src, key.sport)))
 }
 
-/// Whether a socket of the host was led through one of these published ports. Of which transport it is, nobody knows: what
-/// it asked for may be forgotten for the other, and its program then sees where it is led.
-fn was_led(key: &PeerKey<Ipv4>, asked: Peer<Ipv4>, ports: &Claims<Ipv4Addr>) -> bool {
-    let (container, host_port) = (key.container, u16::from_be_bytes(asked.port));
-    let leads = |transport| {
-        let found = ports.at(transport, asked.addr.into(), host_port);
-        found.is_some_and(|(ports, address)| {
-            address.octets() == { container.addr }
-                && ports.behind(host_port) == Some(u16::from_be_bytes(container.port))
-        })
-    };
-    leads(Transport::Tcp) || leads(Transport::Udp)
-}
-
 /// Whether either half of a flow has the endpoint at an end.
 pub fn concerns(key: &FlowKey<[u8; 4]>, flow: &FlowV4, endpoint: &Endpoint) -> bool {
     let nat = flow.tail;
@@ -290,37 +280,10 @@ pub fn concerns(key: &FlowKey<[u8; 4]>, flow: &FlowV4, endpoint: &Endpoint) -> b
 #[cfg(test)]
 mod tests {
     use bytemuck::Zeroable;
-    use netbridge_common::abi::{FlowKey, FlowV4, Peer, PeerKey, flow_flags};
+    use netbridge_common::abi::{FlowKey, FlowV4, flow_flags};
 
-    use super::{Published, came_through, was_led};
+    use super::came_through;
     use crate::plan::fixtures;
-
-    #[test]
-    fn sockets_that_were_led_by_a_port_are_known_by_both_its_ends() {
-        let mut port = fixtures::state().ports[0].clone();
-        (port.host_port, port.port, port.count) = (8000, 80, 10);
-        let led = |port: &Published, container: ([u8; 4], u16), asked: ([u8; 4], u16)| {
-            let ports = [(port.ports(), [10, 88, 0, 2].into())].into_iter().collect();
-            let key = PeerKey {
-                socket: 1,
-                container: Peer::new(container.0, container.1.to_be_bytes()),
-            };
-            was_led(&key, Peer::new(asked.0, asked.1.to_be_bytes()), &ports)
-        };
-        let (inside, loopback) = ([10, 88, 0, 2], [127, 0, 0, 1]);
-        for (container, asked, expected) in [
-            ((inside, 80), (loopback, 8000), true),
-            ((inside, 89), ([192, 0, 2, 1], 8009), true),
-            ((inside, 81), (loopback, 8000), false),
-            ((inside, 90), (loopback, 8010), false),
-            (([10, 88, 0, 3], 80), (loopback, 8000), false),
-        ] {
-            assert_eq!(led(&port, container, asked), expected, "{container:?} {asked:?}");
-        }
-        port.host_ip = Some(loopback.into());
-        assert!(led(&port, (inside, 80), (loopback, 8000)));
-        assert!(!led(&port, (inside, 80), ([192, 0, 2, 1], 8000)));
-    }
 
     #[test]
     fn a_port_at_one_address_leaves_the_flows_of_the_port_at_another() {

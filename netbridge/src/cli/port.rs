@@ -90,11 +90,14 @@ net.ipv4.ip_local_reserved_ports keeps them free.";
 const REMOVE: &str = "\
 Stop publishing ports of an endpoint.
 
-A range goes as a whole. Connections from the outside and from containers that came through the
-ports end at once, and the host's programs may bind them. Sockets that the host itself has connected
-talk straight to the container's address, and go on until they are closed: a UDP socket that outlives
-the endpoint reaches whoever has that address next. Restart such programs. Datagrams that others of
-the host send to the port from now on are its own again.";
+A range goes as a whole. Connections that came through the ports end at once, and the host's
+programs may bind them. Sockets of the host that were led to the container are ended too: what its
+programs read and write fails with ECONNABORTED, on a UDP socket once, which is then connected with
+nobody. Those that a program connected to the container's own address go on, until the endpoint is
+detached: then every socket of the host ends that is connected with one of its addresses. A kernel
+without CONFIG_INET_DIAG_DESTROY ends none; the answer says so: restart such programs, because a
+socket that outlives the endpoint reaches whoever has its address next. Datagrams that other sockets
+of the host send to the port from now on are its own again.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Port {

@@ -30,6 +30,7 @@ mod hairpin;
 mod hand;
 mod hardened;
 mod host_ports;
+mod host_sockets;
 mod icmp;
 mod killed;
 mod lifecycle;
@@ -47,6 +48,7 @@ mod settings;
 mod snat;
 mod sources;
 mod trunk;
+mod unfinished;
 
 use std::time::Duration;
 

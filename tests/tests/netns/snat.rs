@@ -1,7 +1,7 @@
 //! The address that containers have outside: the host's own choice, one that was set, or none but theirs.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use netbridge_common::abi::Reason;
@@ -17,6 +17,9 @@ use super::{LIMIT, PAIR, SILENCE, pair};
 
 /// Another address of the uplink.
 const SECOND: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
+
+/// Longest time in which a changed address is followed.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 #[test]
 fn an_address_that_was_set_is_taken() -> Result<()> {
@@ -59,18 +62,38 @@ fn a_new_address_of_the_uplink_is_followed_without_a_command() -> Result<()> {
         let _published = (TcpServer::start(&web, 80)?, UdpServer::start(&web, 53)?);
         let to = SocketAddrV4::new(pair::OUTSIDE, 53);
         let client = bound(&app, 5000, Duration::from_millis(20))?;
-        let seen_as = |address: Ipv4Addr| {
-            wait_until(&format!("packets from {address}"), Duration::from_secs(5), || {
-                Ok(seen_by(&client, to).is_ok_and(|seen| *seen.ip() == address))
+        let seen_as =
+            |client: &UdpSocket, address: Ipv4Addr| seen_by(client, to).is_ok_and(|seen| *seen.ip() == address);
+        let comes_by = |address| {
+            wait_until(&format!("packets from {address}"), DEADLINE, || {
+                Ok(seen_as(&client, address))
             })
         };
-        seen_as(pair::HOST)?;
+        comes_by(pair::HOST)?;
         let uplink = lab.uplink()?.name;
         let gone = lab.drops(Reason::AddressGone)?;
         tool(&format!("ip -n lab-host address del {}/24 dev {uplink}", pair::HOST))?;
         tool(&format!("ip -n lab-host address add {SECOND}/24 dev {uplink}"))?;
-        seen_as(SECOND)?;
-        ensure!(lab.drops(Reason::AddressGone)? > gone, "the flow was not ended");
+        let changed = Instant::now();
+        let (mut fresh, mut ended, mut followed) = (None, None, None);
+        wait_until(&format!("packets from {SECOND}"), DEADLINE, || {
+            // A socket that has sent nothing yet has no flow.
+            if fresh.is_none() && seen_as(&bound(&app, 0, Duration::from_millis(20))?, SECOND) {
+                fresh = Some(changed.elapsed());
+            }
+            if followed.is_none() && seen_as(&client, SECOND) {
+                followed = Some(changed.elapsed());
+            }
+            if ended.is_none() && lab.drops(Reason::AddressGone)? > gone {
+                ended = Some(changed.elapsed());
+            }
+            Ok(fresh.is_some() && followed.is_some())
+        })?;
+        println!(
+            "the uplink's address is followed by new flows after {fresh:.1?}, by one that was there after {followed:.1?}; \
+             that ended after {ended:.1?}"
+        );
+        ensure!(ended.is_some(), "the flow was not ended");
         // Published ports answer there too.
         transfer(&outside, SocketAddrV4::new(SECOND, 8080), 100_000)?;
         ask(&outside, SocketAddrV4::new(SECOND, 5353), b"x", LIMIT)?;
@@ -79,7 +102,7 @@ fn a_new_address_of_the_uplink_is_followed_without_a_command() -> Result<()> {
         // The next command finds nothing to mend.
         says("-n lab-host port add web 8081:80")?;
         transfer(&outside, SocketAddrV4::new(SECOND, 8081), 100_000)?;
-        seen_as(SECOND)
+        comes_by(SECOND)
     })
 }
 
