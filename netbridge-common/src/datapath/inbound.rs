@@ -52,7 +52,9 @@ pub fn faulty<E: Env>(cx: &Cx<'_, E>, head: &LinkHead, addrs: &LinkAddrs<AddrOf<
     }
     let refused = match fault {
         Reason::SourceRouted => true,
-        Reason::BadFlags | Reason::Malformed => cx.packet.to.is(head.station) && is_containers(cx, addrs, work),
+        Reason::BadFlags | Reason::BadChecksum | Reason::Malformed => {
+            cx.packet.to.is(head.station) && is_containers(cx, addrs, work)
+        }
         _ => false,
     };
     work.verdict.refuse(if refused { fault } else { Reason::None })

@@ -47,3 +47,9 @@ pub(super) fn fault<E: Env>(env: &E, end: u16) -> Reason {
     });
     fault
 }
+
+/// The one's complement sum of the options of a header that ends at `end`.
+#[inline(never)]
+pub(super) fn sum<E: Env>(env: &E, end: u16) -> u16 {
+    env.sum(ipv4::PLAIN_END, end.wrapping_sub(ipv4::PLAIN_END)).unwrap_or(0)
+}

@@ -254,6 +254,10 @@ impl Parse for <V4 as crate::abi::Family>::Addr {
         if !complete {
             return Reason::Malformed;
         }
+        // Not of what the host's stack or its bridge has seen. A sender may leave a checksum to a device, at a place of its
+        // choice: what the device writes there would make a header sound that was not, with another address in it.
+        let enters = hook as u8 == Hook::FromContainer as u8 || hook as u8 == Hook::FromUplink as u8;
+        let mut sum = 0;
         let mut l4 = head.l4;
         if packet.l4 != ipv4::PLAIN_END {
             // A total length of 0 says nothing about where the header ends.
@@ -265,15 +269,24 @@ impl Parse for <V4 as crate::abi::Family>::Addr {
                 return fault;
             }
             behind_options(env, packet.l4, bytemuck::cast_mut(&mut l4));
+            if enters {
+                sum = options::sum(env, packet.l4);
+            }
         }
-        if header.offset != 0 {
+        let fault = if header.offset == 0 {
+            parse_l4(hook, l4, frame, packet, payload)
+        } else {
             // A datagram cannot be longer than its length can say.
-            return match header.offset.checked_add(header.total_len) {
+            match header.offset.checked_add(header.total_len) {
                 Some(_) if header.total_len != 0 => Reason::None,
                 _ => Reason::Malformed,
-            };
+            }
+        };
+        if fault as u8 == Reason::None as u8 && enters && !ipv4::is_sound(head.ip, sum) {
+            Reason::BadChecksum
+        } else {
+            fault
         }
-        parse_l4(hook, l4, frame, packet, payload)
     }
 }
 

@@ -32,6 +32,11 @@ pub fn set_place(frame: &mut [u8], id: u16, offset: usize, more: bool) {
     put(frame, IP + 2, &total.to_be_bytes());
     put(frame, IP + usize::from(ipv4::ID), &id.to_be_bytes());
     put(frame, IP + usize::from(ipv4::FLAGS), &[flags, low]);
+    seal(frame);
+}
+
+/// Makes the checksum of a frame's IP header right.
+pub fn seal(frame: &mut [u8]) {
     put(frame, IP + usize::from(ipv4::CHECKSUM), &[0, 0]);
     let header = frame.get(IP..payload_of(frame).start).map_or(0, sum);
     put(frame, IP + usize::from(ipv4::CHECKSUM), &(!header).to_be_bytes());

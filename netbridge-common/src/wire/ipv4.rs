@@ -85,6 +85,14 @@ impl Header {
     }
 }
 
+/// True if the checksum of a header is right (RFC 1071), by its words in memory and the one's complement sum of its options.
+pub const fn is_sound([first, second, third, src, dst]: [u32; 5], options: u16) -> bool {
+    let sum = first as u64 + second as u64 + third as u64 + src as u64 + dst as u64 + options as u64;
+    let once = (sum & 0xffff_ffff) + (sum >> 32);
+    let twice = (once & 0xffff) + (once >> 16);
+    (twice & 0xffff) + (twice >> 16) == 0xffff
+}
+
 /// The fragment offset, bytes, of the word that begins at [`FLAGS`].
 pub const fn fragment_offset(word: [u8; 2]) -> u16 {
     u16::from_be_bytes(word) << 3

@@ -4,6 +4,7 @@ use crate::abi::{Hook, Reason, proto, verdict};
 use crate::datapath::verdict::Action;
 use crate::host::build::{Datagram, packet_of};
 use crate::host::lab::{A, B, E, GATEWAY, GATEWAYS, HOST, Node, REMOTE, ROUTER, at, ifindex, inward, lab, out, slot};
+use crate::host::pieces::seal;
 use crate::host::{Frame, HostEnv, Ip};
 use crate::wire::icmp::{ECHO_REPLY, ECHO_REQUEST, TIME_EXCEEDED, UNREACHABLE};
 use crate::wire::tcp::{ACK, SYN};
@@ -277,6 +278,7 @@ fn a_quote_is_never_longer_than_the_frame() {
     let mut bytes = dying(out(A, GATEWAY, REMOTE)).tcp(5000, 80, SYN, &[0; 600]);
     // A GSO frame beyond 64 KiB says 0: that as much is there can only be believed.
     bytes[16..18].fill(0);
+    seal(&mut bytes);
     for (length, answered) in [(562, true), (561, false), (48, false)] {
         let frame = Frame {
             gso_size: 1448,

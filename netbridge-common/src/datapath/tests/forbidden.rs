@@ -94,6 +94,41 @@ fn no_martian_comes_in() {
 }
 
 #[test]
+fn a_header_with_a_wrong_checksum_goes_no_further() {
+    let env = lab();
+    let wrong = |mut frame: Vec<u8>| {
+        frame[24] ^= 0x10;
+        frame
+    };
+    for options in [0, 4, 40] {
+        let with = |datagram: Datagram| {
+            let options = vec![1; options];
+            Datagram { options, ..datagram }.syn(5000, 8080)
+        };
+        for to in [(GATEWAY.0, REMOTE), (GATEWAY.0, HOST.1), B] {
+            let frame = with(Datagram::new(A, to));
+            assert_eq!(sends(&env, ifindex::A, frame.clone()).reason(), Reason::None, "{to:?}");
+            assert_eq!(
+                sends(&env, ifindex::A, wrong(frame)).reason(),
+                Reason::BadChecksum,
+                "{to:?}"
+            );
+        }
+        let published = with(inward(REMOTE, HOST.1));
+        assert_eq!(arrives(&env, wrong(published.clone())).reason(), Reason::BadChecksum);
+        assert_eq!(arrives(&env, published).to(), (Action::Peer, ifindex::A));
+    }
+    let hosts = arrives(&env, wrong(inward(REMOTE, HOST.1).syn(5000, 22)));
+    assert_eq!(hosts.action(), Action::Pass, "the host judges its own");
+    let from_stack = Frame {
+        ingress: 0,
+        ..at(ifindex::A, wrong(Datagram::new(GATEWAY, A).syn(1, 2)))
+    };
+    let handed = run(&env, Hook::ToContainer, &from_stack);
+    assert_eq!(handed.reason(), Reason::None, "the stack has");
+}
+
+#[test]
 fn answers_from_a_link_local_address_come_back() {
     let env = lab();
     let metadata = [169, 254, 169, 254];

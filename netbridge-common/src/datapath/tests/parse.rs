@@ -5,6 +5,7 @@ use crate::datapath::parse::Kind;
 use crate::host::Frame;
 use crate::host::build::Datagram;
 use crate::host::lab::{A, B, at, ifindex, lab};
+use crate::host::pieces::seal;
 use crate::wire::icmp;
 use crate::wire::tcp::{ACK, FIN, RST, SYN, URG};
 
@@ -57,6 +58,7 @@ fn a_header_without_a_total_length_is_whole_or_malformed() {
     }
     .frame(ESP, b"");
     frame[16..18].fill(0);
+    seal(&mut frame);
     let parsed = |bytes: &[u8], gso_size| {
         let packet = env.parsed(&Frame {
             gso_size,
