@@ -68,6 +68,15 @@ pub fn port<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>) -> u32 
     }
 }
 
+/// The address outside at which a port stands for the source of `key`; `none` if none does.
+#[inline(never)]
+pub fn address<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, none: AddrOf<E>) -> AddrOf<E> {
+    match cx.env.binding(&inner_key(key)) {
+        Some(binding) if lasts(cx, &binding, 0) => binding.tail().addr,
+        _ => none,
+    }
+}
+
 /// Claims a port at `snat` for the source of `key`; [`Inserted::Exists`] if it is another container's, or was until recently.
 #[inline(never)]
 pub fn claim<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2]) -> Inserted {
@@ -97,14 +106,15 @@ pub fn bind<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [
     let _full = cx.env.binding_insert(&inner, &binding);
 }
 
-/// Notes that the source of `key` has another flow through its binding.
+/// Notes that the source of `key` has another flow through its binding, which lasts as long as that.
 #[inline(never)]
-pub fn share<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>) {
+pub fn share<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2]) {
     let inner = inner_key(key);
     if let Some(binding) = cx.env.binding(&inner) {
         let until = binding.head().until;
         cx.env.binding_renew(&inner, BindingHead { until, shared: 1 });
     }
+    last(cx, key, snat, port, opening(cx, key).until);
 }
 
 /// Gives a port up that was claimed in vain.
@@ -151,6 +161,25 @@ pub fn extend<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
     };
     prolong(cx, &inner, &outer, until, over);
     prolong(cx, &outer, &inner, until, over);
+}
+
+/// Makes the binding of the sender of `key` last until then at least, by which it is `port` at `snat`.
+#[inline(never)]
+fn last<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2], until: u32) {
+    let (inner, outer) = (inner_key(key), outer_key(snat, port, key.proto));
+    prolong(cx, &inner, &outer, until, false);
+    prolong(cx, &outer, &inner, until, false);
+}
+
+/// [`extend`] of the binding by which a container answers another one's, both at the host's address.
+#[inline(always)]
+pub fn extend_own<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
+    const ANSWERS: u8 = flow_flags::REPLY | flow_flags::SRC;
+    let (head, to) = (flow.head(), flow.tail());
+    if head.flags & ANSWERS == ANSWERS && !is_over(head.state) {
+        let life = lifetime(&cx.config.timeouts, key.proto, head.state);
+        last(cx, key, to.src, to.sport, cx.arrival.now.wrapping_add(life));
+    }
 }
 
 /// Says until when one side of a binding lives, if the other is `of`.

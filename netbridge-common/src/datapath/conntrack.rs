@@ -233,11 +233,23 @@ pub fn known<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Option<Action> {
     if !find(cx, key, &mut work.half) {
         return None;
     }
-    if restarts(cx.packet, work.half.head()) {
-        flows::remove(cx.env, key, &work.half);
-        return None;
+    let head = work.half.head();
+    if restarts(cx.packet, head) || state::awaits(head) {
+        return anew(cx, work);
     }
     Some(established(cx, key, work))
+}
+
+/// Removes the flow of `work.half`, so that the packet opens another, unless it waits and was looked at a moment ago: later the
+/// port may be open to everybody, or a program's of the host's.
+#[inline(never)]
+fn anew<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Option<Action> {
+    let head = work.half.head();
+    if state::awaits(head) && cx.arrival.now.wrapping_sub(head.seen) < cx.config.refresh {
+        return Some(work.verdict.refuse(Reason::Unsolicited));
+    }
+    flows::remove(cx.env, &cx.packet.key, &work.half);
+    None
 }
 
 /// A packet of a flow that exists: state, refresh, filter where the cached answer is stale, action.
@@ -271,7 +283,8 @@ fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) ->
     let now = cx.arrival.now;
     let head = work.half.head();
     let (old, flags, asks) = (head.state, head.flags, head.epoch != cx.arrival.generation);
-    let stale = flags & flow_flags::ROUTED != 0 && now.wrapping_sub(head.resolved) >= cx.config.refresh;
+    let late = now.wrapping_sub(head.resolved) >= cx.config.refresh;
+    let stale = late && flags & flow_flags::ROUTED != 0;
     let way = if stale { resolve(cx, key, work) } else { Way::Same };
     if way as u8 == Way::Gone as u8 {
         flows::remove(cx.env, key, &work.half);
@@ -282,21 +295,22 @@ fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) ->
         cx.env.flow_update(key, &work.half);
         return work.verdict.refuse(Reason::Filtered);
     }
-    let recent = now.wrapping_sub(work.half.head().seen) < cx.config.refresh;
-    let state = advanced(cx, state::of(old), flags, recent);
+    let state = advanced(cx, state::of(old), flags, late);
     let rewritten = asks || way as u8 == Way::Moved as u8;
     // An RST that says nothing new keeps nothing alive, nor does somebody outside whom nobody answers (RFC 7857, section 7),
     // and what was kept alive a moment ago need not be again.
+    let fresh = !stale && now.wrapping_sub(work.half.head().seen) < cx.config.refresh;
     let idle = state as u8 == old
         && (cx.packet.tcp & tcp::RST != 0
-            || (recent && !stale)
+            || fresh
             || (cx.arrival.zone == ZONE_UPLINK && flags & flow_flags::REPLY == 0 && old == FlowState::Opening as u8));
     let mut alive = true;
     if !idle {
         let head = work.half.head_mut();
         head.seen = now;
         head.state = state as u8;
-        alive = renew_both(cx, key, work, old, stale);
+        // A FIN is a time from which on to look as well.
+        alive = renew_both(cx, key, work, old, stale || cx.packet.tcp & tcp::FIN != 0);
     }
     if rewritten && alive {
         cx.env.flow_update(key, &work.half);
@@ -314,15 +328,16 @@ pub(super) fn is_accepted<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool
     reason as u8 == Reason::None as u8
 }
 
-/// The state after this packet of a flow that was in `state`, and was used a moment ago if `recent`. Later fragments change none.
+/// The state after this packet of a flow that was in `state`; `late` unless a FIN came this way a moment ago. Later fragments
+/// change none.
 #[inline(never)]
-fn advanced<E: Env>(cx: &Cx<'_, E>, state: FlowState, flags: u8, recent: bool) -> FlowState {
+fn advanced<E: Env>(cx: &Cx<'_, E>, state: FlowState, flags: u8, late: bool) -> FlowState {
     let packet = &*cx.packet;
     if packet.fragment as u8 == Fragment::Rest as u8 {
         return state;
     }
     // What comes at once after a FIN may be what was lost before it, and was sent again.
-    let payload = !recent && packet.l4.wrapping_add(packet.l4_len) < packet.end;
+    let payload = late && packet.l4.wrapping_add(packet.l4_len) < packet.end;
     let (reply, outside) = (flags & flow_flags::REPLY != 0, cx.arrival.zone == ZONE_UPLINK);
     state::next(state, reply, outside, packet.tcp, payload)
 }
@@ -348,7 +363,7 @@ fn renew_both<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>,
     };
     if before != old {
         // Another CPU was here between: what it saw counts too.
-        renewal.state = advanced(cx, state::of(before), flags, true);
+        renewal.state = advanced(cx, state::of(before), flags, false);
         work.half.head_mut().state = renewal.state as u8;
         let _same = cx.env.flow_renew(&other_key, &renewal);
     }
@@ -371,6 +386,7 @@ fn renew_both<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>,
     let alive = cx.env.flow_renew(key, &renewal).is_some();
     if flags & flow_flags::BOUND != 0 {
         binding::extend(cx, key, &work.half);
+        binding::extend_own(cx, key, &work.half);
     }
     alive
 }
@@ -439,9 +455,6 @@ pub fn is_routed<E: Env>(cx: &Cx<'_, E>, head: &FlowHead) -> bool {
 pub fn follow<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
     let Work { verdict, half, .. } = work;
     let head = half.head();
-    if head.flags & flow_flags::AWAITS != 0 && head.state == FlowState::Opening as u8 {
-        return verdict.refuse(Reason::Unsolicited);
-    }
     let routed = is_routed(cx, head);
     if routed && cx.packet.ttl <= 1 {
         return verdict.answer(Reason::TtlExpired, 0);

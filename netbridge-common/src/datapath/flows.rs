@@ -13,7 +13,9 @@ use super::binding;
 use super::conntrack::{Cx, Work, find, follow, other_half};
 use super::env::{Env, FlowKeyOf, FlowOf, Inserted, Renewal};
 use super::nat::{self, TRIES};
-use super::state::{is_collectable, is_done, is_expired, is_half_open, is_mapped, is_over, is_quarantined, outlived};
+use super::state::{
+    awaits, is_collectable, is_done, is_expired, is_half_open, is_mapped, is_over, is_quarantined, outlived,
+};
 use super::verdict::Action;
 
 /// How long flows of an endpoint at its quota may be half-open, in refreshes, and how often a walk over the table looks for
@@ -28,6 +30,9 @@ pub fn open<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
     let mut reason = admit(cx, work);
     if reason as u8 == Reason::None as u8 {
         reason = enter(cx, work);
+    }
+    if reason as u8 == Reason::None as u8 && awaits(work.half.head()) {
+        reason = Reason::Unsolicited;
     }
     if reason as u8 == Reason::None as u8 {
         follow(cx, work)
@@ -72,11 +77,17 @@ fn enter<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
 /// The reply half is inserted first and settles races: two CPUs may do this for the same first packet, and
 /// come to the same halves. Each of the two finds its own or the other's. Should a tuple have become free between
 /// them, the one that came second goes by the table, and its reply half expires unused. A reply half that
-/// lost its forward half gets it back in the same way, from a packet that may open a flow.
+/// lost its forward half gets it back in the same way, from a packet that may open a flow. Where the forward half's tuple
+/// is that of another flow's answers, which has been opened the other way at the same moment, or is kept from others still,
+/// there is no flow: two reply halves would be on nobody's quota.
 #[inline(never)]
 fn create<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
     let key = &cx.packet.key;
     let other_key = other_half(key, work.half.head(), work.half.tail());
+    // What goes to where it comes from has no answers.
+    if other_key == *key {
+        return Reason::TupleTaken;
+    }
     let reply = insert(cx, &other_key, &work.other, &mut work.standing);
     let ours = reply as u8 == Inserted::Exists as u8 && answers(cx, &other_key, &mut work.standing);
     if reply as u8 == Inserted::Full as u8 {
@@ -91,9 +102,15 @@ fn create<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
             Reason::None
         }
         Inserted::Exists => {
-            // Another CPU may have opened the same flow with another port: what the table says holds.
-            let _gone = find(cx, key, &mut work.half);
-            Reason::None
+            if find(cx, key, &mut work.standing) && work.standing.head().flags & flow_flags::REPLY == 0 {
+                // Another CPU may have opened the same flow with another port: what the table says holds.
+                work.half = work.standing;
+                return Reason::None;
+            }
+            if reply as u8 == Inserted::Yes as u8 {
+                cx.env.flow_remove(&other_key);
+            }
+            Reason::TupleTaken
         }
         Inserted::Full => {
             cx.env.flow_remove(&other_key);

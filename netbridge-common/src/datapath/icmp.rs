@@ -13,6 +13,7 @@ use super::conntrack::{self, Cx, Work};
 use super::env::{AddrOf, Env};
 use super::filter::{self, Subject};
 use super::parse::Packet;
+use super::state::awaits;
 use super::verdict::{Action, Verdict, checksum_offset, edits};
 
 /// The packet that an error quotes.
@@ -189,6 +190,9 @@ where
 fn carry_sound<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
     if is_refused(cx.packet) {
         work.verdict.refuse(Reason::UnsupportedIcmp)
+    } else if awaits(work.half.head()) {
+        // It quotes what nobody has sent.
+        work.verdict.refuse(Reason::Unsolicited)
     } else if is_sound(cx, work.quoted.at, work.quoted.l4) {
         carry(cx, work)
     } else {

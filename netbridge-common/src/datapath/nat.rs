@@ -124,7 +124,7 @@ pub fn settle<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>, outcome: Reason) {
     if opened && work.choice.binds {
         binding::bind(cx, key, to.src, to.sport);
     } else if opened && work.half.head().flags & flow_flags::BOUND != 0 {
-        binding::share(cx, key);
+        binding::share(cx, key, to.src, to.sport);
     } else if work.choice.claimed {
         binding::release(cx, key, to.src, to.sport);
         work.choice.claimed = false;

@@ -5,6 +5,7 @@ use crate::abi::{
     flow_action, flow_flags, network_flags, proto,
 };
 
+use super::binding;
 use super::bridge::{self, NO_STATION};
 use super::conntrack::{self, Cx, Work};
 use super::env::{AddrOf, Env, HopKind};
@@ -116,7 +117,7 @@ where
     } else if cx.packet.is_icmp_reply() {
         work.verdict.refuse(Reason::UntrackedIcmp)
     } else if head.flags & network_flags::MASQUERADE != 0 && nameless {
-        work.verdict.refuse(if cx.packet.is_whole() {
+        work.verdict.refuse(if trackable || cx.packet.is_whole() {
             Reason::UnsupportedProtocol
         } else {
             Reason::Fragment
@@ -217,7 +218,7 @@ fn hairpin<E: Env>(
     let Some(target) = inbound::behind_port(cx) else {
         return Class::Settled;
     };
-    if is_others(cx, network.bridge, target.open) {
+    if is_others(cx, network, target.open) {
         return Class::Settled;
     }
     let mut reason = inbound::lead(cx, &target, work);
@@ -229,12 +230,22 @@ fn hairpin<E: Env>(
         return Class::Settled;
     }
     let dst = cx.packet.key.dst;
-    let bound = if dst == { addrs.snat } { bound(network) } else { 0 };
+    // A mapped port is where the other one sends to, so it comes from one too.
+    let from = if target.open {
+        dst
+    } else {
+        binding::address(cx, &cx.packet.key, addrs.snat)
+    };
+    let bound = if !target.open || dst == { addrs.snat } {
+        bound(network)
+    } else {
+        0
+    };
     let head = work.half.head_mut();
     head.flags |= flow_flags::SRC | bound | if target.open { 0 } else { flow_flags::AWAITS };
     // Who dials, not who is dialled as from outside: a neighbour can be held to account.
     head.owner = owner(cx, network);
-    work.half.tail_mut().src = dst;
+    work.half.tail_mut().src = from;
     returning(cx, network, work.other.head_mut());
     work.other.head_mut().flags |= flow_flags::SRC | flow_flags::DST | bound;
     *work.other.tail_mut() = conntrack::answer(&cx.packet.key);
@@ -244,11 +255,12 @@ fn hairpin<E: Env>(
 /// True if a packet to an address of the host is not for a container after all. A function of its own in the object, as
 /// [`hairpin`] is: their stacks add up only where they nest.
 #[inline(never)]
-fn is_others<E: Env>(cx: &Cx<'_, E>, bridge: u32, open: bool) -> bool {
+fn is_others<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, open: bool) -> bool {
     let key = &cx.packet.key;
     // An address that another machine has by now is not the host's, whatever the controller last heard. A port that stood
-    // for a container's alone may have been opened by a program of the host's since.
-    cx.env.next_hop(key.src, key.dst, bridge).ifindex != 0 || (!open && cx.env.host_socket(key))
+    // for a container's alone may have been opened by a program of the host's since; and it is for who can reach the outside.
+    cx.env.next_hop(key.src, key.dst, network.bridge).ifindex != 0
+        || (!open && (network.uplink == 0 || cx.env.host_socket(key)))
 }
 
 /// Whose quota a container's flow is on: the sender's; where the stack brings what a station behind a trunk sent, and nobody

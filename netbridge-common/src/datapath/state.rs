@@ -3,8 +3,8 @@
 //! The states of TCP are those of RFC 6146, section 3.5.2, which RFC 7857, section 2.1 asks of every NAT. Sequence numbers
 //! are not tracked: that would cost a write for every packet. Instead nothing that one segment says is final. An RST
 //! shortens the flow's life and the next other segment of either side restores it; a FIN is forgotten if its sender
-//! goes on sending data a second later. The endpoints check sequence numbers themselves: a forged RST or FIN that they ignore is
-//! forgotten with their next segment, and if none comes the flow ends some minutes later.
+//! goes on sending data a second later. The endpoints check sequence numbers themselves and ignore a forged RST or FIN; if
+//! they have nothing to send, the flow ends some minutes later.
 
 use crate::abi::{Config, CtState, FlowHead, FlowState, Timeouts, flow_flags, proto};
 use crate::wire::tcp;
@@ -71,6 +71,11 @@ pub const fn is_half_open(state: u8) -> bool {
 /// True if a TCP connection has ended as far as can be seen: a SYN opens another in its place.
 pub const fn is_over(state: u8) -> bool {
     state == FlowState::Closing as u8 || state == FlowState::Reset as u8
+}
+
+/// True while the packets of a half wait for one the other way ([`flow_flags::AWAITS`]).
+pub const fn awaits(head: &FlowHead) -> bool {
+    head.flags & flow_flags::AWAITS != 0 && head.state == FlowState::Opening as u8
 }
 
 /// Ticks that a flow lives without a packet.

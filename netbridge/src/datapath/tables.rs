@@ -4,7 +4,7 @@
 //! the datapath's; of those it removes entries, ends bindings (which keeps their ports for a while) and zeroes counters.
 //! Removing what is absent is not an error.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use aya::maps::MapError;
 use bytemuck::Zeroable;
@@ -293,9 +293,22 @@ impl Tables {
     /// Sets right what the quotas are charged with: two CPUs that change the state of a flow at the same moment may leave a count
     /// wrong by one. A slot whose flows come and go meanwhile is left to another time.
     pub(super) fn recount(&self) -> Result<(), DatapathError> {
-        let slots: Vec<_> = self.links()?.iter().map(|(_, link)| link.head.slot).collect();
-        let charged = || slots.iter().map(|slot| self.load(*slot)).collect::<Result<Vec<_>, _>>();
-        let before = charged()?;
+        let slots: HashSet<_> = self.links()?.iter().map(|(_, link)| link.head.slot).collect();
+        let charged = slots.into_iter().map(|slot| Ok((slot, self.load(slot)?)));
+        let charged: Vec<_> = charged.collect::<Result<_, DatapathError>>()?;
+        let (once, twice) = (self.count()?, self.count()?);
+        for (slot, before) in charged {
+            let counted = once.get(&slot).copied().unwrap_or_default();
+            let settled = twice.get(&slot).copied().unwrap_or_default() == counted;
+            if settled && counted != before && self.load(slot)? == before {
+                self.loads.set(slot, &counted)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The flows of each slot, counted.
+    fn count(&self) -> Result<HashMap<u32, Load>, DatapathError> {
         let mut counted = HashMap::<u32, Load>::new();
         for (_, FlowV4 { head, .. }) in self.flows()? {
             if head.flags & flow_flags::REPLY == 0 {
@@ -304,13 +317,7 @@ impl Tables {
                 load.half_open += i32::from(is_half_open(head.state));
             }
         }
-        for ((slot, before), after) in slots.iter().zip(before).zip(charged()?) {
-            let counted = counted.get(slot).copied().unwrap_or_default();
-            if before == after && after != counted {
-                self.loads.set(*slot, &counted)?;
-            }
-        }
-        Ok(())
+        Ok(counted)
     }
 
     /// Both sides of every binding, ended ones included.

@@ -139,6 +139,12 @@ fn idle_flows_expire_in_their_time_and_are_reaped() -> Result<()> {
         );
         ensure!(flows.iter().all(|flow| flow["expires_s"].as_u64() <= Some(6)), "{all}");
         wait_until("all to expire", Duration::from_secs(20), || Ok(listed()? == 0))?;
+        // A dry run counts what goes, and no half that keeps its port from others still.
+        says("-n lab-host ct config --quarantine 60")?;
+        wait_until("half of each to be there to remove", Duration::from_secs(10), || {
+            Ok(json("-n lab-host --dry-run ct reap")?["halves"] == 3)
+        })?;
+        says("-n lab-host ct config --quarantine 0")?;
         let mut reaped = 0;
         wait_until("all to be removed", Duration::from_secs(10), || {
             reaped += json("-n lab-host ct reap")?["halves"].as_u64().unwrap_or(0);

@@ -1,8 +1,12 @@
 //! Endpoint-independent mappings: which port stands for a container's, for how long, and who may use it.
 
-use crate::abi::{Reason, network_flags, proto};
+use crate::abi::{Reason, SUBNET_LOCAL, flow_flags, network_flags, proto};
+use crate::datapath::env::Hop;
 use crate::datapath::verdict::Action;
-use crate::host::lab::{A, B, GATEWAY, HOST, Node, REMOTE, ROUTER, SECOND, ifindex, inward, lab, out, publish, slot};
+use crate::host::build::Datagram;
+use crate::host::lab::{
+    A, B, D, E, GATEWAY, GATEWAYS, HOST, Node, REMOTE, ROUTER, SECOND, ifindex, inward, lab, out, publish, slot,
+};
 use crate::host::{HostEnv, Ip};
 use crate::wire::tcp::{ACK, FIN, RST, SYN};
 
@@ -311,14 +315,110 @@ fn containers_meet_at_their_mapped_ports_once_both_have_tried() {
     let port = udp_a(&open, 5000, remote(1));
     assert_eq!(meets(&open, BOTH[1], port).to(), (Action::Peer, ifindex::A));
 
-    let mut env = independent();
+    let env = independent();
     let port = udp_a(&env, 5000, remote(1));
+    let internal = sends(&env, ifindex::D, out(D, GATEWAYS[1], HOST.1).udp(5000, port, b""));
+    assert_eq!(internal.action(), Action::Pass, "who has no way out meets nobody");
+    assert_eq!(env.flows.borrow().len(), 2);
+}
+
+#[test]
+fn who_waits_at_a_mapped_port_is_judged_anew_every_second() {
+    const OF_B: (u32, Node) = (ifindex::B, B);
+    let waiting = || {
+        let env = independent();
+        let port = udp_a(&env, 5000, remote(1));
+        assert_eq!(meets(&env, OF_B, port).reason(), Reason::Unsolicited);
+        (env, port)
+    };
+    let (mut env, port) = waiting();
     env.sockets.insert((proto::UDP, port));
+    env.now += SECOND;
     assert_eq!(
-        meets(&env, BOTH[1], port).action(),
+        meets(&env, OF_B, port).action(),
         Action::Pass,
         "a program of the host's"
     );
+    let (mut env, port) = waiting();
+    publish(&mut env, (proto::UDP, HOST.1, port), (E, ifindex::E, slot::E), 53);
+    env.now += SECOND;
+    assert_eq!(meets(&env, OF_B, port).to(), (Action::Peer, ifindex::E), "published");
+    let (env, port) = waiting();
+    let [high, low] = port.to_be_bytes();
+    let quote = Datagram::new(HOST, B).packet(proto::UDP, &[high, low, 0x13, 0x88, 0, 8, 0, 0]);
+    let error = sends(&env, ifindex::B, out(B, GATEWAY, HOST.1).error(3, &quote));
+    assert_eq!(error.reason(), Reason::Unsolicited, "about what nobody has sent");
+}
+
+#[test]
+fn a_container_that_meets_itself_pays_for_it() {
+    let env = independent();
+    let port = udp_a(&env, 5000, remote(1));
+    assert_eq!(meets(&env, (ifindex::A, A), port).reason(), Reason::Unsolicited);
+    let forward = env
+        .flows
+        .borrow()
+        .values()
+        .filter(|flow| flow.head.flags & flow_flags::REPLY == 0)
+        .count();
+    assert_eq!((env.flows.borrow().len(), forward), (4, 2));
+    assert_eq!(env.loads.borrow()[&slot::A].flows, 2);
+}
+
+#[test]
+fn mapped_ports_meet_by_the_addresses_that_they_are_at() {
+    const OTHER: Ip = [192, 0, 2, 2];
+    let mut env = independent();
+    env.subnets.insert((OTHER, 32), SUBNET_LOCAL);
+    let local = env.hops[&(HOST.1, 32)];
+    env.hops.insert((OTHER, 32), local);
+    let by_other = Hop {
+        src: OTHER,
+        ..env.hops[&(ROUTER.1, 32)]
+    };
+    env.hops.insert((remote(2), 32), by_other);
+    let (a, b) = (udp_a(&env, 5000, remote(1)), udp_b(&env, 5000, remote(2)));
+    assert_eq!(meets(&env, (ifindex::B, B), a).reason(), Reason::Unsolicited);
+    let there = sends(&env, ifindex::A, out(A, GATEWAY, OTHER).udp(5000, b, b""));
+    assert_eq!(there.to(), (Action::Peer, ifindex::B));
+    assert_eq!(
+        (&there.bytes[26..30], &there.bytes[34..36]),
+        (&HOST.1[..], &a.to_be_bytes()[..])
+    );
+}
+
+#[test]
+fn a_port_lives_as_long_as_its_container_sends_by_it() {
+    // To another remote every ten seconds.
+    let mut env = independent();
+    let port = udp_a(&env, 40_000, remote(0));
+    for number in 1..200 {
+        env.now += 10 * SECOND;
+        assert_eq!(udp_a(&env, 40_000, remote(number)), port, "{number}");
+    }
+    // To a neighbour, who opened the flow.
+    let mut env = independent();
+    let (a, b) = (udp_a(&env, 40_000, remote(1)), udp_b(&env, 5000, remote(1)));
+    meets(&env, (ifindex::B, B), a);
+    for _ in 0..20 {
+        env.now += 100 * SECOND;
+        let answer = sends(&env, ifindex::A, out(A, GATEWAY, HOST.1).udp(40_000, b, b""));
+        assert_eq!(answer.to(), (Action::Peer, ifindex::B));
+    }
+    assert_eq!(udp_a(&env, 40_000, remote(2)), a);
+}
+
+#[test]
+fn a_published_port_does_not_lead_to_who_had_it_before() {
+    let mut env = independent();
+    assert_eq!(udp_a(&env, 5000, remote(1)), 5000);
+    env.now += 200 * SECOND + 1;
+    publish(&mut env, (proto::UDP, HOST.1, 5000), (B, ifindex::B, slot::B), 53);
+    let late = arrives(&env, inward(remote(1), HOST.1).udp(53, 5000, b"for whom?"));
+    assert_eq!(late.reason(), Reason::TupleTaken, "it may have been meant for A");
+    assert_eq!(env.flows.borrow().len(), 2);
+    let other = arrives(&env, inward(remote(1), HOST.1).udp(54, 5000, b"for B"));
+    assert_eq!(other.to(), (Action::Peer, ifindex::B));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::super::fixtures::{fresh_host, link};
 use super::*;
 use crate::facts::HostFacts;
 use crate::model::{FaultKind, NetCreate};
+use crate::state::Dependence;
 
 #[test]
 fn the_first_network_loads_the_datapath_and_takes_the_uplink() {
@@ -106,6 +107,25 @@ fn what_is_wrong_with_the_uplink_is_told_once() {
     assert_eq!(told(Some("nope"), "x").lines().count(), 2);
     assert!(told(None, "1.2.3.4").contains("the network has no uplink"));
     assert!(told(Some("up0"), "1.2.3.4").contains("is no address of up0"));
+}
+
+#[test]
+fn what_is_said_of_masquerading_is_said_of_a_network_that_does() {
+    let told = |routed, masquerade| {
+        let request = NetCreate {
+            uplink: Some("up0".to_owned()),
+            snat: Some("192.0.2.1".to_owned()),
+            filtering: Dependence::Independent,
+            tunnels: true,
+            routed,
+            masquerade,
+            ..NetCreate::new("second")
+        };
+        net_create(&state(), &host(), &request)
+            .err()
+            .map_or(0, |faults| faults.iter().count())
+    };
+    assert_eq!((told(false, true), told(true, true), told(false, false)), (0, 3, 3));
 }
 
 #[test]
