@@ -156,7 +156,7 @@ pub struct FlowHead {
     pub epoch: u32,
     /// Ticks of the last packet, up to a second late.
     pub seen: u32,
-    /// Ticks at which `ifindex` and the MACs were last resolved.
+    /// Ticks at which `ifindex` and the MACs were last resolved; of a TCP sender that has closed, ticks of its FIN.
     pub resolved: u32,
     /// The interface to leave by.
     pub ifindex: u32,

@@ -77,6 +77,8 @@ pub struct Work<F: Family> {
     pub choice: Choice,
     /// The datagram of a fragment.
     pub datagram: Datagram<F::Addr>,
+    /// What the times of `half` say: [`LATE`], [`STALE`], [`FRESH`] and [`STAMPED`].
+    pub age: u32,
 }
 
 /// Copies the live flow of a key to `into`. An expired entry is none, whether or not anything
@@ -283,9 +285,12 @@ fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) ->
     let now = cx.arrival.now;
     let head = work.half.head();
     let (old, flags, asks) = (head.state, head.flags, head.epoch != cx.arrival.generation);
-    let late = now.wrapping_sub(head.resolved) >= cx.config.refresh;
-    let stale = late && flags & flow_flags::ROUTED != 0;
-    let way = if stale { resolve(cx, key, work) } else { Way::Same };
+    work.age = age(cx, head);
+    let way = if work.age & STALE == 0 {
+        Way::Same
+    } else {
+        resolve(cx, key, work)
+    };
     if way as u8 == Way::Gone as u8 {
         flows::remove(cx.env, key, &work.half);
         return work.verdict.refuse(Reason::AddressGone);
@@ -295,27 +300,48 @@ fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) ->
         cx.env.flow_update(key, &work.half);
         return work.verdict.refuse(Reason::Filtered);
     }
-    let state = advanced(cx, state::of(old), flags, late);
+    let state = advanced(cx, state::of(old), flags, work.age);
     let rewritten = asks || way as u8 == Way::Moved as u8;
     // An RST that says nothing new keeps nothing alive, nor does somebody outside whom nobody answers (RFC 7857, section 7),
     // and what was kept alive a moment ago need not be again.
-    let fresh = !stale && now.wrapping_sub(work.half.head().seen) < cx.config.refresh;
     let idle = state as u8 == old
         && (cx.packet.tcp & tcp::RST != 0
-            || fresh
+            || work.age & FRESH != 0
             || (cx.arrival.zone == ZONE_UPLINK && flags & flow_flags::REPLY == 0 && old == FlowState::Opening as u8));
     let mut alive = true;
     if !idle {
         let head = work.half.head_mut();
         head.seen = now;
         head.state = state as u8;
-        // A FIN is a time from which on to look as well.
-        alive = renew_both(cx, key, work, old, stale || cx.packet.tcp & tcp::FIN != 0);
+        alive = renew_both(cx, key, work, old);
     }
     if rewritten && alive {
         cx.env.flow_update(key, &work.half);
     }
     follow(cx, work)
+}
+
+/// Its way was looked up, or its sender closed, not just now.
+const LATE: u32 = 1;
+/// Its way is to be looked up.
+const STALE: u32 = 2;
+/// It was used just now, by either side, and is not stale.
+const FRESH: u32 = 4;
+/// `resolved` is to be now.
+const STAMPED: u32 = 8;
+
+/// What the times of a half say, as bits: one word, and in [`Work`], where the verifier forgets which way it came to be.
+#[inline(never)]
+fn age<E: Env>(cx: &Cx<'_, E>, head: &FlowHead) -> u32 {
+    let since = |then: u32| cx.arrival.now.wrapping_sub(then);
+    let late = since(head.resolved) >= cx.config.refresh;
+    let recent = since(head.seen) < cx.config.refresh;
+    // Of who has closed, `resolved` says when; the way is then looked up as often as the record is renewed.
+    let closed = state::has_closed(head.state, head.flags & flow_flags::REPLY != 0);
+    let stale = late && head.flags & flow_flags::ROUTED != 0 && !(closed && recent);
+    let stamped = cx.packet.tcp & tcp::FIN != 0 || (stale && !closed);
+    let bit = |set: bool, bit: u32| if set { bit } else { 0 };
+    bit(late, LATE) | bit(stale, STALE) | bit(recent && !stale, FRESH) | bit(stamped, STAMPED)
 }
 
 /// Asks the filter about a packet of `work.half`, and keeps its answer.
@@ -328,24 +354,23 @@ pub(super) fn is_accepted<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool
     reason as u8 == Reason::None as u8
 }
 
-/// The state after this packet of a flow that was in `state`; `late` unless a FIN came this way a moment ago. Later fragments
-/// change none.
+/// The state after this packet of a flow that was in `state`, and whose half is of that [`age`]. Later fragments change none.
 #[inline(never)]
-fn advanced<E: Env>(cx: &Cx<'_, E>, state: FlowState, flags: u8, late: bool) -> FlowState {
+fn advanced<E: Env>(cx: &Cx<'_, E>, state: FlowState, flags: u8, age: u32) -> FlowState {
     let packet = &*cx.packet;
     if packet.fragment as u8 == Fragment::Rest as u8 {
         return state;
     }
     // What comes at once after a FIN may be what was lost before it, and was sent again.
-    let payload = late && packet.l4.wrapping_add(packet.l4_len) < packet.end;
+    let payload = age & LATE != 0 && packet.l4.wrapping_add(packet.l4_len) < packet.end;
     let (reply, outside) = (flags & flow_flags::REPLY != 0, cx.arrival.zone == ZONE_UPLINK);
     state::next(state, reply, outside, packet.tcp, payload)
 }
 
-/// Carries use and state over to both entries of a flow that was in state `old`, so that they expire together, and that
-/// its way was looked up if `resolved`. False if the flow is gone.
+/// Carries use and state over to both entries of a flow that was in state `old`, so that they expire together, and what
+/// `work.age` says of its way. False if the flow is gone.
 #[inline(never)]
-fn renew_both<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>, old: u8, resolved: bool) -> bool {
+fn renew_both<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>, old: u8) -> bool {
     let head = work.half.head();
     let (flags, owner) = (head.flags, head.owner);
     let other_key = other_half(key, head, work.half.tail());
@@ -363,7 +388,7 @@ fn renew_both<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>,
     };
     if before != old {
         // Another CPU was here between: what it saw counts too.
-        renewal.state = advanced(cx, state::of(before), flags, false);
+        renewal.state = advanced(cx, state::of(before), flags, 0);
         work.half.head_mut().state = renewal.state as u8;
         let _same = cx.env.flow_renew(&other_key, &renewal);
     }
@@ -382,7 +407,7 @@ fn renew_both<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>,
         cx.env.charge(owner, settled);
     }
     renewal.ask = false;
-    renewal.resolved = resolved;
+    renewal.resolved = work.age & STAMPED != 0;
     let alive = cx.env.flow_renew(key, &renewal).is_some();
     if flags & flow_flags::BOUND != 0 {
         binding::extend(cx, key, &work.half);

@@ -51,6 +51,7 @@ impl<F: Family> Scratch<F> {
                 quoted: Quoted::EMPTY,
                 choice: Choice::EMPTY,
                 datagram: Datagram::EMPTY,
+                age: 0,
             },
         }
     }

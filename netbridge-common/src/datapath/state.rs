@@ -73,6 +73,16 @@ pub const fn is_over(state: u8) -> bool {
     state == FlowState::Closing as u8 || state == FlowState::Reset as u8
 }
 
+/// True if the side whose half this is has closed: the answering one, if `reply`.
+pub const fn has_closed(state: u8, reply: bool) -> bool {
+    let alone = if reply {
+        FlowState::ReplyClosed
+    } else {
+        FlowState::ForwardClosed
+    };
+    state == alone as u8 || state == FlowState::Closing as u8
+}
+
 /// True while the packets of a half wait for one the other way ([`flow_flags::AWAITS`]).
 pub const fn awaits(head: &FlowHead) -> bool {
     head.flags & flow_flags::AWAITS != 0 && head.state == FlowState::Opening as u8
