@@ -106,15 +106,26 @@ pub fn bind<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [
     let _full = cx.env.binding_insert(&inner, &binding);
 }
 
-/// Notes that the source of `key` has another flow through its binding, which lasts as long as that.
+/// Notes that the source of `key` has another flow through its binding, which lasts as long as that; a second longer, so that
+/// flows that follow each other closely write nothing.
 #[inline(never)]
 pub fn share<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2]) {
     let inner = inner_key(key);
-    if let Some(binding) = cx.env.binding(&inner) {
-        let until = binding.head().until;
-        cx.env.binding_renew(&inner, BindingHead { until, shared: 1 });
+    let Some(binding) = cx.env.binding(&inner) else {
+        return;
+    };
+    let (head, opening) = (*binding.head(), opening(cx, key).until);
+    let lasts = opening.wrapping_sub(head.until).cast_signed() <= 0;
+    if lasts && head.shared != 0 {
+        return;
     }
-    last(cx, key, snat, port, opening(cx, key).until);
+    let until = if lasts {
+        head.until
+    } else {
+        opening.wrapping_add(cx.config.refresh)
+    };
+    cx.env.binding_renew(&inner, BindingHead { until, shared: 1 });
+    prolong(cx, &outer_key(snat, port, key.proto), &inner, until, false);
 }
 
 /// Gives a port up that was claimed in vain.
@@ -163,23 +174,19 @@ pub fn extend<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
     prolong(cx, &outer, &inner, until, over);
 }
 
-/// Makes the binding of the sender of `key` last until then at least, by which it is `port` at `snat`.
-#[inline(never)]
-fn last<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2], until: u32) {
-    let (inner, outer) = (inner_key(key), outer_key(snat, port, key.proto));
-    prolong(cx, &inner, &outer, until, false);
-    prolong(cx, &outer, &inner, until, false);
-}
-
 /// [`extend`] of the binding by which a container answers another one's, both at the host's address.
-#[inline(always)]
+#[inline(never)]
 pub fn extend_own<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
     const ANSWERS: u8 = flow_flags::REPLY | flow_flags::SRC;
     let (head, to) = (flow.head(), flow.tail());
-    if head.flags & ANSWERS == ANSWERS && !is_over(head.state) {
-        let life = lifetime(&cx.config.timeouts, key.proto, head.state);
-        last(cx, key, to.src, to.sport, cx.arrival.now.wrapping_add(life));
+    if head.flags & ANSWERS != ANSWERS || is_over(head.state) {
+        return;
     }
+    let life = lifetime(&cx.config.timeouts, key.proto, head.state);
+    let until = cx.arrival.now.wrapping_add(life);
+    let (inner, outer) = (inner_key(key), outer_key(to.src, to.sport, key.proto));
+    prolong(cx, &inner, &outer, until, false);
+    prolong(cx, &outer, &inner, until, false);
 }
 
 /// Says until when one side of a binding lives, if the other is `of`.
