@@ -106,8 +106,8 @@ pub fn bind<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [
     let _full = cx.env.binding_insert(&inner, &binding);
 }
 
-/// Notes that the source of `key` has another flow through its binding, which lasts as long as that; a second longer, so that
-/// flows that follow each other closely write nothing.
+/// Notes that the source of `key` has another flow through its binding, which lasts as long as that at least. Flows that follow
+/// each other within a second write nothing.
 #[inline(never)]
 pub fn share<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2]) {
     let inner = inner_key(key);
@@ -115,15 +115,11 @@ pub fn share<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: 
         return;
     };
     let (head, opening) = (*binding.head(), opening(cx, key).until);
-    let lasts = opening.wrapping_sub(head.until).cast_signed() <= 0;
+    let lasts = opening.wrapping_sub(head.until).cast_signed() <= cx.config.refresh.cast_signed();
     if lasts && head.shared != 0 {
         return;
     }
-    let until = if lasts {
-        head.until
-    } else {
-        opening.wrapping_add(cx.config.refresh)
-    };
+    let until = if lasts { head.until } else { opening };
     cx.env.binding_renew(&inner, BindingHead { until, shared: 1 });
     prolong(cx, &outer_key(snat, port, key.proto), &inner, until, false);
 }
@@ -134,11 +130,11 @@ pub fn release<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port
     cx.env.binding_remove(&outer_key(snat, port, key.proto));
 }
 
-/// A binding of a flow that is being opened, and no other.
+/// A binding of a flow that is being opened, and no other. It lasts a second longer than that: see [`share`].
 fn opening<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>) -> BindingHead {
     let life = lifetime(&cx.config.timeouts, key.proto, FlowState::Opening as u8);
     BindingHead {
-        until: cx.arrival.now.wrapping_add(life),
+        until: cx.arrival.now.wrapping_add(life).wrapping_add(cx.config.refresh),
         shared: 0,
     }
 }
