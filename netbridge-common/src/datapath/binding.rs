@@ -130,11 +130,16 @@ pub fn release<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port
     cx.env.binding_remove(&outer_key(snat, port, key.proto));
 }
 
-/// A binding of a flow that is being opened, and no other. It lasts a second longer than that: see [`share`].
+/// Until when a binding lasts whose flow is used now and in this state: a second longer than that, see [`share`].
+fn lasting<E: Env>(cx: &Cx<'_, E>, protocol: u8, state: u8) -> u32 {
+    let life = lifetime(&cx.config.timeouts, protocol, state);
+    cx.arrival.now.wrapping_add(life).wrapping_add(cx.config.refresh)
+}
+
+/// A binding of a flow that is being opened, and no other.
 fn opening<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>) -> BindingHead {
-    let life = lifetime(&cx.config.timeouts, key.proto, FlowState::Opening as u8);
     BindingHead {
-        until: cx.arrival.now.wrapping_add(life).wrapping_add(cx.config.refresh),
+        until: lasting(cx, key.proto, FlowState::Opening as u8),
         shared: 0,
     }
 }
@@ -164,7 +169,7 @@ pub fn extend<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
         // may go on, if the RST was forged.
         now.wrapping_sub(cx.config.quarantine).wrapping_sub(1)
     } else {
-        now.wrapping_add(lifetime(&cx.config.timeouts, key.proto, head.state))
+        lasting(cx, key.proto, head.state)
     };
     prolong(cx, &inner, &outer, until, over);
     prolong(cx, &outer, &inner, until, over);
@@ -178,8 +183,7 @@ pub fn extend_own<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>) 
     if head.flags & ANSWERS != ANSWERS || is_over(head.state) {
         return;
     }
-    let life = lifetime(&cx.config.timeouts, key.proto, head.state);
-    let until = cx.arrival.now.wrapping_add(life);
+    let until = lasting(cx, key.proto, head.state);
     let (inner, outer) = (inner_key(key), outer_key(to.src, to.sport, key.proto));
     prolong(cx, &inner, &outer, until, false);
     prolong(cx, &outer, &inner, until, false);

@@ -113,7 +113,7 @@ fn a_binding_lives_as_long_as_its_flows_and_is_kept_from_others_for_a_while() {
         env.now += 190 * SECOND;
         assert_eq!(udp_a(&env, 5000, remote(1)), a, "used");
     }
-    env.now += 201 * SECOND;
+    env.now += 202 * SECOND;
     env.flows.borrow_mut().clear();
     assert_ne!(udp_b(&env.clone(), 5000, remote(2)), a, "quarantined");
     assert_eq!(udp_a(&env.clone(), 5000, remote(2)), a, "its own again");
