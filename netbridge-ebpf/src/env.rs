@@ -56,6 +56,18 @@ fn may_walk(table: u32, refresh: u32, now: u32) -> bool {
     }
 }
 
+/// Adds to a count at once: CPUs do not lose each other's changes.
+///
+/// # Safety
+///
+/// `count` is eight aligned bytes of a map's element.
+#[inline(always)]
+unsafe fn add(count: *mut i64, more: i64) {
+    // SAFETY: what the caller promises. The target has this instruction and none to compare and exchange, which `core`
+    // wants of one with atomics.
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) count, in(reg) more) };
+}
+
 /// Calls `visit` for every entry of a hash map (`bpf_for_each_map_elem`, Linux 5.13), which may remove any.
 #[inline(always)]
 fn walk<K, V, F: FnMut(&K, &V)>(map: *const c_void, visit: &mut F) {
@@ -246,15 +258,15 @@ impl Env for Skb<'_> {
     }
 
     #[inline(always)]
-    fn learned(&self, slot: u32) -> i32 {
+    fn learned(&self, slot: u32) -> i64 {
         LEARNED.get(slot).map_or(0, |learned| learned.count)
     }
 
     #[inline(always)]
     fn count_learned(&self, slot: u32, more: i32) {
         if let Some(learned) = LEARNED.get_ptr_mut(slot) {
-            // SAFETY: as for `charge`, four bytes.
-            unsafe { asm!("lock *(u32 *)({0} + 0) += {1}", in(reg) &raw mut (*learned).count, in(wreg) more) };
+            // SAFETY: a field of a map's element.
+            unsafe { add(&raw mut (*learned).count, i64::from(more)) };
         }
     }
 
@@ -269,7 +281,7 @@ impl Env for Skb<'_> {
             }
             (*learned).walked = now;
         }
-        let mut live = 0_i32;
+        let mut live = 0_i64;
         // A station that is heard at this very moment may go, and is learned again with its next frame.
         walk((&raw const FDB).cast(), &mut |key: &MacKey, station: &Station| {
             if station.slot == slot && station.flags & station_flags::STATIC == 0 {
@@ -280,8 +292,8 @@ impl Env for Skb<'_> {
                 }
             }
         });
-        // SAFETY: four aligned bytes. What another CPU learns meanwhile is not counted: the limit is exceeded by that, until
-        // the next walk.
+        // SAFETY: eight aligned bytes. What another CPU learns meanwhile is not counted: the limit is exceeded by that,
+        // until the next walk.
         unsafe { (&raw mut (*learned).count).write_volatile(live) };
     }
 
@@ -362,9 +374,8 @@ impl Env for Skb<'_> {
         if let Some(load) = LOADS.get_ptr_mut(slot) {
             // The low half carries into the high one where it passes zero, which the next addition the other way takes back.
             let change = (i64::from(change.half_open) << 32).wrapping_add(i64::from(change.flows));
-            // SAFETY: eight aligned bytes, added to at once: CPUs do not lose each other's changes. The target has this
-            // instruction and none to compare and exchange, which `core` wants of one with atomics.
-            unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) load, in(reg) change) };
+            // SAFETY: an element of the map, whose halves make one such word.
+            unsafe { add(load.cast(), change) };
         }
     }
 
@@ -495,8 +506,8 @@ impl Env for Skb<'_> {
     #[inline(always)]
     fn count_held(&self, slot: u32, more: i32) {
         if let Some(count) = HELD_BY.get_ptr_mut(slot) {
-            // SAFETY: as for `charge`.
-            unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) count, in(reg) i64::from(more)) };
+            // SAFETY: an element of the map.
+            unsafe { add(count, i64::from(more)) };
         }
     }
 

@@ -22,7 +22,7 @@ pub mod network_flags {
     pub const INDEPENDENT_FILTERING: u32 = 8;
     /// The containers' own addresses can be reached from outside.
     pub const ROUTED: u32 = 16;
-    /// Protocols that have no ports are masqueraded too, by their addresses alone ([`super::proto::is_portless`]).
+    /// Protocols that have no ports are masqueraded too, by their addresses alone ([`crate::abi::proto::is_portless`]).
     pub const TUNNELS: u32 = 32;
 }
 

@@ -47,9 +47,11 @@ pub mod station_flags {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Learned {
     /// MACs. One that two CPUs learn at the same moment counts twice, until a walk over the FDB counts anew.
-    pub count: i32,
+    pub count: i64,
     /// Ticks at which the FDB was last walked for it.
     pub walked: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// A station: in the FDB written by the controller (static) or by the datapath (learned behind a

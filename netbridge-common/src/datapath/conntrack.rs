@@ -77,7 +77,7 @@ pub struct Work<F: Family> {
     pub choice: Choice,
     /// The datagram of a fragment.
     pub datagram: Datagram<F::Addr>,
-    /// What the times of `half` say: [`LATE`], [`STALE`], [`FRESH`] and [`STAMPED`].
+    /// What the times of `half` say, as bits; zero before they are looked at.
     pub age: u32,
 }
 

@@ -156,7 +156,7 @@ pub trait Env {
     /// Writes an FDB entry; false if the table is full, and the station stays unknown.
     fn learn(&self, key: &MacKey, station: &Station) -> bool;
     /// MACs learned behind the port of a slot.
-    fn learned(&self, slot: u32) -> i32;
+    fn learned(&self, slot: u32) -> i64;
     /// Notes that so many more are; a slot that is none has no count.
     fn count_learned(&self, slot: u32, more: i32);
     /// Removes what was learned behind the port of a slot and has aged, and counts the rest; at most once per

@@ -42,7 +42,7 @@ pub(super) fn learn<E: Env>(cx: &Cx<'_, E>, head: &LinkHead) -> Reason {
 #[inline(always)]
 fn is_full<E: Env>(cx: &Cx<'_, E>, slot: u32) -> bool {
     let limit = cx.config.learned_per_port;
-    limit != 0 && cx.env.learned(slot) >= limit.cast_signed()
+    limit != 0 && cx.env.learned(slot) >= i64::from(limit)
 }
 
 /// Whether a frame that the kernel bridge would send to every port is one too many. What is for the gateway goes

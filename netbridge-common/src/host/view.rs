@@ -100,7 +100,7 @@ impl Env for View<'_> {
         room
     }
 
-    fn learned(&self, slot: u32) -> i32 {
+    fn learned(&self, slot: u32) -> i64 {
         self.tables
             .learned
             .borrow()
@@ -110,7 +110,7 @@ impl Env for View<'_> {
 
     fn count_learned(&self, slot: u32, more: i32) {
         if slot < SLOTS {
-            self.tables.learned.borrow_mut().entry(slot).or_default().count += more;
+            self.tables.learned.borrow_mut().entry(slot).or_default().count += i64::from(more);
         }
     }
 
@@ -127,7 +127,7 @@ impl Env for View<'_> {
         self.tables.fdb.borrow_mut().retain(|_, station| {
             let other = station.slot != slot || station.flags & station_flags::STATIC != 0;
             let live = other || !outlived(now, station.seen, config.fdb_ageing);
-            learned.count += i32::from(live && !other);
+            learned.count += i64::from(live && !other);
             live
         });
     }

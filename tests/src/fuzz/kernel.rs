@@ -392,7 +392,7 @@ impl Kernel {
     }
 
     /// MACs learned, by slot.
-    pub fn learned(&self) -> Result<HashMap<u32, i32>> {
+    pub fn learned(&self) -> Result<HashMap<u32, i64>> {
         let counts = (0..SLOTS).map(|slot| Ok((slot, self.limits(slot)?.0.count)));
         counts.filter(|count| !matches!(count, Ok((_, 0)))).collect()
     }
@@ -406,7 +406,8 @@ impl Kernel {
     }
 
     fn put_limits(&mut self, slot: u32, learned: Learned, floods: Budget) -> Result<()> {
-        self.learned.set(slot, bytemuck::cast::<_, [u8; 8]>(learned), 0)?;
+        self.learned
+            .set(slot, bytemuck::cast::<_, [u8; size_of::<Learned>()]>(learned), 0)?;
         let cpus = nr_cpus().map_err(|(_, error)| error)?;
         let floods = PerCpuValues::try_from(vec![bytemuck::cast::<_, [u8; 8]>(floods); cpus])?;
         Ok(self.floods.set(slot, floods, 0)?)

@@ -24,7 +24,7 @@ fn knows(env: &HostEnv, last: u8) -> bool {
     env.fdb.borrow().contains_key(&MacKey { mac, net: 1 })
 }
 
-fn learned(env: &HostEnv, slot: u32) -> i32 {
+fn learned(env: &HostEnv, slot: u32) -> i64 {
     env.learned.borrow().get(&slot).map_or(0, |learned| learned.count)
 }
 
