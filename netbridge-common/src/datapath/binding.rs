@@ -114,12 +114,12 @@ pub fn share<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: 
     let Some(binding) = cx.env.binding(&inner) else {
         return;
     };
-    let (head, opening) = (*binding.head(), opening(cx, key).until);
-    let lasts = opening.wrapping_sub(head.until).cast_signed() <= cx.config.refresh.cast_signed();
-    if lasts && head.shared != 0 {
+    let (head, wanted) = (*binding.head(), opening(cx, key).until);
+    let suffices = wanted.wrapping_sub(head.until).cast_signed() <= cx.config.refresh.cast_signed();
+    if suffices && head.shared != 0 {
         return;
     }
-    let until = if lasts { head.until } else { opening };
+    let until = if suffices { head.until } else { wanted };
     cx.env.binding_renew(&inner, BindingHead { until, shared: 1 });
     prolong(cx, &outer_key(snat, port, key.proto), &inner, until, false);
 }

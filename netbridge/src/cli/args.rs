@@ -95,7 +95,7 @@ pub(super) enum Command {
     Net(Net),
     /// Connect a namespace to a network
     Attach(AttachArgs),
-    /// Disconnect endpoints
+    /// Disconnect endpoints, and end all connections with them
     Detach {
         /// The endpoints
         #[arg(required = true, value_name = "EP")]
