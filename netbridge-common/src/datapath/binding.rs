@@ -8,7 +8,7 @@ use crate::abi::{Addr, Binding, BindingHead, BindingKey, FlowKey, FlowState, Rec
 
 use super::conntrack::Cx;
 use super::env::{AddrOf, BindingKeyOf, BindingOf, Env, FlowKeyOf, FlowOf, Inserted};
-use super::state::{is_over, lifetime};
+use super::state::{is_closed, is_over, lifetime};
 
 /// No port.
 pub const UNBOUND: u32 = u32::MAX;
@@ -160,11 +160,10 @@ pub fn extend<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
         (inner_key(&source), outer_key(key.dst, key.dport, key.proto))
     };
     let (over, now) = (is_over(head.state), cx.arrival.now);
-    let closed = head.state == FlowState::Closing as u8;
     if over && cx.env.binding(&inner).is_some_and(|binding| binding.head().shared != 0) {
         return;
     }
-    let until = if closed {
+    let until = if is_closed(head.state) {
         // Nothing of a closed connection is on its way any more: its port need not be kept from others. One that was reset
         // may go on, if the RST was forged.
         now.wrapping_sub(cx.config.quarantine).wrapping_sub(1)

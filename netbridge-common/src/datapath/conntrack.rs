@@ -409,7 +409,9 @@ fn renew_both<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>,
     renewal.ask = false;
     renewal.resolved = work.age & STAMPED != 0;
     let alive = cx.env.flow_renew(key, &renewal).is_some();
-    if flags & flow_flags::BOUND != 0 {
+    // A connection that was over has given its port up, which may be another one's of the same container by now.
+    let over = state::is_over(old) && state::is_over(renewal.state as u8);
+    if flags & flow_flags::BOUND != 0 && !over {
         binding::extend(cx, key, &work.half);
         binding::extend_own(cx, key, &work.half);
     }

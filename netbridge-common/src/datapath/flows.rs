@@ -2,8 +2,8 @@
 //!
 //! The table is a plain hash that evicts nothing by itself. A flow is refused, under a reason of its own, when
 //! its endpoint's quota or the table is used up; before that, what has expired is collected, and of the
-//! endpoint's own flows those go that have been half-open for some seconds, or one of them at least. An established flow
-//! never makes room for a new one.
+//! endpoint's own flows those go that have been half-open or closed for some seconds, or one of them at least. An
+//! established flow never makes room for a new one.
 
 use crate::abi::{
     Addr, Config, FlowHead, FlowKey, FlowState, Load, NO_SLOT, Reason, Record, SAMPLES, flow_flags, proto,
@@ -14,11 +14,11 @@ use super::conntrack::{Cx, Work, find, follow, other_half};
 use super::env::{Env, FlowKeyOf, FlowOf, Inserted, Renewal};
 use super::nat::{self, TRIES};
 use super::state::{
-    awaits, is_collectable, is_done, is_expired, is_half_open, is_mapped, is_over, is_quarantined, outlived,
+    awaits, is_closed, is_collectable, is_done, is_expired, is_half_open, is_mapped, is_over, is_quarantined, outlived,
 };
 use super::verdict::Action;
 
-/// How long flows of an endpoint at its quota may be half-open, in refreshes, and how often a walk over the table looks for
+/// How long flows of an endpoint at its quota may be half-open or closed, in refreshes, and how often a walk over the table looks for
 /// those that were for longer.
 const PRESSED: u32 = 5;
 
@@ -146,17 +146,19 @@ fn place<A: Addr>(key: &FlowKey<A>) -> u32 {
     folded ^ (folded >> 8) ^ (folded >> 16) ^ (folded >> 24)
 }
 
-/// True if this is a flow of `owner` that is not established, or has expired; it is in `standing` then.
+/// True if this is a flow of `owner` that is not established, is closed, or has expired; it is in `standing` then.
 #[inline(never)]
 fn may_go<E: Env>(cx: &Cx<'_, E>, owner: u32, key: &FlowKeyOf<E>, standing: &mut FlowOf<E>) -> bool {
     cx.env.flow(key, standing)
         && standing.head().owner == owner
         && standing.head().flags & flow_flags::REPLY == 0
-        && (is_half_open(standing.head().state) || is_expired(cx.config, key.proto, standing.head(), cx.arrival.now))
+        && (is_half_open(standing.head().state)
+            || is_closed(standing.head().state)
+            || is_expired(cx.config, key.proto, standing.head(), cx.arrival.now))
 }
 
-/// Whether the owner of the flow of `work` may have one more. If not, a flow of its own that is not established goes, and if
-/// there is none [`Reason::QuotaExceeded`].
+/// Whether the owner of the flow of `work` may have one more. If not, a flow of its own that is closed or not established
+/// goes, and if there is none [`Reason::QuotaExceeded`].
 #[inline(always)]
 fn admit<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
     let owner = work.half.head().owner;
@@ -174,9 +176,13 @@ fn admit<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
 /// True if the quotas of `owner` are not used up.
 #[inline(always)]
 fn has_room<E: Env>(cx: &Cx<'_, E>, owner: u32) -> bool {
-    let load = cx.env.load_of(owner);
-    owner == NO_SLOT
-        || (load.flows < cx.config.quota.cast_signed() && load.half_open < cx.config.half_open_quota.cast_signed())
+    owner == NO_SLOT || (cx.env.load_of(owner).flows < cx.config.quota.cast_signed() && !is_crowded(cx, owner))
+}
+
+/// True if it is flows which are not established that `owner` has too many of.
+#[inline(always)]
+fn is_crowded<E: Env>(cx: &Cx<'_, E>, owner: u32) -> bool {
+    cx.env.load_of(owner).half_open >= cx.config.half_open_quota.cast_signed()
 }
 
 /// Makes room in a full table; false if that is not possible.
@@ -185,31 +191,50 @@ fn make_room<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
     reclaim(cx, NO_SLOT, 1) || evict(cx, work.half.head().owner, &mut work.standing)
 }
 
-/// Removes a flow of `owner` that is not established, and keeps the packet's in its place; false if none is found.
+/// Removes a flow of `owner`, and keeps the packet's in its place; false if none is found. A closed one, if there is one,
+/// because nobody misses it; one that is not established, if there are too many of these.
 #[inline(never)]
 fn evict<E: Env>(cx: &Cx<'_, E>, owner: u32, standing: &mut FlowOf<E>) -> bool {
-    let mut evicted = false;
-    let first = place(&cx.packet.key);
+    let (first, crowded) = (place(&cx.packet.key), is_crowded(cx, owner));
+    let mut chosen = SAMPLES;
     cx.env.repeat(SAMPLES, |look| {
         let place = first.wrapping_add(look) & (SAMPLES - 1);
         let Some(key) = cx.env.sample(owner, place) else {
             return true;
         };
-        evicted = may_go(cx, owner, &key, standing);
-        if evicted {
-            remove(cx.env, &key, standing);
-            cx.env.keep_sample(owner, place, &cx.packet.key);
-            give_up(cx, &key, standing);
+        if !may_go(cx, owner, &key, standing) {
+            return true;
         }
-        !evicted
+        let half_open = is_half_open(standing.head().state);
+        if half_open == crowded || (half_open && chosen == SAMPLES) {
+            chosen = place;
+        }
+        half_open != crowded
     });
-    evicted
+    chosen != SAMPLES && replace(cx, owner, chosen, standing)
 }
 
-/// Gives the port up that stands for a flow which was evicted.
+/// Removes the flow whose key is kept in this place, and keeps the packet's there; false if it may not go any more.
+#[inline(never)]
+fn replace<E: Env>(cx: &Cx<'_, E>, owner: u32, place: u32, standing: &mut FlowOf<E>) -> bool {
+    let Some(key) = cx.env.sample(owner, place) else {
+        return false;
+    };
+    let goes = may_go(cx, owner, &key, standing);
+    if goes {
+        remove(cx.env, &key, standing);
+        cx.env.keep_sample(owner, place, &cx.packet.key);
+        give_up(cx, &key, standing);
+    }
+    goes
+}
+
+/// Gives the port up that stands for a flow which was evicted, if it still does: one that is closed has done so, and the port
+/// of one that has expired may be another one's of the same container by now.
 #[inline(always)]
 fn give_up<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &mut FlowOf<E>) {
-    if flow.head().flags & flow_flags::BOUND != 0 {
+    let lives = is_half_open(flow.head().state) && !is_expired(cx.config, key.proto, flow.head(), cx.arrival.now);
+    if lives && flow.head().flags & flow_flags::BOUND != 0 {
         flow.head_mut().state = FlowState::Closing as u8;
         binding::extend(cx, key, flow);
     }
@@ -290,7 +315,7 @@ fn discharge<E: Env>(env: &E, removed: bool, owner: u32, state: u8) {
 }
 
 /// Removes every expired half, those that keep their tuples from others included, and flows of `pressed` that have been
-/// half-open for `patience` refreshes, if nobody has for as long; false if somebody has.
+/// half-open or closed for `patience` refreshes, if nobody has for as long; false if somebody has.
 #[inline(never)]
 fn reclaim<E: Env>(cx: &Cx<'_, E>, pressed: u32, patience: u32) -> bool {
     let (env, config, now) = (cx.env, cx.config, cx.arrival.now);
@@ -300,7 +325,8 @@ fn reclaim<E: Env>(cx: &Cx<'_, E>, pressed: u32, patience: u32) -> bool {
     }
     env.each_flow(|key, flow| {
         let head = flow.head();
-        let pressed = pressed != NO_SLOT && head.owner == pressed && is_half_open(head.state);
+        let spare = is_half_open(head.state) || is_closed(head.state);
+        let pressed = pressed != NO_SLOT && head.owner == pressed && spare;
         if is_collectable(config, key.proto, head, now) || (pressed && outlived(now, head.seen, patience)) {
             forget(env, key, head);
         }

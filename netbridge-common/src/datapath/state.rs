@@ -68,9 +68,15 @@ pub const fn is_half_open(state: u8) -> bool {
     state <= FlowState::Answered as u8
 }
 
+/// True if both sides have closed: of all flows this is the one that is missed least. A reset one may go on, if the RST was
+/// forged.
+pub const fn is_closed(state: u8) -> bool {
+    state == FlowState::Closing as u8
+}
+
 /// True if a TCP connection has ended as far as can be seen: a SYN opens another in its place.
 pub const fn is_over(state: u8) -> bool {
-    state == FlowState::Closing as u8 || state == FlowState::Reset as u8
+    is_closed(state) || state == FlowState::Reset as u8
 }
 
 /// True if the side whose half this is has closed: the answering one, if `reply`.
@@ -80,7 +86,7 @@ pub const fn has_closed(state: u8, reply: bool) -> bool {
     } else {
         FlowState::ForwardClosed
     };
-    state == alone as u8 || state == FlowState::Closing as u8
+    state == alone as u8 || is_closed(state)
 }
 
 /// True while the packets of a half wait for one the other way ([`flow_flags::AWAITS`]).

@@ -173,6 +173,55 @@ fn a_closed_connection_gives_its_port_up_at_once() {
     assert_ne!(other(&env), 5000);
 }
 
+/// A container's port may stand for another connection by then.
+#[test]
+fn what_comes_after_the_end_of_a_connection_ends_no_binding() {
+    let syn = |env: &HostEnv, number| port(&sends(env, ifindex::A, out(A, GATEWAY, remote(number)).syn(5000, 80)));
+    let from =
+        |env: &HostEnv, number, flags| arrives(env, inward(remote(number), HOST.1).tcp(80, 5000, flags, b"")).reason();
+    let lives = |env: &HostEnv| {
+        let bindings = env.bindings.borrow();
+        assert_eq!(bindings.len(), 2);
+        bindings.values().all(|side| side.head.until >= env.now)
+    };
+    // A binding that had ended would have begun anew, with one flow.
+    let shared = |env: &HostEnv| env.bindings.borrow().values().any(|side| side.head.shared == 1);
+    // A late FIN, and what makes room.
+    let mut env = independent();
+    assert_eq!(syn(&env, 1), 5000);
+    from(&env, 1, SYN | ACK);
+    sends(
+        &env,
+        ifindex::A,
+        out(A, GATEWAY, remote(1)).tcp(5000, 80, FIN | ACK, b""),
+    );
+    from(&env, 1, FIN | ACK);
+    assert!(!lives(&env));
+    assert_eq!(syn(&env, 2), 5000);
+    from(&env, 2, SYN | ACK);
+    sends(&env, ifindex::A, out(A, GATEWAY, remote(2)).tcp(5000, 80, ACK, b""));
+    assert!(lives(&env));
+    env.now += 2 * SECOND;
+    assert_eq!(from(&env, 1, FIN | ACK), Reason::None);
+    assert!(lives(&env), "a late FIN");
+    env.config.quota = 2;
+    sends(&env, ifindex::A, out(A, GATEWAY, remote(3)).syn(5000, 80));
+    assert_eq!(env.flows.borrow().len(), 4, "the closed one has made room");
+    assert!(lives(&env) && shared(&env), "a closed one that went");
+    // One that nobody answered, and that has expired.
+    let mut env = independent();
+    syn(&env, 1);
+    env.now += 242 * SECOND;
+    assert!(!lives(&env));
+    assert_eq!(syn(&env, 2), 5000);
+    from(&env, 2, SYN | ACK);
+    sends(&env, ifindex::A, out(A, GATEWAY, remote(2)).tcp(5000, 80, ACK, b""));
+    env.config.quota = 2;
+    sends(&env, ifindex::A, out(A, GATEWAY, remote(3)).syn(5000, 80));
+    assert_eq!(env.flows.borrow().len(), 4, "the expired one has made room");
+    assert!(lives(&env) && shared(&env), "an expired one that went");
+}
+
 /// RFC 5382 REQ-1: a hole is punched from the port of a connection that stands.
 #[test]
 fn a_failed_connection_leaves_the_others_their_port() {

@@ -7,7 +7,7 @@ use crate::host::lab::{
     A, B, BEHIND_TRUNK, GATEWAY, HOST, REMOTE, ROUTER, SECOND, at, ifindex, inward, lab, out, slot,
 };
 use crate::host::{Frame, HostEnv, Ip};
-use crate::wire::tcp::{ACK, RST, SYN};
+use crate::wire::tcp::{ACK, FIN, RST, SYN};
 
 use super::{arrives, halves, run, sends};
 
@@ -19,6 +19,12 @@ fn establish(env: &HostEnv, sport: u16) {
     assert_eq!(open(env, sport), Reason::None);
     arrives(env, inward(REMOTE, HOST.1).tcp(80, sport, SYN | ACK, b""));
     sends(env, ifindex::A, out(A, GATEWAY, REMOTE).tcp(sport, 80, ACK, b""));
+}
+
+/// Both sides close.
+fn close(env: &HostEnv, sport: u16) {
+    sends(env, ifindex::A, out(A, GATEWAY, REMOTE).tcp(sport, 80, FIN | ACK, b""));
+    arrives(env, inward(REMOTE, HOST.1).tcp(80, sport, FIN | ACK, b""));
 }
 
 fn load(env: &HostEnv, slot: u32) -> (i32, i32) {
@@ -94,6 +100,52 @@ fn flows_that_are_not_established_have_a_quota_of_their_own() {
     }
     assert_eq!(load(&env, slot::A), (4, 3));
     assert!(ports(&env).contains(&5000));
+}
+
+#[test]
+fn closed_connections_make_room_before_those_that_are_about_to_begin() {
+    let mut env = lab();
+    env.config.quota = 7;
+    for port in 5000..5005 {
+        establish(&env, port);
+    }
+    // Of these one lives on, one was reset, and may live, and three are closed.
+    arrives(&env, inward(REMOTE, HOST.1).tcp(80, 5001, RST, b""));
+    for port in 5002..5005 {
+        close(&env, port);
+    }
+    for port in 6000..6005 {
+        assert_eq!(open(&env, port), Reason::None, "{port}");
+    }
+    let mut left = ports(&env);
+    left.sort_unstable();
+    assert_eq!(left, [5000, 5001, 6000, 6001, 6002, 6003, 6004]);
+    // Where it is connections about to begin that are too many, one of these makes room.
+    let mut env = lab();
+    env.config.half_open_quota = 2;
+    establish(&env, 5000);
+    close(&env, 5000);
+    for port in 6000..6010 {
+        assert_eq!(open(&env, port), Reason::None, "{port}");
+    }
+    assert_eq!(load(&env, slot::A), (3, 2));
+    assert!(ports(&env).contains(&5000));
+}
+
+#[test]
+fn a_closed_connection_that_is_no_sample_any_more_makes_room_after_some_seconds() {
+    let mut env = lab();
+    env.config.quota = 2;
+    establish(&env, 5000);
+    // Its key takes the other's place.
+    establish(&env, 5064);
+    close(&env, 5000);
+    assert_eq!(open(&env, 6000), Reason::QuotaExceeded);
+    env.now += 5 * SECOND;
+    assert_eq!(open(&env, 6000), Reason::QuotaExceeded);
+    env.now += 5 * SECOND;
+    assert_eq!(open(&env, 6000), Reason::None);
+    assert_eq!((load(&env, slot::A), ports(&env).contains(&5064)), ((2, 1), true));
 }
 
 /// A client outside that is not there.
