@@ -373,9 +373,16 @@ impl Env for Skb<'_> {
     fn charge(&self, slot: u32, change: Load) {
         if let Some(load) = LOADS.get_ptr_mut(slot) {
             // The low half carries into the high one where it passes zero, which the next addition the other way takes back.
-            let change = (i64::from(change.half_open) << 32).wrapping_add(i64::from(change.flows));
-            // SAFETY: an element of the map, whose halves make one such word.
-            unsafe { add(load.cast(), change) };
+            let flows = (i64::from(change.half_open) << 32).wrapping_add(i64::from(change.flows));
+            // SAFETY: an element of the map: eight aligned bytes, whose halves make one such word, and eight more.
+            unsafe {
+                if flows != 0 {
+                    add(load.cast(), flows);
+                }
+                if change.ports != 0 {
+                    add(&raw mut (*load).ports, change.ports);
+                }
+            }
         }
     }
 
@@ -413,16 +420,24 @@ impl Env for Skb<'_> {
     }
 
     #[inline(always)]
-    fn binding_renew(&self, key: &BindingKey<Ip>, head: BindingHead) {
+    fn binding_extend(&self, key: &BindingKey<Ip>, until: u32) {
         if let Some(binding) = BINDINGS.get_ptr_mut(key) {
-            // SAFETY: two aligned words. A binding that gets a removed element meanwhile lasts longer or shorter for a while.
-            unsafe { (&raw mut (*binding).head).write_volatile(head) };
+            // SAFETY: an aligned word. A binding that gets a removed element meanwhile lasts longer or shorter for a while.
+            unsafe { (&raw mut (*binding).head.until).write_volatile(until) };
         }
     }
 
     #[inline(always)]
-    fn binding_remove(&self, key: &BindingKey<Ip>) {
-        let _gone = BINDINGS.remove(key);
+    fn binding_share(&self, key: &BindingKey<Ip>) {
+        if let Some(binding) = BINDINGS.get_ptr_mut(key) {
+            // SAFETY: an aligned half-word. A binding that gets a removed element meanwhile is not given up early.
+            unsafe { (&raw mut (*binding).head.shared).write_volatile(1) };
+        }
+    }
+
+    #[inline(always)]
+    fn binding_remove(&self, key: &BindingKey<Ip>) -> bool {
+        BINDINGS.remove(key).is_ok()
     }
 
     #[inline(always)]

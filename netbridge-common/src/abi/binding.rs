@@ -34,7 +34,9 @@ pub struct BindingHead {
     pub until: u32,
     /// 1 if more than one flow has gone through it, else 0: the first to close is then not the last. On the container's side
     /// alone.
-    pub shared: u32,
+    pub shared: u16,
+    /// Slot of the endpoint on whose quota the port is; nobody's, if that is none. On the side outside alone.
+    pub owner: u16,
 }
 
 /// The other side of a binding.

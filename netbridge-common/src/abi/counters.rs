@@ -34,7 +34,7 @@ pub struct Traffic {
 /// Flows of one endpoint that are on its quota. Counted up when one is created, down when its entry is
 /// removed; one that expired counts until something removes it.
 ///
-/// The datapath adds to both counts at once, as one eight-byte word.
+/// The datapath adds to the counts of flows at once, as one eight-byte word.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Load {
@@ -42,6 +42,8 @@ pub struct Load {
     pub flows: i32,
     /// Those not established yet.
     pub half_open: i32,
+    /// Ports that stand for a port of its own, those included that have ended and are still kept from others.
+    pub ports: i64,
 }
 
 /// Of each endpoint's flows that are not established yet, so many keys are kept to choose from when one must go.

@@ -45,7 +45,7 @@ pub use socket::{Peer, PeerKey};
 pub use station::{AddrKey, Learned, MacKey, STATIONS, Station, station_flags};
 
 /// Version of every layout in this module and of the set of maps.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Defines the IPv4 and the IPv6 layout of one map value, see [`Record`].
 macro_rules! record {

@@ -4,7 +4,9 @@
 //! flows of a binding extend it while they live. A flow that closes gives it up if it has been the only one; another one may
 //! live, and its container count on that port (RFC 5382 REQ-1: a hole is punched from the port of a connection that stands).
 
-use crate::abi::{Addr, Binding, BindingHead, BindingKey, FlowKey, FlowState, Record, ZONE_UPLINK, flow_flags};
+use crate::abi::{
+    Addr, Binding, BindingHead, BindingKey, FlowHead, FlowKey, Load, NO_SLOT, Record, ZONE_UPLINK, flow_flags,
+};
 
 use super::conntrack::Cx;
 use super::env::{AddrOf, BindingKeyOf, BindingOf, Env, FlowKeyOf, FlowOf, Inserted};
@@ -77,13 +79,21 @@ pub fn address<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, none: AddrOf<E>) -> A
     }
 }
 
-/// Claims a port at `snat` for the source of `key`; [`Inserted::Exists`] if it is another container's, or was until recently.
+/// True if `owner` may have one more port: no more of them than flows.
 #[inline(never)]
-pub fn claim<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2]) -> Inserted {
+pub fn may_claim<E: Env>(cx: &Cx<'_, E>, owner: u32) -> bool {
+    let has_room = || owner == NO_SLOT || cx.env.load_of(owner).ports < i64::from(cx.config.quota);
+    has_room() || (reclaim(cx) && has_room())
+}
+
+/// Claims a port at `snat` for the source of `key` and its flow; [`Inserted::Exists`] if it is another container's, or was
+/// until recently.
+#[inline(never)]
+pub fn claim<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowHead, snat: AddrOf<E>, port: [u8; 2]) -> Inserted {
     let outer = outer_key(snat, port, key.proto);
     let inner = named(&inner_key(key));
-    let binding = Record::new(opening(cx, key), inner);
-    let first = cx.env.binding_insert(&outer, &binding);
+    let binding = Record::new(beginning(cx, key, flow), inner);
+    let first = insert(cx, &outer, &binding);
     if first as u8 == Inserted::Yes as u8 || (first as u8 == Inserted::Full as u8 && !reclaim(cx)) {
         return first;
     }
@@ -91,16 +101,45 @@ pub fn claim<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: 
         if *standing.tail() != inner && lasts(cx, &standing, cx.config.quarantine) {
             return Inserted::Exists;
         }
-        cx.env.binding_remove(&outer);
+        remove(cx.env, &outer, u32::from(standing.head().owner));
     }
-    cx.env.binding_insert(&outer, &binding)
+    insert(cx, &outer, &binding)
+}
+
+/// Adds the side outside, and counts it.
+#[inline(always)]
+fn insert<E: Env>(cx: &Cx<'_, E>, outer: &BindingKeyOf<E>, binding: &BindingOf<E>) -> Inserted {
+    let inserted = cx.env.binding_insert(outer, binding);
+    if inserted as u8 == Inserted::Yes as u8 {
+        charge(cx.env, u32::from(binding.head().owner), 1);
+    }
+    inserted
+}
+
+/// Removes the side outside, and counts it off: by whoever removed it, and nobody else.
+#[inline(always)]
+fn remove<E: Env>(env: &E, outer: &BindingKeyOf<E>, owner: u32) {
+    if env.binding_remove(outer) {
+        charge(env, owner, -1);
+    }
+}
+
+/// Counts ports of an owner; those of nobody are not.
+#[inline(always)]
+fn charge<E: Env>(env: &E, owner: u32, ports: i64) {
+    let load = Load {
+        flows: 0,
+        half_open: 0,
+        ports,
+    };
+    env.charge(owner, load);
 }
 
 /// Writes the container's side of a binding whose first flow has been created.
 #[inline(never)]
-pub fn bind<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2]) {
+pub fn bind<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowHead, snat: AddrOf<E>, port: [u8; 2]) {
     let inner = inner_key(key);
-    let binding = Record::new(opening(cx, key), named(&outer_key(snat, port, key.proto)));
+    let binding = Record::new(beginning(cx, key, flow), named(&outer_key(snat, port, key.proto)));
     cx.env.binding_remove(&inner);
     // A full table costs the flow's successors their port, and nothing else.
     let _full = cx.env.binding_insert(&inner, &binding);
@@ -109,25 +148,25 @@ pub fn bind<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [
 /// Notes that the source of `key` has another flow through its binding, which lasts as long as that at least. Flows that follow
 /// each other within a second write nothing.
 #[inline(never)]
-pub fn share<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2]) {
-    let inner = inner_key(key);
+pub fn share<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowHead, snat: AddrOf<E>, port: [u8; 2]) {
+    let (inner, outer) = (inner_key(key), outer_key(snat, port, key.proto));
     let Some(binding) = cx.env.binding(&inner) else {
         return;
     };
-    let (head, wanted) = (*binding.head(), opening(cx, key).until);
-    let suffices = wanted.wrapping_sub(head.until).cast_signed() <= cx.config.refresh.cast_signed();
-    if suffices && head.shared != 0 {
-        return;
+    let (head, until) = (*binding.head(), lasting(cx, key.proto, flow.state));
+    if head.shared == 0 {
+        cx.env.binding_share(&inner);
     }
-    let until = if suffices { head.until } else { wanted };
-    cx.env.binding_renew(&inner, BindingHead { until, shared: 1 });
-    prolong(cx, &outer_key(snat, port, key.proto), &inner, until, false);
+    if until.wrapping_sub(head.until).cast_signed() > cx.config.refresh.cast_signed() {
+        prolong(cx, &inner, &outer, until, false);
+        prolong(cx, &outer, &inner, until, false);
+    }
 }
 
 /// Gives a port up that was claimed in vain.
 #[inline(always)]
-pub fn release<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, snat: AddrOf<E>, port: [u8; 2]) {
-    cx.env.binding_remove(&outer_key(snat, port, key.proto));
+pub fn release<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, owner: u32, snat: AddrOf<E>, port: [u8; 2]) {
+    remove(cx.env, &outer_key(snat, port, key.proto), owner);
 }
 
 /// Until when a binding lasts whose flow is used now and in this state: a second longer than that, see [`share`].
@@ -136,11 +175,12 @@ fn lasting<E: Env>(cx: &Cx<'_, E>, protocol: u8, state: u8) -> u32 {
     cx.arrival.now.wrapping_add(life).wrapping_add(cx.config.refresh)
 }
 
-/// A binding of a flow that is being opened, and no other.
-fn opening<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>) -> BindingHead {
+/// A binding of this flow, and no other.
+fn beginning<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowHead) -> BindingHead {
     BindingHead {
-        until: lasting(cx, key.proto, FlowState::Opening as u8),
+        until: lasting(cx, key.proto, flow.state),
         shared: 0,
+        owner: (flow.owner & 0xffff) as u16,
     }
 }
 
@@ -159,19 +199,32 @@ pub fn extend<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
         };
         (inner_key(&source), outer_key(key.dst, key.dport, key.proto))
     };
-    let (over, now) = (is_over(head.state), cx.arrival.now);
+    let over = is_over(head.state);
     if over && cx.env.binding(&inner).is_some_and(|binding| binding.head().shared != 0) {
         return;
     }
-    let until = if is_closed(head.state) {
+    if is_closed(head.state) {
         // Nothing of a closed connection is on its way any more: its port need not be kept from others. One that was reset
         // may go on, if the RST was forged.
-        now.wrapping_sub(cx.config.quarantine).wrapping_sub(1)
-    } else {
-        lasting(cx, key.proto, head.state)
-    };
+        end(cx.env, &inner, &outer);
+        return;
+    }
+    let until = lasting(cx, key.proto, head.state);
     prolong(cx, &inner, &outer, until, over);
     prolong(cx, &outer, &inner, until, over);
+}
+
+/// Removes both sides, if they still are each other's.
+#[inline(always)]
+fn end<E: Env>(env: &E, inner: &BindingKeyOf<E>, outer: &BindingKeyOf<E>) {
+    if env.binding(inner).is_some_and(|side| *side.tail() == named(outer)) {
+        env.binding_remove(inner);
+    }
+    if let Some(side) = env.binding(outer)
+        && *side.tail() == named(inner)
+    {
+        remove(env, outer, u32::from(side.head().owner));
+    }
 }
 
 /// [`extend`] of the binding by which a container answers another one's, both at the host's address.
@@ -195,8 +248,7 @@ fn prolong<E: Env>(cx: &Cx<'_, E>, side: &BindingKeyOf<E>, of: &BindingKeyOf<E>,
         && *binding.tail() == named(of)
         && (over || until.wrapping_sub(binding.head().until).cast_signed() > 0)
     {
-        let shared = binding.head().shared;
-        cx.env.binding_renew(side, BindingHead { until, shared });
+        cx.env.binding_extend(side, until);
     }
 }
 
@@ -214,7 +266,12 @@ fn reclaim<E: Env>(cx: &Cx<'_, E>) -> bool {
 pub fn reap<E: Env>(env: &E, quarantine: u32, now: u32) {
     env.each_binding(|key, binding| {
         let until = binding.head().until.wrapping_add(quarantine);
-        if until.wrapping_sub(now).cast_signed() < 0 {
+        if until.wrapping_sub(now).cast_signed() >= 0 {
+            return;
+        }
+        if key.zone == ZONE_UPLINK.to_ne_bytes() {
+            remove(env, key, u32::from(binding.head().owner));
+        } else {
             env.binding_remove(key);
         }
     });

@@ -403,6 +403,7 @@ fn renew_both<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>,
         let settled = Load {
             flows: 0,
             half_open: -1,
+            ports: 0,
         };
         cx.env.charge(owner, settled);
     }

@@ -1,8 +1,8 @@
 //! What the core needs from the world: the packet, the tables, a tick counter.
 
 use crate::abi::{
-    AddrKey, BindingHead, BindingKey, Config, DropEvent, Family, FirstFragment, FlowKey, FlowState, FragmentKey,
-    HeldHead, Load, Mac, MacKey, Policy, PortKey, Reason, SourceKey, Station,
+    AddrKey, BindingKey, Config, DropEvent, Family, FirstFragment, FlowKey, FlowState, FragmentKey, HeldHead, Load,
+    Mac, MacKey, Policy, PortKey, Reason, SourceKey, Station,
 };
 
 use super::parse::Head;
@@ -190,10 +190,12 @@ pub trait Env {
     fn binding(&self, key: &BindingKeyOf<Self>) -> Option<BindingOf<Self>>;
     /// Adds one side of a binding (`BPF_NOEXIST`).
     fn binding_insert(&self, key: &BindingKeyOf<Self>, binding: &BindingOf<Self>) -> Inserted;
-    /// Writes the head of one side of a binding; one that is gone stays gone.
-    fn binding_renew(&self, key: &BindingKeyOf<Self>, head: BindingHead);
-    /// Removes one side of a binding.
-    fn binding_remove(&self, key: &BindingKeyOf<Self>);
+    /// Writes until when one side of a binding lasts; one that is gone stays gone.
+    fn binding_extend(&self, key: &BindingKeyOf<Self>, until: u32);
+    /// Notes that one side of a binding has more than one flow.
+    fn binding_share(&self, key: &BindingKeyOf<Self>);
+    /// Removes one side of a binding; false if it was gone.
+    fn binding_remove(&self, key: &BindingKeyOf<Self>) -> bool;
     /// Shows every side of a binding to `visit`, which may remove any.
     fn each_binding<V: FnMut(&BindingKeyOf<Self>, &BindingOf<Self>)>(&self, visit: V);
     /// Copies what the first fragment of a datagram said, too long ago or not, to `into`; false if that is not known.

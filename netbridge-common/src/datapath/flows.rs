@@ -128,7 +128,12 @@ fn charge<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) {
     }
     let key = &cx.packet.key;
     let half_open = i32::from(is_half_open(state));
-    cx.env.charge(owner, Load { flows: 1, half_open });
+    let load = Load {
+        flows: 1,
+        half_open,
+        ports: 0,
+    };
+    cx.env.charge(owner, load);
     let place = place(key) & (SAMPLES - 1);
     if !cx
         .env
@@ -309,8 +314,12 @@ pub fn forget<E: Env>(env: &E, key: &FlowKeyOf<E>, head: &FlowHead) {
 #[inline(always)]
 fn discharge<E: Env>(env: &E, removed: bool, owner: u32, state: u8) {
     if removed && owner != NO_SLOT {
-        let half_open = -i32::from(is_half_open(state));
-        env.charge(owner, Load { flows: -1, half_open });
+        let load = Load {
+            flows: -1,
+            half_open: -i32::from(is_half_open(state)),
+            ports: 0,
+        };
+        env.charge(owner, load);
     }
 }
 

@@ -84,7 +84,7 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut
         // Nobody outside holds an address of the host's or of a container's: the answers would go to its owner.
         Some(_) if cx.env.subnet(cx.packet.key.src).is_some() => Reason::SpoofedIp,
         Some(target) => match lead(cx, &target, work) {
-            Reason::None if conntrack::is_accepted(cx, work) => returning(cx, work),
+            Reason::None if conntrack::is_accepted(cx, work) => returning(cx, target.bound, work),
             Reason::None => Reason::Filtered,
             reason => reason,
         },
@@ -189,7 +189,9 @@ pub(super) struct Target<A> {
     port: [u8; 2],
     /// Who may open flows to it: a list of sources, 0 for everybody.
     sources: u32,
-    /// False for a port that stands for one of the container's, and is open to those it has sent to.
+    /// True for a port that stands for one of the container's ([`binding`]).
+    bound: bool,
+    /// False for such a port that is open to those alone that the container has sent to.
     pub(super) open: bool,
 }
 
@@ -221,6 +223,7 @@ pub(super) fn behind_port<E: Env>(cx: &Cx<'_, E>) -> Option<Target<AddrOf<E>>> {
             addr: target.addr,
             port: target.port(key.dport),
             sources: to.sources,
+            bound: false,
             open: true,
         });
     }
@@ -234,6 +237,7 @@ pub(super) fn behind_port<E: Env>(cx: &Cx<'_, E>) -> Option<Target<AddrOf<E>>> {
         addr,
         port: to.port,
         sources: 0,
+        bound: true,
         open: has_flag(cx, net, network_flags::INDEPENDENT_FILTERING),
     })
 }
@@ -250,6 +254,7 @@ fn at_address<E: Env>(cx: &Cx<'_, E>, net: u16) -> Option<Target<AddrOf<E>>> {
         addr,
         port,
         sources: 0,
+        bound: false,
         open: true,
     })
 }
@@ -311,9 +316,10 @@ pub(super) fn lead<E: Env>(cx: &Cx<'_, E>, target: &Target<AddrOf<E>>, work: &mu
     Reason::None
 }
 
-/// Fills in the reply half of a flow from the outside, whose forward half [`lead`] has filled in.
+/// Fills in the reply half of a flow from the outside, whose forward half [`lead`] has filled in; `bound` if it came by a
+/// binding, which the answers then keep alive (RFC 4787 REQ-6).
 #[inline(always)]
-fn returning<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
+fn returning<E: Env>(cx: &Cx<'_, E>, bound: bool, work: &mut Work<E::F>) -> Reason {
     if cx.packet.ttl <= 1 {
         return Reason::TtlExpired;
     }
@@ -325,6 +331,9 @@ fn returning<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
     reply.action = flow_action::UPLINK;
     if forward.flags & flow_flags::DST != 0 {
         reply.flags |= flow_flags::SRC;
+    }
+    if bound {
+        reply.flags |= flow_flags::BOUND;
     }
     reply.ifindex = cx.arrival.ifindex;
     reply.slot = cx.arrival.slot;

@@ -59,7 +59,7 @@ pub fn begin<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) {
     work.choice = Choice {
         seed: hash(key, cx.config.secret),
         bound,
-        binds: independent && bound == UNBOUND,
+        binds: independent && bound == UNBOUND && binding::may_claim(cx, work.half.head().owner),
         ..Choice::EMPTY
     };
 }
@@ -105,7 +105,7 @@ pub fn take<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
 #[inline(always)]
 fn claims<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
     let to = *work.half.tail();
-    let claim = binding::claim(cx, &cx.packet.key, to.src, to.sport);
+    let claim = binding::claim(cx, &cx.packet.key, work.half.head(), to.src, to.sport);
     let choice = &mut work.choice;
     choice.claimed = claim as u8 == Inserted::Yes as u8;
     // In a full table there is no binding to be had: the flow goes without.
@@ -116,17 +116,17 @@ fn claims<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
 /// What came of the flow with this port: the binding begins, has one more flow, or is given up.
 #[inline(never)]
 pub fn settle<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>, outcome: Reason) {
-    let (key, to) = (&cx.packet.key, *work.half.tail());
+    let (key, head, to) = (&cx.packet.key, work.half.head(), *work.half.tail());
     if outcome as u8 == Reason::TupleTaken as u8 {
         work.choice.refused = work.choice.refused.wrapping_add(1);
     }
     let opened = outcome as u8 == Reason::None as u8;
     if opened && work.choice.binds {
-        binding::bind(cx, key, to.src, to.sport);
-    } else if opened && work.half.head().flags & flow_flags::BOUND != 0 {
-        binding::share(cx, key, to.src, to.sport);
+        binding::bind(cx, key, head, to.src, to.sport);
+    } else if opened && head.flags & flow_flags::BOUND != 0 {
+        binding::share(cx, key, head, to.src, to.sport);
     } else if work.choice.claimed {
-        binding::release(cx, key, to.src, to.sport);
+        binding::release(cx, key, head.owner, to.src, to.sport);
         work.choice.claimed = false;
     }
 }

@@ -5,9 +5,9 @@ use std::cell::RefCell;
 use bytemuck::Zeroable;
 
 use crate::abi::{
-    AddrKey, BindingHead, BindingKey, BindingV4, Config, DropEvent, FirstFragment, FlowKey, FlowV4, FragmentKey,
-    HeldHead, Learned, LinkV4, Load, MacKey, NetworkV4, Policy, PortKey, PublishedV4, Reason, RuleV4, SLOTS, SourceKey,
-    Station, V4, station_flags,
+    AddrKey, BindingKey, BindingV4, Config, DropEvent, FirstFragment, FlowKey, FlowV4, FragmentKey, HeldHead, Learned,
+    LinkV4, Load, MacKey, NetworkV4, Policy, PortKey, PublishedV4, Reason, RuleV4, SLOTS, SourceKey, Station, V4,
+    station_flags,
 };
 use crate::datapath::env::{Env, Hop, HopKind, Inserted, Released, Renewal};
 use crate::datapath::parse::Head;
@@ -208,6 +208,7 @@ impl Env for View<'_> {
             let load = loads.entry(slot).or_default();
             load.flows += change.flows;
             load.half_open += change.half_open;
+            load.ports += change.ports;
         }
     }
 
@@ -239,14 +240,20 @@ impl Env for View<'_> {
         }
     }
 
-    fn binding_renew(&self, key: &BindingKey<Ip>, head: BindingHead) {
+    fn binding_extend(&self, key: &BindingKey<Ip>, until: u32) {
         if let Some(binding) = self.tables.bindings.borrow_mut().get_mut(key) {
-            binding.head = head;
+            binding.head.until = until;
         }
     }
 
-    fn binding_remove(&self, key: &BindingKey<Ip>) {
-        self.tables.bindings.borrow_mut().remove(key);
+    fn binding_share(&self, key: &BindingKey<Ip>) {
+        if let Some(binding) = self.tables.bindings.borrow_mut().get_mut(key) {
+            binding.head.shared = 1;
+        }
+    }
+
+    fn binding_remove(&self, key: &BindingKey<Ip>) -> bool {
+        self.tables.bindings.borrow_mut().remove(key).is_some()
     }
 
     fn each_binding<V: FnMut(&BindingKey<Ip>, &BindingV4)>(&self, mut visit: V) {

@@ -20,6 +20,9 @@ use super::map::{Array, Hash, PerCpu, Prefix, Trie};
 use super::object::maps;
 use super::{DatapathError, Pins, housekeeping};
 
+/// The owner of a port that is on nobody's quota: no slot.
+const NOBODY: u16 = u16::MAX;
+
 /// An IPv4 address as the maps hold it, in network order.
 pub type Ipv4 = [u8; 4];
 
@@ -307,7 +310,7 @@ impl Tables {
         Ok(())
     }
 
-    /// The flows of each slot, counted.
+    /// The flows of each slot, and its ports, counted.
     fn count(&self) -> Result<HashMap<u32, Load>, DatapathError> {
         let mut counted = HashMap::<u32, Load>::new();
         for (_, FlowV4 { head, .. }) in self.flows()? {
@@ -315,6 +318,11 @@ impl Tables {
                 let load = counted.entry(head.owner).or_default();
                 load.flows += 1;
                 load.half_open += i32::from(is_half_open(head.state));
+            }
+        }
+        for (key, BindingV4 { head, .. }) in self.bindings()? {
+            if key.zone == ZONE_UPLINK.to_ne_bytes() {
+                counted.entry(head.owner.into()).or_default().ports += 1;
             }
         }
         Ok(counted)
@@ -325,8 +333,8 @@ impl Tables {
         self.bindings.entries()
     }
 
-    /// Ends the bindings of which `pred` names a side, at `now`, ticks: the port outside is nobody's, and kept from everybody for
-    /// a while.
+    /// Ends the bindings of which `pred` names a side, at `now`, ticks: the port outside is nobody's, on no quota, and kept from
+    /// everybody for a while.
     pub(super) fn end_bindings(
         &self,
         now: u32,
@@ -338,6 +346,7 @@ impl Tables {
                     // Ended a tick ago, so that no packet finds it in this one.
                     binding.head.until = now.wrapping_sub(1);
                     binding.tail = Binding::zeroed();
+                    binding.head.owner = NOBODY;
                     self.bindings.put(&key, &binding)?;
                 } else {
                     self.bindings.remove(&key)?;

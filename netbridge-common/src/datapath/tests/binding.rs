@@ -181,8 +181,7 @@ fn what_comes_after_the_end_of_a_connection_ends_no_binding() {
         |env: &HostEnv, number, flags| arrives(env, inward(remote(number), HOST.1).tcp(80, 5000, flags, b"")).reason();
     let lives = |env: &HostEnv| {
         let bindings = env.bindings.borrow();
-        assert_eq!(bindings.len(), 2);
-        bindings.values().all(|side| side.head.until >= env.now)
+        bindings.len() == 2 && bindings.values().all(|side| side.head.until >= env.now)
     };
     // A binding that had ended would have begun anew, with one flow.
     let shared = |env: &HostEnv| env.bindings.borrow().values().any(|side| side.head.shared == 1);
@@ -257,6 +256,74 @@ fn a_failed_connection_leaves_the_others_their_port() {
         side.is_some_and(|side| side.head.until >= env.now)
     };
     assert!(lives(outside) && !lives(alone));
+}
+
+/// Whatever it does to get more: flows that make room for each other, to one remote or to two, at once or over time.
+#[test]
+fn a_container_has_no_more_ports_than_its_quota() {
+    for remotes in [1, 2] {
+        let mut env = independent();
+        (env.config.quota, env.config.half_open_quota) = (40, 20);
+        for sport in 2000..2400 {
+            env.now += if sport % 50 == 0 { 6 * SECOND } else { 0 };
+            for number in 0..remotes {
+                udp_a(&env, sport, remote(number));
+            }
+        }
+        let ports = |slot| env.loads.borrow().get(&slot).map_or(0, |load| load.ports);
+        let outside = env
+            .bindings
+            .borrow()
+            .values()
+            .filter(|side| side.tail.zone == [1, 0])
+            .count();
+        assert_eq!(ports(slot::A), outside as i64);
+        assert!(outside <= 40, "{outside} with {remotes}");
+        // The neighbour has its own, and what has ended makes room.
+        assert_eq!(udp_b(&env, 2000, remote(1)), udp_b(&env, 2000, remote(2)));
+        assert_eq!(ports(slot::B), 1);
+        env.now += 500 * SECOND;
+        assert_eq!(udp_a(&env, 40_000, remote(1)), udp_a(&env, 40_000, remote(2)));
+        assert_eq!((ports(slot::A), ports(slot::B)), (1, 0));
+    }
+}
+
+/// RFC 4787 REQ-6: what a container answers is sent by its port, too.
+#[test]
+fn answers_to_anybody_keep_a_port() {
+    let mut env = with(network_flags::INDEPENDENT_MAPPING | network_flags::INDEPENDENT_FILTERING);
+    assert_eq!(udp_a(&env, 5000, remote(1)), 5000);
+    for _ in 0..10 {
+        env.now += 100 * SECOND;
+        let ask = arrives(&env, inward(remote(2), HOST.1).udp(7, 5000, b""));
+        assert_eq!(ask.to(), (Action::Peer, ifindex::A));
+        let answer = sends(&env, ifindex::A, out(A, GATEWAY, remote(2)).udp(5000, 7, b""));
+        assert_eq!(port(&answer), 5000);
+    }
+    // Questions alone do not: anybody could keep it.
+    for _ in 0..10 {
+        env.now += 100 * SECOND;
+        arrives(&env, inward(remote(2), HOST.1).udp(7, 5000, b""));
+    }
+    let stranger = arrives(&env, inward(remote(3), HOST.1).udp(7, 5000, b""));
+    assert_eq!(stranger.action(), Action::Pass);
+}
+
+#[test]
+fn a_connection_that_was_picked_up_keeps_its_port_as_long_as_any() {
+    let mut env = independent();
+    env.config.pickup_until = env.now + 100 * SECOND;
+    let from = |env: &HostEnv, (node, index)| {
+        port(&sends(
+            env,
+            index,
+            out(node, GATEWAY, remote(1)).tcp(5000, 80, ACK, b"data"),
+        ))
+    };
+    assert_eq!(from(&env, (A, ifindex::A)), 5000);
+    env.now += 3600 * SECOND;
+    let other = sends(&env, ifindex::B, out(B, GATEWAY, remote(2)).syn(5000, 80));
+    assert_ne!(port(&other), 5000);
 }
 
 #[test]
