@@ -14,9 +14,9 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::TcContext;
 use netbridge_common::abi::{
-    AddrKey, BindingHead, BindingKey, BindingV4, Config, DropEvent, FirstFragment, FlowKey, FlowV4, FragmentKey, Held,
-    HeldHead, LinkV4, Load, MacKey, NetworkV4, Policy, PortKey, PublishedV4, Reason, RuleV4, SAMPLES, SourceKey,
-    Station, V4, proto, station_flags,
+    AddrKey, BindingKey, BindingV4, Config, DropEvent, FirstFragment, FlowKey, FlowV4, FragmentKey, Held, HeldHead,
+    LinkV4, Load, MacKey, NetworkV4, Policy, PortKey, PublishedV4, Reason, RuleV4, SAMPLES, SourceKey, Station, V4,
+    proto, station_flags,
 };
 use netbridge_common::datapath::env::{Env, Hop, HopKind, Inserted, Released, Renewal};
 use netbridge_common::datapath::parse::Head;

@@ -84,7 +84,6 @@ pub fn checks(bpffs: &Path, cgroup: Option<&Path>) -> Vec<Check> {
         jit(),
         btf(),
         interface_settings(),
-        forwarding(),
         bridge_netfilter(),
         snat_ports(),
     ]
@@ -250,18 +249,6 @@ fn interface_settings() -> Check {
             sysctl::ADVICE,
         ),
     }
-}
-
-fn forwarding() -> Check {
-    let name = "ip_forward";
-    if read("/proc/sys/net/ipv4/ip_forward").as_deref() == Some("1") {
-        return Check::ok(name, "on");
-    }
-    Check::warn(
-        name,
-        "off: next hops are not cached, and what the fast path leaves to the stack is not routed",
-        "`sysctl -w net.ipv4.ip_forward=1`",
-    )
 }
 
 fn bridge_netfilter() -> Check {

@@ -91,3 +91,51 @@ macro_rules! record {
     };
 }
 use record;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Ip = <V4 as Family>::Addr;
+
+    /// What has another size has another layout: raise [`VERSION`] with it.
+    #[test]
+    fn layouts_are_those_of_this_version() {
+        let keys = [
+            size_of::<AddrKey<Ip>>(),
+            size_of::<BindingKey<Ip>>(),
+            size_of::<FlowKey<Ip>>(),
+            size_of::<FragmentKey<Ip>>(),
+            size_of::<MacKey>(),
+            size_of::<PeerKey<Ip>>(),
+            size_of::<PortBlock<Ip>>(),
+            size_of::<PortKey<Ip>>(),
+            size_of::<SourceKey<Ip>>(),
+        ];
+        let values = [
+            size_of::<BindingV4>(),
+            size_of::<Config>(),
+            size_of::<FirstFragment>(),
+            size_of::<FlowV4>(),
+            size_of::<Held>(),
+            size_of::<Learned>(),
+            size_of::<LinkV4>(),
+            size_of::<Load>(),
+            size_of::<NetworkV4>(),
+            size_of::<Peer<Ip>>(),
+            size_of::<Policy>(),
+            size_of::<PublishedV4>(),
+            size_of::<RuleV4>(),
+            size_of::<Station>(),
+            size_of::<Traffic>(),
+        ];
+        assert_eq!(
+            (VERSION, keys, values),
+            (
+                4,
+                [8, 12, 16, 16, 8, 16, 12, 8, 8],
+                [16, 120, 16, 56, 2064, 16, 48, 16, 40, 8, 8, 28, 44, 20, 40]
+            )
+        );
+    }
+}

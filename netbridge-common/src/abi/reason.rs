@@ -1,12 +1,12 @@
 //! Why a packet was dropped.
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident = $number:literal, $label:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $number:literal, $label:literal;)*) => {
         /// Why a packet was dropped. Numbers are append-only: they index the counters and travel in events.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
         pub enum Reason {
-            $($(#[$doc])* $name = $number,)*
+            $($(#[doc = $doc])* $name = $number,)*
         }
 
         impl Reason {
@@ -17,6 +17,13 @@ macro_rules! reasons {
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$name => $label,)*
+                }
+            }
+
+            /// What it says above, in lines.
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($doc, "\n"),*),)*
                 }
             }
 
@@ -84,7 +91,8 @@ reasons! {
     AddressGone = 22, "address-gone";
     /// Longer than the way out can carry, and not to be fragmented; the sender is told (ICMP fragmentation needed).
     TooBig = 23, "too-big";
-    /// An ICMP error whose own checksum is wrong, or that of the IP header it quotes (RFC 5508 REQ-3).
+    /// An IP header whose checksum is wrong (RFC 1812, section 5.2.2), or an ICMP error whose own is, or that of the IP
+    /// header it quotes (RFC 5508 REQ-3).
     BadChecksum = 24, "bad-checksum";
     /// An ICMP type that is not carried: a redirect or a source quench; to the outside, any but echo, timestamp and
     /// errors.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use netbridge_common::abi::Reason;
 
 use super::ct::Ct;
 use super::port::{ABOUT, EXAMPLES, Port};
@@ -117,8 +118,10 @@ pub(super) enum Command {
     #[command(subcommand)]
     Fdb(Fdb),
     /// Traffic of endpoints and uplinks, and drops by reason
+    #[command(after_long_help = reasons())]
     Stats,
     /// Show drops as they happen
+    #[command(after_long_help = reasons())]
     Monitor {
         /// End after so many
         #[arg(short, long, value_name = "N")]
@@ -192,8 +195,8 @@ pub(super) struct NetCreateArgs {
     /// Let the containers' own addresses be reached from outside; implies --no-masquerade
     #[arg(long)]
     routed: bool,
-    /// Masquerade GRE, ESP, IP in IP and SCTP too, by their addresses alone: one container at a time talks to one remote, and
-    /// takes what that remote sends to tunnels of the host's own
+    /// Masquerade GRE, ESP, IP and IPv6 in IP, and SCTP too, by their addresses alone: one container at a time talks to one
+    /// remote, and takes what that remote sends to tunnels of the host's own
     #[arg(long)]
     tunnels: bool,
 }
@@ -300,6 +303,9 @@ pub(super) enum Ep {
 #[derive(Debug, Subcommand)]
 pub(super) enum Filter {
     /// Put a file's rules in force; `-` reads standard input
+    ///
+    /// Where no filter was in force, TCP connections in the middle are taken up for two minutes, as `ct pickup` does:
+    /// inside a network they were not tracked.
     Load {
         /// The file
         file: PathBuf,
@@ -347,7 +353,7 @@ masquerade = true                     # [false: no source translation]
 mapping = "independent"               # [or "dependent": what a port outside depends on]
 filtering = "dependent"               # [or "independent": who may send to it]
 routed = false                        # [true: reached from outside by their own addresses]
-tunnels = false                       # [true: GRE, ESP, IP in IP and SCTP are masqueraded too]
+tunnels = false                       # [true: GRE, ESP, IP and IPv6 in IP, SCTP are masqueraded too]
 
 [[nodes]]
 name = "web"
@@ -389,6 +395,21 @@ pub(super) enum Lab {
         #[arg(long)]
         name: Option<String>,
     },
+}
+
+/// What a drop's reason says, for every reason.
+fn reasons() -> String {
+    let told = Reason::ALL.iter().filter(|reason| **reason != Reason::None);
+    let told = told.map(|reason| {
+        format!(
+            "{}\n   {}",
+            reason.name(),
+            reason.meaning().trim_end().replace('\n', "\n   ")
+        )
+    });
+    let mut paragraphs = vec!["DROP REASONS".to_owned()];
+    paragraphs.extend(told);
+    paragraphs.join("\n\n")
 }
 
 #[cfg(test)]

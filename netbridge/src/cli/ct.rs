@@ -28,7 +28,7 @@ pub(super) struct ConfigArgs {
     /// Begin with nothing set
     #[arg(long)]
     reset: bool,
-    /// Lifetimes: those of the RFCs, or those of Linux' conntrack
+    /// Lifetimes and quarantine: those of the RFCs, or those of Linux' conntrack
     #[arg(long, value_enum)]
     profile: Option<Profile>,
     /// One lifetime, at least 2 seconds; repeatable
@@ -37,14 +37,15 @@ pub(super) struct ConfigArgs {
     /// Flows that the table holds; only while there is no network
     #[arg(long, value_name = "N")]
     flows: Option<u32>,
-    /// Flows that one endpoint may have [default: a quarter of the table, at most 15872: half of the
-    /// ports that masquerading usually has]
+    /// Flows that one endpoint may have, and ports outside [default: a quarter of the table, at most 15872: half of
+    /// the ports that masquerading usually has]
     #[arg(long, value_name = "N")]
     quota: Option<u32>,
     /// Of these, flows that are not established [default: a quarter of it]
     #[arg(long, value_name = "N")]
     half_open: Option<u32>,
-    /// How long a port that stood for a container's is kept from others
+    /// How long a port that stood for a container's, and whose connection did not close, is kept from others
+    /// [default: 120; 0 in profile netfilter]
     #[arg(long, value_name = "SECONDS")]
     quarantine: Option<u32>,
     /// MACs that may be learned behind one trunk; 0 for no limit

@@ -8,7 +8,7 @@ use crate::model::Ports;
 pub(super) const ABOUT: &str = "\
 Published ports lead from an address and a port of the host to an endpoint's first address and a
 port there. They are matched on protocol, address and port together, and only at addresses that the
-host has; clients keep their address. Ports come and go while everything runs, several at once or
+host has; clients outside keep their address. Ports come and go while everything runs, several at once or
 none of them, and a range is one object however long it is.
 
 The outside reaches a published port by the uplink's addresses, if the network has an uplink and the
@@ -17,9 +17,9 @@ the first eight. A port published at an address of 127.0.0.0/8 is for the host a
 own address is not reachable from the outside, unless its network was made with --routed: then all
 of its ports are, published or not, as far as the filter lets them.
 
-Containers reach it by any address of the host, the gateways' too: those of other networks of the
-instance, its neighbours, and the container itself. The server then sees the address that was asked
-for.
+Containers reach it by any address of the host, the gateways' too: its neighbours, the container
+itself, and those of other networks of the instance, if its own network has an uplink. The server
+then sees the address that was asked for.
 
 What --from says holds for the outside and for containers, by the address that they come from;
 never for the host.
@@ -93,7 +93,7 @@ Stop publishing ports of an endpoint.
 A range goes as a whole. Connections that came through the ports end at once, and the host's
 programs may bind them. Sockets of the host that were led to the container are ended too: what its
 programs read and write fails with ECONNABORTED, on a UDP socket once, which is then connected with
-nobody. Those that a program connected to the container's own address go on, until the endpoint is
+nobody; the last 32,768 that were led anywhere are known. Those that a program connected to the container's own address go on, until the endpoint is
 detached: then every socket of the host ends that is connected with one of its addresses. A kernel
 without CONFIG_INET_DIAG_DESTROY ends none; the answer says so: restart such programs, because a
 socket that outlives the endpoint reaches whoever has its address next. Datagrams that other sockets

@@ -31,7 +31,7 @@ pub struct NetCreate {
     pub filtering: Dependence,
     /// The endpoints' own addresses can be reached from outside, and packets keep them.
     pub routed: bool,
-    /// GRE, ESP, IP in IP and SCTP are masqueraded too, by their addresses alone.
+    /// GRE, ESP, IP and IPv6 in IP, and SCTP are masqueraded too, by their addresses alone.
     pub tunnels: bool,
 }
 

@@ -13,7 +13,7 @@ use netbridge::model::{Attach, NetCreate, Ports, Tune};
 use netbridge::netlink::in_namespace;
 use netbridge::netns::Netns;
 use netbridge::ops::{self, Failure, Host, Options};
-use netbridge::state::State;
+use netbridge::state::{Endpoint, State};
 use netbridge_common::abi::{Load, Reason};
 
 use crate::conformance::stage::tool;
@@ -156,18 +156,29 @@ impl<'a> World<'a> {
         Ok(uplink.mac.0)
     }
 
+    fn endpoint(&self, number: usize) -> Result<&Endpoint> {
+        let name = container(number);
+        self.state.endpoint(&name).with_context(|| format!("no {name}"))
+    }
+
     /// The flows on a container's quota.
     pub fn load(&self, number: usize) -> Result<Load> {
-        let name = container(number);
-        let endpoint = self.state.endpoint(&name).with_context(|| format!("no {name}"))?;
+        let endpoint = self.endpoint(number)?;
         Ok(self.datapath.tables().load(endpoint.slot)?)
+    }
+
+    /// Packets of a container that were dropped.
+    pub fn dropped_of(&self, number: usize) -> Result<u64> {
+        let endpoint = self.endpoint(number)?;
+        Ok(self.datapath.tables().traffic(endpoint.slot)?.drops)
     }
 
     /// A container as one end of a frame.
     pub fn station(&self, number: usize) -> Result<Station> {
-        let name = container(number);
-        let endpoint = self.state.endpoint(&name).with_context(|| format!("no {name}"))?;
-        let ip = endpoint.address().with_context(|| format!("{name} has no address"))?;
+        let endpoint = self.endpoint(number)?;
+        let ip = endpoint
+            .address()
+            .with_context(|| format!("{} has no address", endpoint.name))?;
         Ok(Station {
             mac: endpoint.mac.0,
             ip,

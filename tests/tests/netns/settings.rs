@@ -1,7 +1,8 @@
 //! What `ct config` sets: lifetimes, quotas, the size of the table.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::io::Read as _;
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -230,6 +231,29 @@ fn an_endpoint_has_its_quota_and_no_more_and_half_open_flows_make_room() -> Resu
             exchange(stream, to, 10_000)?;
         }
         Ok(())
+    })
+}
+
+#[test]
+fn closed_connections_make_room_and_open_ones_stay() -> Result<()> {
+    with_lab(Text::plain(PAIR), |lab| {
+        says("-n lab-host ct config --quota 4 --half-open 4")?;
+        let _server = TcpServer::start(&lab.node("outside")?, 80)?;
+        let to = SocketAddrV4::new(pair::OUTSIDE, 80);
+        let web = lab.node("web")?;
+        let mut held = tcp::connect(&web, to, LIMIT)?;
+        for _ in 0..50 {
+            let mut stream = tcp::connect(&web, to, LIMIT)?;
+            stream.shutdown(Shutdown::Write)?;
+            // The end of what comes back: the other side has closed, too.
+            ensure!(stream.read(&mut [0; 8])? == 0);
+        }
+        let (left, refused) = (load(lab, "web")?, lab.drops(Reason::QuotaExceeded)?);
+        ensure!(
+            (left.flows, left.half_open, refused) == (4, 0, 0),
+            "{left:?}, {refused} refused"
+        );
+        exchange(&mut held, to, 10_000).map(drop)
     })
 }
 
