@@ -200,7 +200,7 @@ pub fn extend<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
         (inner_key(&source), outer_key(key.dst, key.dport, key.proto))
     };
     let over = is_over(head.state);
-    if over && cx.env.binding(&inner).is_some_and(|binding| binding.head().shared != 0) {
+    if over && is_shared(cx, &inner) {
         return;
     }
     if is_closed(head.state) {
@@ -212,6 +212,22 @@ pub fn extend<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
     let until = lasting(cx, key.proto, head.state);
     prolong(cx, &inner, &outer, until, over);
     prolong(cx, &outer, &inner, until, over);
+}
+
+/// Ends a binding with its only flow, whose forward half this is, and which makes room for another.
+#[inline(never)]
+pub fn give_up<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
+    let to = flow.tail();
+    let (inner, outer) = (inner_key(key), outer_key(to.src, to.sport, key.proto));
+    if !is_shared(cx, &inner) {
+        end(cx.env, &inner, &outer);
+    }
+}
+
+/// True if more flows than one went through a binding.
+#[inline(always)]
+fn is_shared<E: Env>(cx: &Cx<'_, E>, inner: &BindingKeyOf<E>) -> bool {
+    cx.env.binding(inner).is_some_and(|binding| binding.head().shared != 0)
 }
 
 /// Removes both sides, if they still are each other's.

@@ -18,8 +18,8 @@ use super::state::{
 };
 use super::verdict::Action;
 
-/// How long flows of an endpoint at its quota may be half-open or closed, in refreshes, and how often a walk over the table looks for
-/// those that were for longer.
+/// How long flows of an endpoint at its quota may be half-open or closed, in refreshes, and how often a walk over the table
+/// looks for those that were for longer.
 const PRESSED: u32 = 5;
 
 /// Opens the flow of the packet, whose halves `work` has, and follows it: within the quota of its owner, and with a source
@@ -234,14 +234,14 @@ fn replace<E: Env>(cx: &Cx<'_, E>, owner: u32, place: u32, standing: &mut FlowOf
     goes
 }
 
-/// Gives the port up that stands for a flow which was evicted, if it still does: one that is closed has done so, and the port
+/// Gives the port up that stands for a flow which made room, if it still does: one that is closed has done so, and the port
 /// of one that has expired may be another one's of the same container by now.
 #[inline(always)]
-fn give_up<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &mut FlowOf<E>) {
-    let lives = is_half_open(flow.head().state) && !is_expired(cx.config, key.proto, flow.head(), cx.arrival.now);
-    if lives && flow.head().flags & flow_flags::BOUND != 0 {
-        flow.head_mut().state = FlowState::Closing as u8;
-        binding::extend(cx, key, flow);
+fn give_up<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, flow: &FlowOf<E>) {
+    let head = flow.head();
+    let lives = is_half_open(head.state) && !is_expired(cx.config, key.proto, head, cx.arrival.now);
+    if lives && head.flags & flow_flags::BOUND != 0 && head.flags & flow_flags::REPLY == 0 {
+        binding::give_up(cx, key, flow);
     }
 }
 
@@ -338,6 +338,7 @@ fn reclaim<E: Env>(cx: &Cx<'_, E>, pressed: u32, patience: u32) -> bool {
         let pressed = pressed != NO_SLOT && head.owner == pressed && spare;
         if is_collectable(config, key.proto, head, now) || (pressed && outlived(now, head.seen, patience)) {
             forget(env, key, head);
+            give_up(cx, key, flow);
         }
     });
     true

@@ -261,19 +261,20 @@ fn two_answers_at_once_settle_a_flow_once() {
 
 #[test]
 fn a_flow_that_makes_room_gives_its_port_up() {
-    let mut env = lab();
-    env.networks[1].head.flags |= network_flags::INDEPENDENT_MAPPING;
-    env.config.quota = 10;
-    for port in 2000..2200 {
-        sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).udp(port, 53, b""));
+    // At once, or after some seconds.
+    for pause in [0, SECOND >> 1] {
+        let mut env = lab();
+        env.networks[1].head.flags |= network_flags::INDEPENDENT_MAPPING;
+        env.config.quota = 20;
+        env.config.half_open_quota = 10;
+        for port in 2000..2200 {
+            sends(&env, ifindex::A, out(A, GATEWAY, REMOTE).udp(port, 53, b""));
+            env.now += pause;
+        }
+        let flows = halves(&env, 1).len();
+        assert!(flows <= 10, "{flows}");
+        assert_eq!(env.bindings.borrow().len(), 2 * flows, "both sides of each");
     }
-    let kept = env
-        .bindings
-        .borrow()
-        .values()
-        .filter(|side| side.head.until >= env.now)
-        .count();
-    assert_eq!(kept, 20, "both sides of ten");
 }
 
 #[test]
