@@ -318,7 +318,7 @@ fn neighbour<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, work: &mut Work<E::F
     }
     *work.half.tail_mut() = conntrack::untranslated(&cx.packet.key);
     let forward = work.half.head_mut();
-    *forward = conntrack::new_head(cx, cx.arrival.slot);
+    *forward = conntrack::new_head(cx, owner(cx, network));
     forward.flags = flow_flags::ROUTED;
     forward.ifindex = station.ifindex;
     forward.slot = station.slot;

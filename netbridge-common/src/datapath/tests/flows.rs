@@ -1,6 +1,6 @@
 //! Quotas, what goes when they are used up, and how the controller ends flows.
 
-use crate::abi::{FlowKey, FlowState, Hook, Load, NO_SLOT, Reason, ZONE_UPLINK, network_flags};
+use crate::abi::{FlowKey, FlowState, Hook, Load, Reason, ZONE_UPLINK, network_flags};
 use crate::datapath::verdict::Action;
 use crate::host::build::Datagram;
 use crate::host::lab::{
@@ -232,16 +232,21 @@ fn who_dials_a_neighbour_by_the_host_is_charged_for_it() {
 fn what_the_stack_brings_from_behind_a_trunk_is_on_the_uplinks_quota() {
     let mut env = lab();
     env.config.quota = 10;
-    for port in 5000..5100 {
-        let datagram = Datagram::new((HOST.0, BEHIND_TRUNK.1), (ROUTER.0, REMOTE)).udp(port, 53, b"");
-        let frame = Frame {
-            ingress: ifindex::BRIDGES[0],
-            ..at(ifindex::UPLINK, datagram)
-        };
-        run(&env, Hook::ToUplink, &frame);
+    for to in [REMOTE, B.1] {
+        for port in 5000..5100 {
+            let datagram = Datagram::new((HOST.0, BEHIND_TRUNK.1), (ROUTER.0, to)).udp(port, 53, b"");
+            let frame = Frame {
+                ingress: ifindex::BRIDGES[0],
+                ..at(ifindex::UPLINK, datagram)
+            };
+            run(&env, Hook::ToUplink, &frame);
+        }
+        assert_eq!(load(&env, slot::UPLINK).0, 10, "to {to:?}");
     }
-    assert_eq!(load(&env, slot::UPLINK).0, 10);
-    assert!(env.flows.borrow().values().all(|flow| flow.head.owner != NO_SLOT));
+    assert!(env.flows.borrow().values().all(|flow| flow.head.owner == slot::UPLINK));
+    env.now += 8000 * SECOND;
+    env.reap();
+    assert_eq!(load(&env, slot::UPLINK), (0, 0));
 }
 
 #[test]
