@@ -60,7 +60,7 @@ reasons! {
     DirectAccess = 8, "direct-access";
     /// To the outside from a network without an uplink.
     NoUplink = 9, "no-uplink";
-    /// No free port for SNAT after 32 tries.
+    /// No free port for SNAT after 128 tries.
     NatExhausted = 10, "nat-exhausted";
     /// The flow table is full.
     FlowTableFull = 11, "flow-table-full";

@@ -80,7 +80,11 @@ pub fn run(time: Duration) -> Result<Flooded> {
             "too few connections: {flooded:?}"
         );
         let dropped = world.dropped_of(1)?;
-        ensure!(dropped == 0, "{dropped} packets of the other were dropped: {flooded:?}");
+        ensure!(
+            dropped == 0,
+            "{dropped} packets of the other were dropped: {flooded:?}, {:?}",
+            world.drops()?
+        );
         let load = world.load(0)?;
         // The quota is what stops it, and nothing before. CPUs that open flows at the very same moment may both find the
         // last place.

@@ -29,6 +29,18 @@ fn port_of(protocol: u8, frame: &[u8]) -> u16 {
 }
 
 #[test]
+fn a_port_is_found_where_nearly_all_are_taken() {
+    let mut env = lab();
+    env.config.snat_ports = 1000;
+    // Not ports in a row: these go to ports in a row.
+    let mut ports = (0_u32..).map(|number| 33_000 + (number.pow(2) & 0x3fff) as u16);
+    while halves(&env, 1).len() < 900 {
+        let sport = ports.next().unwrap();
+        assert_eq!(ask(&env, (A, ifindex::A), sport).reason(), Reason::None, "{sport}");
+    }
+}
+
+#[test]
 fn a_source_port_is_kept_unless_the_host_may_use_it() {
     let env = lab();
     let range = env.config.snat_min..env.config.snat_min + env.config.snat_ports;
@@ -110,13 +122,13 @@ fn a_published_port_is_never_taken() {
 }
 
 #[test]
-fn after_32_tries_the_range_is_exhausted() {
+fn after_128_tries_the_range_is_exhausted() {
     let mut env = lab();
     env.config.snat_ports = 1;
     assert_eq!(ask(&env, (B, ifindex::B), 40_001).reason(), Reason::None);
     let before = *env.writes.borrow();
     assert_eq!(ask(&env, (A, ifindex::A), 40_001).reason(), Reason::NatExhausted);
-    assert_eq!(*env.writes.borrow() - before, 32);
+    assert_eq!(*env.writes.borrow() - before, 128);
     assert_eq!(env.flows.borrow().len(), 2, "nothing is left of the attempt");
     env.now += 200 * SECOND + 1;
     assert_eq!(
