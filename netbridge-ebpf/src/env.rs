@@ -442,7 +442,11 @@ impl Env for Skb<'_> {
 
     #[inline(always)]
     fn each_binding<V: FnMut(&BindingKey<Ip>, &BindingV4)>(&self, mut visit: V) {
-        walk((&raw const BINDINGS).cast(), &mut visit);
+        walk((&raw const BINDINGS).cast(), &mut |key, binding: &BindingV4| {
+            // SAFETY: as for `each_flow`.
+            let binding = unsafe { (&raw const *binding).read_volatile() };
+            visit(key, &binding);
+        });
     }
 
     #[inline(always)]

@@ -134,6 +134,7 @@ mod tests {
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(Reason::from_u8(*reason as u8), Some(*reason));
             assert_eq!(index, *reason as usize, "numbers have no gap");
+            assert!(reason.meaning().ends_with(".\n"), "{} is not explained", reason.name());
             assert_eq!(
                 Reason::ALL.iter().filter(|other| other.name() == reason.name()).count(),
                 1

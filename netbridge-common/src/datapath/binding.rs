@@ -128,9 +128,8 @@ fn remove<E: Env>(env: &E, outer: &BindingKeyOf<E>, owner: u32) {
 #[inline(always)]
 fn charge<E: Env>(env: &E, owner: u32, ports: i64) {
     let load = Load {
-        flows: 0,
-        half_open: 0,
         ports,
+        ..Load::default()
     };
     env.charge(owner, load);
 }

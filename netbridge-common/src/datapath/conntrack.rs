@@ -401,9 +401,8 @@ fn renew_both<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>,
     // By the one that found it half-open, of those that come at the same moment.
     if state::is_half_open(before) && !state::is_half_open(renewal.state as u8) {
         let settled = Load {
-            flows: 0,
             half_open: -1,
-            ports: 0,
+            ..Load::default()
         };
         cx.env.charge(owner, settled);
     }

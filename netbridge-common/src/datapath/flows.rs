@@ -131,7 +131,7 @@ fn charge<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) {
     let load = Load {
         flows: 1,
         half_open,
-        ports: 0,
+        ..Load::default()
     };
     cx.env.charge(owner, load);
     let place = place(key) & (SAMPLES - 1);
@@ -181,13 +181,13 @@ fn admit<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Reason {
 /// True if the quotas of `owner` are not used up.
 #[inline(always)]
 fn has_room<E: Env>(cx: &Cx<'_, E>, owner: u32) -> bool {
-    owner == NO_SLOT || (cx.env.load_of(owner).flows < cx.config.quota.cast_signed() && !is_crowded(cx, owner))
+    let load = cx.env.load_of(owner);
+    owner == NO_SLOT || (load.flows < cx.config.quota.cast_signed() && !is_crowded(cx, load))
 }
 
-/// True if it is flows which are not established that `owner` has too many of.
-#[inline(always)]
-fn is_crowded<E: Env>(cx: &Cx<'_, E>, owner: u32) -> bool {
-    cx.env.load_of(owner).half_open >= cx.config.half_open_quota.cast_signed()
+/// True if it is flows which are not established that there are too many of.
+const fn is_crowded<E: Env>(cx: &Cx<'_, E>, load: Load) -> bool {
+    load.half_open >= cx.config.half_open_quota.cast_signed()
 }
 
 /// Makes room in a full table; false if that is not possible.
@@ -200,7 +200,7 @@ fn make_room<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
 /// because nobody misses it; one that is not established, if there are too many of these.
 #[inline(never)]
 fn evict<E: Env>(cx: &Cx<'_, E>, owner: u32, standing: &mut FlowOf<E>) -> bool {
-    let (first, crowded) = (place(&cx.packet.key), is_crowded(cx, owner));
+    let (first, crowded) = (place(&cx.packet.key), is_crowded(cx, cx.env.load_of(owner)));
     let mut chosen = SAMPLES;
     cx.env.repeat(SAMPLES, |look| {
         let place = first.wrapping_add(look) & (SAMPLES - 1);
@@ -317,7 +317,7 @@ fn discharge<E: Env>(env: &E, removed: bool, owner: u32, state: u8) {
         let load = Load {
             flows: -1,
             half_open: -i32::from(is_half_open(state)),
-            ports: 0,
+            ..Load::default()
         };
         env.charge(owner, load);
     }
@@ -337,8 +337,8 @@ fn reclaim<E: Env>(cx: &Cx<'_, E>, pressed: u32, patience: u32) -> bool {
         let spare = is_half_open(head.state) || is_closed(head.state);
         let pressed = pressed != NO_SLOT && head.owner == pressed && spare;
         if is_collectable(config, key.proto, head, now) || (pressed && outlived(now, head.seen, patience)) {
-            forget(env, key, head);
             give_up(cx, key, flow);
+            forget(env, key, head);
         }
     });
     true

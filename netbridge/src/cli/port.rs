@@ -8,8 +8,8 @@ use crate::model::Ports;
 pub(super) const ABOUT: &str = "\
 Published ports lead from an address and a port of the host to an endpoint's first address and a
 port there. They are matched on protocol, address and port together, and only at addresses that the
-host has; clients outside keep their address. Ports come and go while everything runs, several at once or
-none of them, and a range is one object however long it is.
+host has; clients outside keep their address. Ports come and go while everything runs, several at
+once or none of them, and a range is one object however long it is.
 
 The outside reaches a published port by the uplink's addresses, if the network has an uplink and the
 port is published at all addresses or at that one; of an uplink with more addresses than eight, by
@@ -93,11 +93,12 @@ Stop publishing ports of an endpoint.
 A range goes as a whole. Connections that came through the ports end at once, and the host's
 programs may bind them. Sockets of the host that were led to the container are ended too: what its
 programs read and write fails with ECONNABORTED, on a UDP socket once, which is then connected with
-nobody; the last 32,768 that were led anywhere are known. Those that a program connected to the container's own address go on, until the endpoint is
-detached: then every socket of the host ends that is connected with one of its addresses. A kernel
-without CONFIG_INET_DIAG_DESTROY ends none; the answer says so: restart such programs, because a
-socket that outlives the endpoint reaches whoever has its address next. Datagrams that other sockets
-of the host send to the port from now on are its own again.";
+nobody; the last 32,768 that were led anywhere are known. Those that a program connected to the
+container's own address go on, until the endpoint is detached: then every socket of the host ends
+that is connected with one of its addresses. A kernel without CONFIG_INET_DIAG_DESTROY ends none;
+the answer says so: restart such programs, because a socket that outlives the endpoint reaches
+whoever has its address next. Datagrams that other sockets of the host send to the port from now on
+are its own again.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Port {

@@ -9,6 +9,7 @@ mod flows;
 mod forbidden;
 mod fragments;
 mod guard;
+mod hairpin;
 mod icmp;
 mod limits;
 mod nat;
