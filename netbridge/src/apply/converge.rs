@@ -71,15 +71,15 @@ fn restore_settings(state: &State, host: &HostFacts) -> Vec<String> {
     let bridges = networks.map(|network| (network.ifindex, &network.bridge, &network.name, true));
     let endpoints = state.endpoints.iter();
     let veths = endpoints.map(|endpoint| (endpoint.ifindex, &endpoint.host_if, &endpoint.name, false));
-    let ours = |index: u32, ifname: &str, object: &Name| {
+    let ours = |(index, ifname, object, routes): (u32, &String, &Name, bool)| {
         let alias = names::alias(&host.instance, object);
-        let link = there.get(&index);
-        link.is_some_and(|link| link.name == ifname && link.alias.as_ref() == Some(&alias))
+        let link = *there.get(&index)?;
+        (link.name == *ifname && link.alias.as_ref() == Some(&alias)).then_some((link, routes))
     };
     bridges
         .chain(veths)
-        .filter(|(index, ifname, object, _)| ours(*index, ifname, object))
-        .filter_map(|(_, ifname, _, routes)| sysctl::restore(ifname, routes).err())
+        .filter_map(ours)
+        .filter_map(|(link, routes)| sysctl::restore(link, routes).err())
         .map(|error| format!("{:#}", anyhow::Error::from(error)))
         .collect()
 }

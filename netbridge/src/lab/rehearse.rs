@@ -90,6 +90,8 @@ fn host_on_paper(topology: &Topology) -> HostFacts {
         master: None,
         alias: None,
         group: 0,
+        ipv4: None,
+        ipv6: None,
     };
     HostFacts {
         instance: topology.name.to_string(),

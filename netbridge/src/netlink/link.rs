@@ -4,7 +4,8 @@ use std::os::fd::AsRawFd as _;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoData, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo as KindInfo, LinkLayerType, LinkMessage,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, Inet6DevConf, InetDevConf, InfoData, InfoVeth, LinkAttribute,
+    LinkExtentMask, LinkFlags, LinkInfo as KindInfo, LinkLayerType, LinkMessage,
 };
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
@@ -38,6 +39,10 @@ pub struct LinkInfo {
     pub alias: Option<String>,
     /// The group it is in; 0 is that of interfaces nobody put into one.
     pub group: u32,
+    /// Its IPv4 settings.
+    pub ipv4: Option<InetDevConf>,
+    /// Its IPv6 settings; none where the kernel has no IPv6, or for an MTU below 1280.
+    pub ipv6: Option<Inet6DevConf>,
 }
 
 /// A bridge to create.
@@ -249,6 +254,8 @@ fn describe(message: RouteNetlinkMessage) -> Option<LinkInfo> {
         master: None,
         alias: None,
         group: 0,
+        ipv4: None,
+        ipv6: None,
     };
     for attribute in attributes {
         match attribute {
@@ -258,6 +265,15 @@ fn describe(message: RouteNetlinkMessage) -> Option<LinkInfo> {
             LinkAttribute::Controller(master) => link.master = Some(master),
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
             LinkAttribute::Group(group) => link.group = group,
+            LinkAttribute::AfSpecUnspec(families) => {
+                for family in families {
+                    match family {
+                        AfSpecUnspec::Inet(told) => link.ipv4 = told.into_iter().find_map(ipv4),
+                        AfSpecUnspec::Inet6(told) => link.ipv6 = told.into_iter().find_map(ipv6),
+                        _ => {}
+                    }
+                }
+            }
             LinkAttribute::LinkInfo(infos) => {
                 link.kind = infos.into_iter().find_map(|info| match info {
                     KindInfo::Kind(kind) => Some(kind.to_string()),
@@ -268,4 +284,18 @@ fn describe(message: RouteNetlinkMessage) -> Option<LinkInfo> {
         }
     }
     Some(link)
+}
+
+fn ipv4(told: AfSpecInet) -> Option<InetDevConf> {
+    match told {
+        AfSpecInet::DevConf(conf) => Some(conf),
+        _ => None,
+    }
+}
+
+fn ipv6(told: AfSpecInet6) -> Option<Inet6DevConf> {
+    match told {
+        AfSpecInet6::DevConf(conf) => Some(conf),
+        _ => None,
+    }
 }

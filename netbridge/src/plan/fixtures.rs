@@ -133,5 +133,7 @@ pub(crate) fn link(index: u32, name: &str) -> LinkInfo {
         master: None,
         alias: None,
         group: 0,
+        ipv4: None,
+        ipv6: None,
     }
 }

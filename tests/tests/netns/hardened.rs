@@ -194,6 +194,25 @@ fn what_the_host_switches_for_all_interfaces_is_mended_by_the_next_command() -> 
 }
 
 #[test]
+fn any_setting_that_somebody_changed_is_mended_by_the_next_command() -> Result<()> {
+    within(|_| {
+        world()?;
+        says("-n H net create web --subnet 10.9.0.0/24 --uplink up0")?;
+        says("-n H attach red --net web --name red --ip 10.9.0.10")?;
+        let bridge = settings("H", "nb-web")?;
+        let all = HARDENED.into_iter().chain([("ipv4", "forwarding", "1")]);
+        for ((family, setting, value), port) in all.zip(8080..) {
+            let other = if value == "0" { "1" } else { "0" };
+            named("H")?.run(|| fs::write(format!("/proc/sys/net/{family}/conf/nb-web/{setting}"), other))??;
+            ensure!(settings("H", "nb-web")? != bridge, "{setting} is as it was");
+            says(&format!("-n H port add red {port}:80"))?;
+            ensure!(settings("H", "nb-web")? == bridge, "{setting} was not mended");
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn a_network_may_be_too_narrow_for_ipv6() -> Result<()> {
     within(|_| {
         world()?;

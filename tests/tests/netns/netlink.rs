@@ -72,8 +72,11 @@ fn a_bridge_is_as_specified() -> Result<()> {
             master: None,
             alias: Some("network web".to_owned()),
             group: 77,
+            ipv4: made.ipv4,
+            ipv6: made.ipv6,
         };
         assert_eq!(made, expected);
+        assert!(made.ipv4.is_some(), "its settings are listed");
 
         let taken = refused(netlink.create_bridge(&bridge_spec("nb-web")).await)?;
         assert!(taken.is_exists());
