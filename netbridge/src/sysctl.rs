@@ -2,8 +2,8 @@
 //! interfaces, of `all` and of `default` are the host's, and are never touched.
 //!
 //! Many interfaces' settings are read from the kernel's list of interfaces, in one request. A path below `/proc/sys/net` is
-//! looked up among those of the same name of all network namespaces (`proc_sys_compare`): beside thousands of containers
-//! that takes a fifth of a millisecond for every file.
+//! looked up among those of the same name of all network namespaces (`proc_sys_compare`): a file takes 8 µs where there is
+//! one namespace, 60 where 1,500 have had theirs read.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};

@@ -268,8 +268,8 @@ fn describe(message: RouteNetlinkMessage) -> Option<LinkInfo> {
             LinkAttribute::AfSpecUnspec(families) => {
                 for family in families {
                     match family {
-                        AfSpecUnspec::Inet(told) => link.ipv4 = told.into_iter().find_map(ipv4),
-                        AfSpecUnspec::Inet6(told) => link.ipv6 = told.into_iter().find_map(ipv6),
+                        AfSpecUnspec::Inet(told) => link.ipv4 = told.iter().find_map(ipv4),
+                        AfSpecUnspec::Inet6(told) => link.ipv6 = told.iter().find_map(ipv6),
                         _ => {}
                     }
                 }
@@ -286,16 +286,16 @@ fn describe(message: RouteNetlinkMessage) -> Option<LinkInfo> {
     Some(link)
 }
 
-fn ipv4(told: AfSpecInet) -> Option<InetDevConf> {
+fn ipv4(told: &AfSpecInet) -> Option<InetDevConf> {
     match told {
-        AfSpecInet::DevConf(conf) => Some(conf),
+        AfSpecInet::DevConf(conf) => Some(*conf),
         _ => None,
     }
 }
 
-fn ipv6(told: AfSpecInet6) -> Option<Inet6DevConf> {
+fn ipv6(told: &AfSpecInet6) -> Option<Inet6DevConf> {
     match told {
-        AfSpecInet6::DevConf(conf) => Some(conf),
+        AfSpecInet6::DevConf(conf) => Some(*conf),
         _ => None,
     }
 }
