@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Error, Result, bail, ensure};
 use netbridge::netns::{Netns, NetnsSpec};
 use netbridge_tests::bench::contestant::Contestant;
 use netbridge_tests::bench::contestants::build;
@@ -168,20 +168,42 @@ fn a_server_that_vanishes_is_an_error_and_not_a_wait() -> Result<()> {
     for load in ALL {
         within(|_| {
             let pair = Pair::make()?;
-            let error = thread::scope(|scope| {
-                let running = scope.spawn(|| pair.run(load, ENDLESS));
-                let before = arrived()?;
-                wait_until("traffic", Duration::from_secs(10), || Ok(arrived()? > before + 1000))?;
-                tool("ip -n server link set eth0 down")?;
-                refused(running.join().expect("the load panicked"))
-            })
-            .with_context(|| format!("{load:?}"))?;
+            let error = cut_off(&pair, load).with_context(|| format!("{load:?}"))?;
             let text = format!("{error:#}");
             assert!(text.contains(" for 1s"), "{load:?}: {text}");
             Ok(())
         })?;
     }
     Ok(())
+}
+
+/// The error of a load whose server is taken away while it works.
+///
+/// A packet may be lost before that: the queue of a CPU is one for all namespaces, and a SYN is repeated after as long
+/// as `ENDLESS` stands silence. What ends by itself is begun again.
+fn cut_off(pair: &Pair, load: Load) -> Result<Error> {
+    let mut ended = Vec::new();
+    for _ in 0..10 {
+        let error = thread::scope(|scope| {
+            let running = scope.spawn(|| pair.run(load, ENDLESS));
+            let before = arrived()?;
+            let mut works = false;
+            wait_until("traffic", Duration::from_secs(10), || {
+                works = arrived()? > before + 1000;
+                Ok(works || running.is_finished())
+            })?;
+            if works {
+                tool("ip -n server link set eth0 down")?;
+            }
+            let error = refused(running.join().expect("the load panicked"))?;
+            Ok::<_, Error>(if works { Ok(error) } else { Err(error) })
+        })?;
+        match error {
+            Ok(error) => return Ok(error),
+            Err(error) => ended.push(format!("{error:#}")),
+        }
+    }
+    bail!("it never worked: {ended:#?}")
 }
 
 #[test]
@@ -203,14 +225,25 @@ fn other_tools_are_asked_the_same() -> Result<()> {
             outside: place("server", SERVER)?,
             host: None,
         };
-        let checks = checks(Contestant::RawPair, &layout, 1)?;
-        assert_eq!(checks.len(), 3);
-        for check in checks {
+        let absent = |tool: &str| format!("{tool} is not installed");
+        // On a busy machine sockperf gives up now and then.
+        let mut asked = Vec::new();
+        for _ in 0..3 {
+            asked = checks(Contestant::RawPair, &layout, 1)?;
+            if asked
+                .iter()
+                .all(|check| !matches!(&check.outcome, Outcome::Absent(reason) if *reason != absent(&check.tool)))
+            {
+                break;
+            }
+        }
+        assert_eq!(asked.len(), 3);
+        for check in asked {
             match check.outcome {
                 Outcome::Compared {
                     theirs, ours, ratio, ..
                 } => assert!(theirs > 0.0 && ours > 0.0 && ratio > 0.0),
-                Outcome::Absent(reason) => assert_eq!(reason, format!("{} is not installed", check.tool)),
+                Outcome::Absent(reason) => assert_eq!(reason, absent(&check.tool)),
             }
         }
         for (name, namespace) in [("client", &pair.client), ("server", &pair.server)] {
@@ -235,9 +268,17 @@ fn a_way_that_is_blocked_is_an_error_and_not_a_wait() -> Result<()> {
         tool(&format!("ip -n server route del blackhole {CLIENT}/32"))?;
         // Nobody listens where the client calls.
         for load in ALL {
-            let error = refused(pair.run_to(SocketAddrV4::new(SERVER, PORT + 1), load, ENDLESS))?;
-            let text = format!("{error:#}");
-            assert!(text.contains("Connection refused"), "{load:?}: {text}");
+            // Here too a packet may be lost.
+            let mut texts = Vec::new();
+            while texts.len() < 5
+                && !texts
+                    .last()
+                    .is_some_and(|text: &String| text.contains("Connection refused"))
+            {
+                let error = refused(pair.run_to(SocketAddrV4::new(SERVER, PORT + 1), load, ENDLESS))?;
+                texts.push(format!("{error:#}"));
+            }
+            assert!(texts.len() < 5, "{load:?}: {texts:#?}");
         }
         Ok(())
     })
