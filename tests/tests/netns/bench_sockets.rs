@@ -184,7 +184,7 @@ fn a_server_that_vanishes_is_an_error_and_not_a_wait() -> Result<()> {
 fn cut_off(pair: &Pair, load: Load) -> Result<Error> {
     let mut ended = Vec::new();
     for _ in 0..10 {
-        let error = thread::scope(|scope| {
+        let (cut, error) = thread::scope(|scope| {
             let running = scope.spawn(|| pair.run(load, ENDLESS));
             let before = arrived()?;
             let mut works = false;
@@ -195,13 +195,13 @@ fn cut_off(pair: &Pair, load: Load) -> Result<Error> {
             if works {
                 tool("ip -n server link set eth0 down")?;
             }
-            let error = refused(running.join().expect("the load panicked"))?;
-            Ok::<_, Error>(if works { Ok(error) } else { Err(error) })
+            let outcome = running.join().unwrap_or_else(|_| Err(Error::msg("the load panicked")));
+            Ok::<_, Error>((works, refused(outcome)?))
         })?;
-        match error {
-            Ok(error) => return Ok(error),
-            Err(error) => ended.push(format!("{error:#}")),
+        if cut {
+            return Ok(error);
         }
+        ended.push(format!("{error:#}"));
     }
     bail!("it never worked: {ended:#?}")
 }
