@@ -9,7 +9,7 @@ use netbridge_common::abi::{Config, Hook};
 use super::clock::Clock;
 use super::map::MapPod;
 use super::object::{OBJECT, TICKS, TOOLS, maps};
-use super::{DatapathError, HOOKS, Pins, SnatRange, attach, settings, sockets};
+use super::{DatapathError, HOOKS, Pins, SnatRange, attach, settings, sockets, verifier};
 use crate::model::Settings;
 
 /// What can be chosen when an instance is loaded.
@@ -72,7 +72,7 @@ fn load_and_pin(pins: &Pins, options: &LoadOptions, range: &SnatRange) -> Result
 
     for name in HOOKS.map(Hook::name).into_iter().chain(TOOLS) {
         let program = program(&mut object, name)?;
-        program.load().map_err(DatapathError::refused(name))?;
+        verifier::load(name, || program.load())?;
         let path = pins.program(name);
         program
             .pin(&path)

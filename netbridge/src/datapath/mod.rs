@@ -22,6 +22,7 @@ mod pins;
 mod settings;
 mod sockets;
 mod tables;
+mod verifier;
 
 use std::fmt;
 use std::path::Path;

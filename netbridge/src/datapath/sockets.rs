@@ -16,7 +16,7 @@ use aya::sys::is_program_supported;
 
 use super::cgroup::{Cgroup, of_link};
 use super::pins::absent_is_ok;
-use super::{DatapathError, Pins};
+use super::{DatapathError, Pins, verifier};
 
 /// What a program on a socket hooks into.
 #[derive(Clone, Copy, Debug)]
@@ -56,13 +56,11 @@ pub(super) fn load(object: &mut Ebpf, pins: &Pins) -> Result<(), DatapathError> 
             .ok_or(DatapathError::Incomplete { kind: "program", name })?;
         let path = pins.program(name);
         let pinned = match program {
-            Program::CgroupSockAddr(program) => program.load().map(|()| program.pin(&path)),
-            Program::CgroupSock(program) => program.load().map(|()| program.pin(&path)),
+            Program::CgroupSockAddr(program) => verifier::load(name, || program.load()).map(|()| program.pin(&path)),
+            Program::CgroupSock(program) => verifier::load(name, || program.load()).map(|()| program.pin(&path)),
             _ => return Err(DatapathError::Incomplete { kind: "program", name }),
         };
-        pinned
-            .map_err(DatapathError::refused(name))?
-            .map_err(|source| DatapathError::Pin { path, source })?;
+        pinned?.map_err(|source| DatapathError::Pin { path, source })?;
     }
     Ok(())
 }

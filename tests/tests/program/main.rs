@@ -12,4 +12,5 @@ mod differential;
 mod race;
 mod reads;
 mod reasons;
+mod signals;
 mod swap;
