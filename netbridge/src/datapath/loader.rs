@@ -9,6 +9,7 @@ use netbridge_common::abi::{Config, Hook};
 use super::clock::Clock;
 use super::map::MapPod;
 use super::object::{OBJECT, TICKS, TOOLS, maps};
+use super::verifier::SignalsWait;
 use super::{DatapathError, HOOKS, Pins, SnatRange, attach, settings, sockets, verifier};
 use crate::model::Settings;
 
@@ -60,6 +61,7 @@ pub(super) fn unload(pins: &Pins) -> Result<(), DatapathError> {
 }
 
 fn load_and_pin(pins: &Pins, options: &LoadOptions, range: &SnatRange) -> Result<(), DatapathError> {
+    let _waiting = SignalsWait::begin();
     let log_level = options.log_level.map_or(0, |level| level as u8);
     let mut loader = EbpfLoader::new();
     loader.override_global(aya_log::LEVEL, &log_level, false);

@@ -7,17 +7,14 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::DatapathError;
 
-/// How often a program is offered again that the verifier laid aside: as often as libbpf does.
-const RETRIES: usize = 5;
+/// How often a program is offered that the verifier lays aside: as often as libbpf offers it.
+const TRIES: usize = 5;
 
-/// Loads program `name` by `load`, undisturbed.
+/// Loads program `name` by `load`. What the verifier lays aside is offered again.
 ///
-/// To check one of ours takes the verifier up to half a second, and it gives up with EAGAIN when it sees a signal pending,
-/// which it looks for at every instruction (Linux 4.20): the end of a child may be enough. So the calling thread's
-/// signals wait until it is done. Those that cannot (a stop and its continuation, what the kernel itself has to say to
-/// the thread) cost another try.
+/// It gives up with EAGAIN when a signal is pending for the thread (Linux 4.20). [`SignalsWait`] keeps most of them
+/// away; what cannot wait (a stop and its continuation, what the kernel itself has to say to the thread) costs a try.
 pub(super) fn load(name: &'static str, load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), DatapathError> {
-    let _waiting = SignalsWait::begin();
     offer(load, laid_aside).map_err(DatapathError::refused(name))
 }
 
@@ -29,7 +26,7 @@ fn laid_aside(error: &ProgramError) -> bool {
 /// Offers a program until it is taken or refused.
 fn offer<E>(mut load: impl FnMut() -> Result<(), E>, laid_aside: impl Fn(&E) -> bool) -> Result<(), E> {
     let mut loaded = load();
-    for _ in 0..RETRIES {
+    for _ in 1..TRIES {
         match &loaded {
             Err(error) if laid_aside(error) => loaded = load(),
             _ => break,
@@ -38,15 +35,19 @@ fn offer<E>(mut load: impl FnMut() -> Result<(), E>, laid_aside: impl Fn(&E) -> 
     loaded
 }
 
-/// Blocks the calling thread's signals until it is dropped.
-struct SignalsWait {
+/// Lets the calling thread's signals wait until it is dropped.
+///
+/// The verifier works on one of our programs for up to half a second and looks for signals at every instruction; the end
+/// of a child may be one. What libraries load to learn what the kernel can do is not tried again at all: it counts as
+/// refused for the life of the process.
+pub(super) struct SignalsWait {
     /// What was blocked before.
     before: SigSet,
 }
 
 impl SignalsWait {
     /// None where the kernel does not let them wait: then the tries must do.
-    fn begin() -> Option<Self> {
+    pub(super) fn begin() -> Option<Self> {
         let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK).ok()?;
         Some(Self { before })
     }
@@ -67,7 +68,7 @@ mod tests {
 
     #[test]
     fn what_is_laid_aside_is_offered_again_and_what_is_refused_is_not() {
-        for (error, succeeds_after, offered) in [("aside", 3, 4), ("aside", 99, 6), ("refused", 99, 1)] {
+        for (error, succeeds_after, offered) in [("aside", 3, 4), ("aside", 99, 5), ("refused", 99, 1)] {
             let mut offers = 0;
             let load = || {
                 offers += 1;
@@ -79,14 +80,12 @@ mod tests {
     }
 
     #[test]
-    fn signals_wait_for_the_verifier_and_no_longer() {
+    fn signals_wait_until_they_need_not() {
         let waits = || SigSet::thread_get_mask().unwrap().contains(Signal::SIGCHLD);
         assert!(!waits());
-        let load = || {
-            assert!(waits());
-            Ok(())
-        };
-        super::load("from_container", load).unwrap();
+        let waiting = SignalsWait::begin();
+        assert!(waits());
+        drop(waiting);
         assert!(!waits());
     }
 }

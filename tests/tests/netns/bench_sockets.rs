@@ -183,22 +183,24 @@ fn a_server_that_vanishes_is_an_error_and_not_a_wait() -> Result<()> {
 /// as `ENDLESS` stands silence. What ends by itself is begun again.
 fn cut_off(pair: &Pair, load: Load) -> Result<Error> {
     let mut ended = Vec::new();
-    for _ in 0..10 {
-        let (cut, error) = thread::scope(|scope| {
+    for _ in 0..5 {
+        tool("ip -n server link set eth0 up")?;
+        let before = arrived()?;
+        let (worked, outcome) = thread::scope(|scope| {
             let running = scope.spawn(|| pair.run(load, ENDLESS));
-            let before = arrived()?;
-            let mut works = false;
-            wait_until("traffic", Duration::from_secs(10), || {
-                works = arrived()? > before + 1000;
-                Ok(works || running.is_finished())
-            })?;
-            if works {
-                tool("ip -n server link set eth0 down")?;
-            }
-            let outcome = running.join().unwrap_or_else(|_| Err(Error::msg("the load panicked")));
-            Ok::<_, Error>((works, refused(outcome)?))
+            let traffic = wait_until("traffic", Duration::from_secs(10), || {
+                Ok(running.is_finished() || arrived()? > before + 1000)
+            });
+            let worked = !running.is_finished();
+            // Whatever has happened: nothing else ends it.
+            tool("ip -n server link set eth0 down")?;
+            let Ok(outcome) = running.join() else {
+                bail!("the load panicked")
+            };
+            traffic.map(|()| (worked, outcome))
         })?;
-        if cut {
+        let error = refused(outcome)?;
+        if worked {
             return Ok(error);
         }
         ended.push(format!("{error:#}"));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -23,23 +24,18 @@ fn signals_do_not_keep_the_verifier_from_its_work() -> Result<()> {
     flag::register(SIGUSR1, Arc::clone(&heard))?;
     within(|sandbox| {
         let loads = pthread_self();
-        let over = AtomicBool::new(false);
+        let (over, until) = mpsc::channel::<()>();
         let loaded = thread::scope(|scope| {
-            let tells = scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    pthread_kill(loads, Signal::SIGUSR1)?;
-                    thread::sleep(PAUSE);
+            scope.spawn(move || {
+                // Until the other end is gone.
+                while until.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
+                    // That it cannot be told is seen below.
+                    let _ = pthread_kill(loads, Signal::SIGUSR1);
                 }
-                nix::Result::Ok(())
             });
-            let loaded = Datapath::load(&Pins::new(sandbox.bpffs(), "program"), &LoadOptions::default());
-            over.store(true, Ordering::Relaxed);
-            ensure!(
-                tells.join().is_ok_and(|told| told.is_ok()),
-                "the thread was told nothing"
-            );
-            Ok(loaded)
-        })?;
+            let _over = over;
+            Datapath::load(&Pins::new(sandbox.bpffs(), "program"), &LoadOptions::default())
+        });
         loaded?;
         ensure!(heard.load(Ordering::Relaxed), "the signals came to nobody");
         Ok(())
