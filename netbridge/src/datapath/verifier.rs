@@ -37,9 +37,9 @@ fn offer<E>(mut load: impl FnMut() -> Result<(), E>, laid_aside: impl Fn(&E) -> 
 
 /// Lets the calling thread's signals wait until it is dropped.
 ///
-/// The verifier works on one of our programs for up to half a second and looks for signals at every instruction; the end
-/// of a child may be one. What libraries load to learn what the kernel can do is not tried again at all: it counts as
-/// refused for the life of the process.
+/// The verifier works on the largest of our programs for a tenth of a second or more and looks for signals at every
+/// instruction; the end of a child may be one. What libraries load to learn what the kernel can do is not tried again at
+/// all: it counts as refused for the life of the process.
 pub(super) struct SignalsWait {
     /// What was blocked before.
     before: SigSet,
