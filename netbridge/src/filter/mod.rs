@@ -17,6 +17,7 @@ mod protocol;
 mod rule;
 mod show;
 mod state;
+pub mod syntax;
 #[cfg(test)]
 mod tests;
 
