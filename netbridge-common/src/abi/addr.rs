@@ -9,8 +9,7 @@ use crate::wire::checksum::Diff;
 
 use super::{
     Binding, BindingHead, BindingV4, BindingV6, FlowHead, FlowV4, FlowV6, LinkAddrs, LinkHead, LinkV4, LinkV6, Nat,
-    NetworkAddrs, NetworkHead, NetworkV4, NetworkV6, PortTarget, PublishedHead, PublishedV4, PublishedV6, RuleAddrs,
-    RuleHead, RuleV4, RuleV6,
+    NetworkAddrs, NetworkHead, NetworkV4, NetworkV6, PortTarget, PublishedHead, PublishedV4, PublishedV6,
 };
 
 /// An Ethernet address, in transmission order.
@@ -20,6 +19,12 @@ pub type Mac = [u8; 6];
 pub trait Addr: Pod + Eq + Hash + Debug {
     /// The all-zero address: "any" where an address may be left open.
     const UNSPECIFIED: Self;
+
+    /// How many words of 32 bits it has.
+    const WORDS: usize;
+
+    /// One of them, the first has the first bits; 0 beyond the last.
+    fn word(self, place: usize) -> u32;
 
     /// Zero if `self` and `other` agree on every bit set in `mask`.
     fn differs(self, other: Self, mask: Self) -> u32;
@@ -53,6 +58,11 @@ pub trait Addr: Pod + Eq + Hash + Debug {
 
 impl Addr for [u8; 4] {
     const UNSPECIFIED: Self = [0; 4];
+    const WORDS: usize = 1;
+
+    fn word(self, place: usize) -> u32 {
+        if place == 0 { u32::from_be_bytes(self) } else { 0 }
+    }
 
     fn differs(self, other: Self, mask: Self) -> u32 {
         (u32::from_ne_bytes(self) ^ u32::from_ne_bytes(other)) & u32::from_ne_bytes(mask)
@@ -100,6 +110,12 @@ impl Addr for [u8; 4] {
 
 impl Addr for [u8; 16] {
     const UNSPECIFIED: Self = [0; 16];
+    const WORDS: usize = 4;
+
+    fn word(self, place: usize) -> u32 {
+        let words: [[u8; 4]; 4] = bytemuck::cast(self);
+        words.get(place).map_or(0, |word| u32::from_be_bytes(*word))
+    }
 
     fn differs(self, other: Self, mask: Self) -> u32 {
         let bits = (u128::from_ne_bytes(self) ^ u128::from_ne_bytes(other)) & u128::from_ne_bytes(mask);
@@ -182,8 +198,6 @@ pub trait Family: Copy + Debug + 'static {
     type Network: Record<Head = NetworkHead, Tail = NetworkAddrs<Self::Addr>>;
     /// Where a block of published ports leads.
     type Published: Record<Head = PublishedHead, Tail = PortTarget<Self::Addr>>;
-    /// One filter rule.
-    type Rule: Record<Head = RuleHead, Tail = RuleAddrs<Self::Addr>>;
 }
 
 /// IPv4.
@@ -199,7 +213,6 @@ impl Family for V4 {
     type Link = LinkV4;
     type Network = NetworkV4;
     type Published = PublishedV4;
-    type Rule = RuleV4;
 }
 
 /// IPv6.
@@ -215,7 +228,6 @@ impl Family for V6 {
     type Link = LinkV6;
     type Network = NetworkV6;
     type Published = PublishedV6;
-    type Rule = RuleV6;
 }
 
 #[cfg(test)]

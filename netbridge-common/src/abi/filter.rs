@@ -1,27 +1,68 @@
-//! The FORWARD filter: two banks of rules, one in force, the other being written.
+//! The FORWARD filter: two banks of tables, one in force, the other being written.
+//!
+//! The controller compiles rules into three steps. Each field of a packet becomes a *class*: what no rule tells apart has
+//! one ([`FilterHead`]'s axes). A *search* over the classes, made of [`word`]s, leads to the few [`RuleBox`]es that a packet
+//! may be in. The first of these that it is in says what happens, and which of the user's rules have matched: the *path*.
 
 use bytemuck::{Pod, Zeroable};
 
-use super::record;
-
-/// Banks of rules; the one in force is the low bit of [`super::Config::generation`].
+/// Banks; the one in force is the low bit of [`super::Config::generation`].
 pub const BANKS: u32 = 2;
 
-/// Rules that a bank holds.
-pub const MAX_RULES: u32 = 64;
+/// Words of a page: the controller writes pages, the programs read words.
+pub const PAGE_WORDS: u32 = 512;
 
-/// An interface or network that no packet has: a rule that names something gone never matches.
-pub const NO_INTERFACE: u32 = u32::MAX;
+/// Boxes of a page.
+pub const PAGE_BOXES: u32 = 64;
 
-/// What a rule or the policy says.
+/// Pages of words that a bank has: 16 MiB.
+pub const WORD_PAGES: u32 = 4096;
+
+/// Pages of boxes that a bank has: 16 MiB, 262,144 boxes.
+pub const BOX_PAGES: u32 = 4096;
+
+/// A page of words.
+pub type WordPage = [u64; PAGE_WORDS as usize];
+
+/// A page of boxes.
+pub type BoxPage = [RuleBox; PAGE_BOXES as usize];
+
+/// Paths that consist of one place of the compiled rules: their numbers are those of the places.
+pub const PLACES: u32 = 262_144;
+
+/// Paths that consist of more, numbered from [`PLACES`] on as they are met.
+pub const JOINED_PATHS: u32 = 65_536;
+
+/// No path: nothing is to be counted.
+pub const NO_PATH: u32 = u32::MAX;
+
+/// Steps that a search may take. The controller refuses rules that need more.
+pub const SEARCH_STEPS: u32 = 4096;
+
+/// Places that a search may come back to: how many forks may be within each other.
+pub const SEARCH_DEPTH: u32 = 16;
+
+/// Steps from a value to its class.
+pub const CLASS_STEPS: u32 = 12;
+
+/// Places that are looked at for a value in a table of exact ones.
+pub const PROBES: u32 = 8;
+
+/// What a box says.
 pub mod verdict {
     /// Let pass.
     pub const ACCEPT: u8 = 0;
     /// Drop.
     pub const DROP: u8 = 1;
+    /// Drop, and tell the sender.
+    pub const REJECT: u8 = 2;
+    /// Go on with [`super::RuleBox::next`].
+    pub const CONTINUE: u8 = 3;
+    /// Report, and go on.
+    pub const LOG: u8 = 4;
 }
 
-/// Connection states as `-m conntrack --ctstate` names them; a rule holds a set of them.
+/// Bits of a set of connection states as `-m conntrack --ctstate` names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CtState;
 
@@ -34,84 +75,246 @@ impl CtState {
     pub const RELATED: u8 = 4;
     /// Of a flow not answered yet.
     pub const NEW: u8 = 8;
-    /// Any state: the rule does not ask.
+    /// Any of these.
     pub const ANY: u8 = 15;
+    /// Goes against the direction of the flow's first packet.
+    pub const REPLY: u8 = 16;
+    /// Of a flow whose source is replaced.
+    pub const SNAT: u8 = 32;
+    /// Of a flow whose destination is replaced.
+    pub const DNAT: u8 = 64;
+
+    /// The number of a packet's state, one of the first four bits with any of the others: below 32.
+    #[must_use]
+    pub const fn number(state: u8) -> u32 {
+        let base = match state & Self::ANY {
+            Self::INVALID => 0,
+            Self::ESTABLISHED => 1,
+            Self::RELATED => 2,
+            _ => 3,
+        };
+        base | ((state >> 2) & 0x1c) as u32
+    }
 }
 
-/// Bits of [`RuleHead::flags`].
-pub mod rule_flags {
-    /// `! -i`.
-    pub const NOT_IN: u8 = 1;
-    /// `! -o`.
-    pub const NOT_OUT: u8 = 2;
-    /// `! -s`.
-    pub const NOT_SRC: u8 = 4;
-    /// `! -d`.
-    pub const NOT_DST: u8 = 8;
-    /// The rule asks for ports: a packet without them (a later fragment) does not match.
-    pub const PORTS: u8 = 16;
+/// What a packet is compared by, see [`FilterHead`]. The numbers are places in a packet's list of classes.
+pub mod axis {
+    /// Source address, as a number.
+    pub const SRC: u32 = 0;
+    /// Destination address.
+    pub const DST: u32 = 1;
+    /// Source port; [`NO_PORT`] where it means nothing.
+    pub const SPORT: u32 = 2;
+    /// Destination port; for ICMP [`ICMP`] with type and code; [`NO_PORT`] where there is none.
+    pub const DPORT: u32 = 3;
+    /// The interface it comes from.
+    pub const INPUT: u32 = 4;
+    /// The interface it goes to.
+    pub const OUTPUT: u32 = 5;
+    /// IP protocol.
+    pub const PROTO: u32 = 6;
+    /// Source MAC.
+    pub const MAC: u32 = 7;
+    /// How many there are.
+    pub const COUNT: u32 = 8;
+
+    /// First of the destination ports that stand for ICMP: the type, then the code in the low byte, are added.
+    pub const ICMP: u32 = 0x1_0000;
+    /// The port of a packet that has none.
+    pub const NO_PORT: u32 = 0x2_0000;
+}
+
+/// A word of the search, and of the way from a value to its class.
+pub mod word {
+    /// Nothing there.
+    pub const EMPTY: u64 = 0;
+    /// The word at `index` plus some bits of the class on an axis, or of the value, is next.
+    pub const CUT: u64 = 1;
+    /// `count` pairs of words at `index`, a word and the least box behind it, are all to be looked at, in that order.
+    pub const FORK: u64 = 2;
+    /// `count` words at `index` are boxes, in order.
+    pub const LIST: u64 = 3;
+    /// `index` is a box.
+    pub const ONE: u64 = 4;
+    /// `index` is a class.
+    pub const CLASS: u64 = 5;
+    /// The word at `index` is a value; smaller ones go on with the word behind it, others with the one after that.
+    pub const SPLIT: u64 = 6;
+    /// At `index` is a table of two to the power of `bits` words, each a value above sixteen bits of class.
+    pub const EXACT: u64 = 7;
+
+    const KIND: u32 = 32;
+    const AXIS: u32 = 35;
+    const SHIFT: u32 = 38;
+    const BITS: u32 = 43;
+    const COUNT: u32 = 38;
+
+    /// One with an index alone.
+    #[must_use]
+    pub const fn new(kind: u64, index: u32) -> u64 {
+        kind << KIND | index as u64
+    }
+
+    /// [`CUT`] by `bits` bits, less than 32, from `shift`, less than 32, on.
+    #[must_use]
+    pub const fn cut(axis: u32, shift: u32, bits: u32, index: u32) -> u64 {
+        new(CUT, index) | (axis as u64) << AXIS | (shift as u64) << SHIFT | (bits as u64) << BITS
+    }
+
+    /// [`FORK`] or [`LIST`] of `count`, less than 2²⁴.
+    #[must_use]
+    pub const fn many(kind: u64, count: u32, index: u32) -> u64 {
+        new(kind, index) | (count as u64) << COUNT
+    }
+
+    /// [`EXACT`].
+    #[must_use]
+    pub const fn exact(bits: u32, index: u32) -> u64 {
+        new(EXACT, index) | (bits as u64) << BITS
+    }
+
+    /// What kind of word.
+    #[must_use]
+    pub const fn kind(word: u64) -> u64 {
+        word >> KIND & 7
+    }
+
+    /// Its index.
+    #[must_use]
+    pub const fn index(word: u64) -> u32 {
+        (word & 0xffff_ffff) as u32
+    }
+
+    /// The axis of a [`CUT`].
+    #[must_use]
+    pub const fn axis(word: u64) -> u32 {
+        (word >> AXIS & 7) as u32
+    }
+
+    /// What a [`CUT`] adds for a class or value.
+    #[must_use]
+    pub const fn part(word: u64, value: u32) -> u32 {
+        let (shift, bits) = (word >> SHIFT & 31, word >> BITS & 31);
+        (value >> shift) & ((1_u32 << bits) - 1)
+    }
+
+    /// How many a [`FORK`] or [`LIST`] has.
+    #[must_use]
+    pub const fn count(word: u64) -> u32 {
+        (word >> COUNT & 0xff_ffff) as u32
+    }
+
+    /// The first of the places in an [`EXACT`] table where a value of 48 bits may be, and the last place of the table.
+    #[must_use]
+    pub const fn place(word: u64, value: u64) -> (u32, u32) {
+        let bits = word >> BITS & 31;
+        // Fibonacci hashing: the upper bits of the product are the mixed ones.
+        let mixed = value.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let mask = (1_u32 << bits) - 1;
+        ((mixed as u32) & mask, mask)
+    }
 }
 
 /// Head of a bank.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub struct Policy {
-    /// Rules in the bank, at most [`MAX_RULES`].
-    pub rules: u32,
-    /// What happens to a packet that no rule matches, one of [`verdict`].
-    pub policy: u8,
-    /// Zero if there is no rule and the policy accepts: nothing to ask, nothing to track.
-    pub active: u8,
-    /// Zero.
-    pub pad: u16,
+pub struct FilterHead {
+    /// Where the search begins.
+    pub root: u64,
+    /// From source address to class; a [`word::CLASS`] if all are the same, as in those that follow.
+    pub src: u64,
+    /// From destination address to class.
+    pub dst: u64,
+    /// From source port to class.
+    pub sport: u64,
+    /// From destination port to class.
+    pub dport: u64,
+    /// From protocol to class.
+    pub proto: u64,
+    /// From source MAC to class, [`word::EXACT`].
+    pub mac: u64,
+    /// From ifindex to class, [`word::EXACT`]; one that is not found has the class of its network.
+    pub interface: u64,
+    /// From network to class: the first of [`super::MAX_NETWORKS`] words.
+    pub networks: u32,
+    /// Boxes, at most 64 times [`BOX_PAGES`].
+    pub boxes: u32,
+    /// Pages of words in use.
+    pub pages: u32,
+    /// Zero if everything is accepted and nothing counted: nothing to ask, nothing to track.
+    pub active: u32,
 }
 
-/// The part of a rule that both families share. An interface is compared by ifindex, a network by
-/// its id; 0 in both leaves it open.
+/// What a packet must be to match, and what happens then: on each axis the first class and how many more follow it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub struct RuleHead {
-    /// `-i` as an interface.
-    pub in_ifindex: u32,
-    /// `-i` as a network.
-    pub in_net: u32,
-    /// `-o` as an interface.
-    pub out_ifindex: u32,
-    /// `-o` as a network.
-    pub out_net: u32,
-    /// `--sport`, first; host order.
-    pub sport_min: u16,
-    /// `--sport`, last.
-    pub sport_max: u16,
-    /// `--dport`, first.
-    pub dport_min: u16,
-    /// `--dport`, last.
-    pub dport_max: u16,
-    /// `-p`; 0 for any.
+pub struct RuleBox {
+    /// TCP flags, FIN to URG as in the header: the bit of their number says if they match. All ones if they are not asked for.
+    pub tcp: u64,
+    /// States: the bit of [`CtState::number`] says if it matches.
+    pub states: u32,
+    /// First class of source addresses.
+    pub src: u32,
+    /// Classes behind it.
+    pub src_more: u32,
+    /// First class of destination addresses.
+    pub dst: u32,
+    /// Classes behind it.
+    pub dst_more: u32,
+    /// First class of source ports.
+    pub sport: u16,
+    /// Classes behind it.
+    pub sport_more: u16,
+    /// First class of destination ports.
+    pub dport: u16,
+    /// Classes behind it.
+    pub dport_more: u16,
+    /// First class of interfaces it comes from.
+    pub input: u16,
+    /// Classes behind it.
+    pub input_more: u16,
+    /// First class of interfaces it goes to.
+    pub output: u16,
+    /// Classes behind it.
+    pub output_more: u16,
+    /// First class of source MACs.
+    pub mac: u16,
+    /// Classes behind it.
+    pub mac_more: u16,
+    /// First class of protocols.
     pub proto: u8,
-    /// Set of [`CtState`].
-    pub states: u8,
-    /// Bits of [`rule_flags`].
-    pub flags: u8,
+    /// Classes behind it.
+    pub proto_more: u8,
     /// One of [`verdict`].
     pub verdict: u8,
+    /// How a rejected packet's sender is told.
+    pub with: u8,
+    /// The place of the compiled rules that this box is part of, or [`NO_PATH`].
+    pub place: u32,
+    /// The first box that may be next, where the verdict is not final.
+    pub next: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
-/// `-s` and `-d`; a zero mask leaves it open.
-#[repr(C, packed)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub struct RuleAddrs<A: Pod> {
-    /// Source network.
-    pub src: A,
-    /// Its mask.
-    pub src_mask: A,
-    /// Destination network.
-    pub dst: A,
-    /// Its mask.
-    pub dst_mask: A,
+/// Which path a place of the compiled rules leads to, from one that is not its first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct PathKey {
+    /// [`super::Config::generation`] of the rules.
+    pub generation: u32,
+    /// The path so far.
+    pub path: u32,
+    /// The place that it goes on to.
+    pub place: u32,
 }
 
-record! {
-    /// One filter rule.
-    RuleV4, RuleV6 = RuleHead + RuleAddrs
+/// What went a path.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Passed {
+    /// Packets.
+    pub packets: u64,
+    /// Their bytes from the IP header on.
+    pub bytes: u64,
 }

@@ -180,6 +180,8 @@ pub struct FlowHead {
     pub mtu: u16,
     /// Traffic slot of the endpoint on whose quota the flow is, or [`NO_SLOT`].
     pub owner: u32,
+    /// Which rules of the filter have matched, or [`super::NO_PATH`]: what its packets are counted on.
+    pub path: u32,
 }
 
 /// The tuple as it leaves: equal to the key where nothing is rewritten. Reversed, and with

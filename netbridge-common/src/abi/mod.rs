@@ -30,7 +30,8 @@ pub use binding::{Binding, BindingHead, BindingKey, BindingV4, BindingV6};
 pub use config::{Config, Timeouts};
 pub use counters::{DropEvent, EVENT_BYTES, Hook, Load, REASON_SLOTS, SAMPLES, SLOTS, Traffic};
 pub use filter::{
-    BANKS, CtState, MAX_RULES, NO_INTERFACE, Policy, RuleAddrs, RuleHead, RuleV4, RuleV6, rule_flags, verdict,
+    BANKS, BOX_PAGES, BoxPage, CLASS_STEPS, CtState, FilterHead, JOINED_PATHS, NO_PATH, PAGE_BOXES, PAGE_WORDS, PLACES,
+    PROBES, Passed, PathKey, RuleBox, SEARCH_DEPTH, SEARCH_STEPS, WORD_PAGES, WordPage, axis, verdict, word,
 };
 pub use flow::{
     FlowHead, FlowKey, FlowState, FlowV4, FlowV6, LISTED_AT, MOST_LISTED, NO_SLOT, Nat, ZONE_UPLINK, flow_action,
@@ -45,7 +46,7 @@ pub use socket::{Peer, PeerKey};
 pub use station::{AddrKey, Learned, MacKey, STATIONS, Station, station_flags};
 
 /// Version of every layout in this module and of the set of maps.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Defines the IPv4 and the IPv6 layout of one map value, see [`Record`].
 macro_rules! record {
@@ -107,6 +108,7 @@ mod tests {
             size_of::<FlowKey<Ip>>(),
             size_of::<FragmentKey<Ip>>(),
             size_of::<MacKey>(),
+            size_of::<PathKey>(),
             size_of::<PeerKey<Ip>>(),
             size_of::<PortBlock<Ip>>(),
             size_of::<PortKey<Ip>>(),
@@ -115,6 +117,7 @@ mod tests {
         let values = [
             size_of::<BindingV4>(),
             size_of::<Config>(),
+            size_of::<FilterHead>(),
             size_of::<FirstFragment>(),
             size_of::<FlowV4>(),
             size_of::<Held>(),
@@ -122,19 +125,19 @@ mod tests {
             size_of::<LinkV4>(),
             size_of::<Load>(),
             size_of::<NetworkV4>(),
+            size_of::<Passed>(),
             size_of::<Peer<Ip>>(),
-            size_of::<Policy>(),
             size_of::<PublishedV4>(),
-            size_of::<RuleV4>(),
+            size_of::<RuleBox>(),
             size_of::<Station>(),
             size_of::<Traffic>(),
         ];
         assert_eq!(
             (VERSION, keys, values),
             (
-                4,
-                [8, 12, 16, 16, 8, 16, 12, 8, 8],
-                [16, 120, 16, 56, 2064, 16, 48, 16, 40, 8, 8, 28, 44, 20, 40]
+                5,
+                [8, 12, 16, 16, 8, 12, 16, 12, 8, 8],
+                [16, 120, 80, 16, 60, 2064, 16, 48, 16, 40, 16, 8, 28, 64, 20, 40]
             )
         );
     }

@@ -123,6 +123,8 @@ reasons! {
     /// A later fragment waits for the first of its datagram. When that comes, the waiting one is received anew and is no
     /// longer counted here.
     FragmentWaits = 37, "fragment-waits";
+    /// The filter's word, and the sender was told.
+    Rejected = 38, "rejected";
 }
 
 #[cfg(test)]

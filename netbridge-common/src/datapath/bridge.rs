@@ -32,11 +32,11 @@ where
     if station.ifindex == 0 {
         return flooded(cx, work);
     }
-    if cx.packet.kind as u8 == Kind::Ip as u8
-        && filter::policy(cx).active != 0
-        && filtered(cx, &station, work) as u8 == Action::Drop as u8
-    {
-        return Action::Drop;
+    if cx.packet.kind as u8 == Kind::Ip as u8 && filter::is_active(cx) {
+        let action = filtered(cx, &station, work);
+        if filter::is_final(action, &work.verdict) {
+            return action;
+        }
     }
     // The flow may be one that goes another way: the address has moved to this MAC, or is routed.
     work.verdict.edits = 0;
@@ -74,6 +74,7 @@ where
         None if first_packet(cx, station, work) => flows::open(cx, work),
         None => work.verdict.action,
         Some(Action::Drop) => Action::Drop,
+        Some(Action::Answer) if filter::is_final(Action::Answer, &work.verdict) => Action::Answer,
         Some(action) if action as u8 != Action::Answer as u8 && work.half.head().ifindex == station.ifindex => action,
         Some(_) => elsewhere(cx, station, work),
     }
@@ -90,7 +91,7 @@ where
     if reason as u8 != Reason::None as u8 {
         return work.verdict.refuse(reason);
     }
-    if cx.packet.kind as u8 != Kind::Ip as u8 || filter::policy(cx).active == 0 {
+    if cx.packet.kind as u8 != Kind::Ip as u8 || !filter::is_active(cx) {
         return Action::Pass;
     }
     stateless(cx, work)
@@ -115,7 +116,7 @@ where
 fn elsewhere<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>) -> Action {
     work.verdict.edits = 0;
     let subject = Subject::of(cx, state::named(work.half.head())).to(station.ifindex, cx.arrival.zone);
-    work.verdict.refuse(filter::evaluate(cx, &subject))
+    filter::ask(cx, &subject, work)
 }
 
 /// The filter's word on a packet that opens no flow; where it is part of one, the flow is as it was.
@@ -131,10 +132,7 @@ where
     } else {
         conntrack::opening_state(cx)
     };
-    work.verdict.refuse(filter::evaluate(
-        cx,
-        &Subject::of(cx, state).to(station.ifindex, cx.arrival.zone),
-    ))
+    filter::ask(cx, &Subject::of(cx, state).to(station.ifindex, cx.arrival.zone), work)
 }
 
 /// Fills in both halves of a flow between two stations; false if the packet opens none, or may not pass. A function of its
@@ -142,15 +140,14 @@ where
 #[inline(never)]
 fn first_packet<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>) -> bool {
     let state = conntrack::opening_state(cx);
-    let reason = filter::evaluate(cx, &Subject::of(cx, state).to(station.ifindex, cx.arrival.zone));
-    if reason as u8 != Reason::None as u8 || !conntrack::may_open(cx) {
-        work.verdict.action = work.verdict.refuse(reason);
+    work.verdict.action = filter::ask(cx, &Subject::of(cx, state).to(station.ifindex, cx.arrival.zone), work);
+    if work.verdict.action as u8 != Action::Pass as u8 || !conntrack::may_open(cx) {
         return false;
     }
     let key = cx.packet.key;
     *work.half.tail_mut() = conntrack::untranslated(&key);
     let forward = work.half.head_mut();
-    *forward = conntrack::new_head(cx, cx.arrival.slot);
+    *forward = conntrack::new_head(cx, cx.arrival.slot, &work.search);
     // Either end may send by way of the gateway, as one with a /32 address does.
     let gateway = cx
         .env

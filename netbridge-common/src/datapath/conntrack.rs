@@ -17,6 +17,7 @@ use super::fragments::Datagram;
 use super::icmp::Quoted;
 use super::nat::Choice;
 use super::parse::{Fragment, Packet};
+use super::search::Search;
 use super::state::{self, is_expired};
 use super::verdict::{Action, Verdict};
 
@@ -77,6 +78,8 @@ pub struct Work<F: Family> {
     pub choice: Choice,
     /// The datagram of a fragment.
     pub datagram: Datagram<F::Addr>,
+    /// The search for the filter's word, and what it has come to.
+    pub search: Search,
     /// What the times of `half` say, as bits; zero before they are looked at.
     pub age: u32,
 }
@@ -170,12 +173,13 @@ pub fn answer<A: Addr>(key: &FlowKey<A>) -> Nat<A> {
     }
 }
 
-/// A half's head before anything is known but the packet that opens its flow, which is on the quota of `owner`.
-pub fn new_head<E: Env>(cx: &Cx<'_, E>, owner: u32) -> FlowHead {
+/// A half's head before anything is known but the packet that opens its flow, which is on the quota of `owner`, and what
+/// the filter has said of it.
+pub fn new_head<E: Env>(cx: &Cx<'_, E>, owner: u32, search: &Search) -> FlowHead {
     // What is taken up in the middle was established before.
     let midst = cx.packet.key.proto == proto::TCP && !is_opening(cx.packet);
     FlowHead {
-        epoch: cx.arrival.generation,
+        epoch: search.epoch(cx.arrival.generation),
         seen: cx.arrival.now,
         resolved: cx.arrival.now,
         ifindex: 0,
@@ -193,14 +197,15 @@ pub fn new_head<E: Env>(cx: &Cx<'_, E>, owner: u32) -> FlowHead {
         peer_zone: 0,
         mtu: 0,
         owner,
+        path: search.path,
     }
 }
 
 /// The same for the half of the answers. They are asked about when they come, if there is anybody to ask.
 pub fn new_reply<E: Env>(cx: &Cx<'_, E>, owner: u32) -> FlowHead {
-    let mut head = new_head(cx, owner);
+    let mut head = new_head(cx, owner, &Search::EMPTY);
     head.flags = flow_flags::ROUTED | flow_flags::REPLY;
-    if filter::policy(cx).active != 0 {
+    if filter::is_active(cx) {
         head.epoch = 0;
     }
     head
@@ -222,7 +227,7 @@ pub fn subject<E: Env>(cx: &Cx<'_, E>, flow: &FlowOf<E>, state: u8) -> Subject<A
     let mut subject = Subject::of(cx, state).to(head.ifindex, head.peer_zone);
     subject.dst = to.dst;
     if cx.packet.has_ports() {
-        subject.dport = u16::from_be_bytes(to.dport);
+        subject.dport = u16::from_be_bytes(to.dport).into();
     }
     subject
 }
@@ -261,6 +266,7 @@ fn established<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>
     let now = cx.arrival.now;
     if head.reason != Reason::None as u8 && head.epoch == cx.arrival.generation {
         // Its record goes stale, and is not written for every packet.
+        work.verdict.path = head.path;
         return work.verdict.refuse(Reason::Filtered);
     }
     // Without connections the first answer changes something, and what the side that asked sends next.
@@ -275,6 +281,7 @@ fn established<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>
     if due {
         return renewed(cx, key, work);
     }
+    work.verdict.path = head.path;
     follow(cx, work)
 }
 
@@ -295,13 +302,23 @@ fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) ->
         flows::remove(cx.env, key, &work.half);
         return work.verdict.refuse(Reason::AddressGone);
     }
-    if asks && !is_accepted(cx, work) {
-        // A dropped packet keeps nothing alive, and is no answer.
-        cx.env.flow_update(key, &work.half);
-        return work.verdict.refuse(Reason::Filtered);
+    let mut rewritten = way as u8 == Way::Moved as u8;
+    if asks {
+        let before = answered(work.half.head());
+        let action = judge(cx, work);
+        // What must be asked every time is not written every time.
+        rewritten |= answered(work.half.head()) != before;
+        if action as u8 != Action::Pass as u8 {
+            // A dropped packet keeps nothing alive, and is no answer.
+            if rewritten {
+                cx.env.flow_update(key, &work.half);
+            }
+            return action;
+        }
+    } else {
+        work.verdict.path = work.half.head().path;
     }
     let state = advanced(cx, state::of(old), flags, work.age);
-    let rewritten = asks || way as u8 == Way::Moved as u8;
     // An RST that says nothing new keeps nothing alive, nor does somebody outside whom nobody answers (RFC 7857, section 7),
     // and what was kept alive a moment ago need not be again.
     let idle = state as u8 == old
@@ -319,6 +336,11 @@ fn renewed<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>) ->
         cx.env.flow_update(key, &work.half);
     }
     follow(cx, work)
+}
+
+/// The filter's answer that a half keeps, and for which of its rules that is.
+const fn answered(head: &FlowHead) -> (u32, u32, u8) {
+    (head.epoch, head.path, head.reason)
 }
 
 /// Its way was looked up, or its sender closed, not just now.
@@ -344,14 +366,16 @@ fn age<E: Env>(cx: &Cx<'_, E>, head: &FlowHead) -> u32 {
     bit(late, LATE) | bit(stale, STALE) | bit(recent && !stale, FRESH) | bit(stamped, STAMPED)
 }
 
-/// Asks the filter about a packet of `work.half`, and keeps its answer.
+/// Asks the filter about a packet of `work.half`, and keeps its answer; [`Action::Pass`] if it may pass.
 #[inline(never)]
-pub(super) fn is_accepted<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> bool {
-    let reason = filter::evaluate(cx, &subject(cx, &work.half, state::named(work.half.head())));
+pub(super) fn judge<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
+    let subject = subject(cx, &work.half, state::named(work.half.head()));
+    let action = filter::ask(cx, &subject, work);
     let head = work.half.head_mut();
-    head.reason = reason as u8;
-    head.epoch = cx.arrival.generation;
-    reason as u8 == Reason::None as u8
+    head.reason = work.verdict.reason as u8;
+    head.epoch = work.search.epoch(cx.arrival.generation);
+    head.path = work.search.path;
+    action
 }
 
 /// The state after this packet of a flow that was in `state`, and whose half is of that [`age`]. Later fragments change none.
@@ -379,7 +403,7 @@ fn renew_both<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, work: &mut Work<E::F>,
         now: cx.arrival.now,
         resolved: false,
         // The side that asked is part of an established flow now.
-        ask: first_answer && filter::policy(cx).active != 0,
+        ask: first_answer && filter::is_active(cx),
         state: state::of(head.state),
     };
     let Some(before) = cx.env.flow_renew(&other_key, &renewal) else {

@@ -1,8 +1,8 @@
 //! What the core needs from the world: the packet, the tables, a tick counter.
 
 use crate::abi::{
-    AddrKey, BindingKey, Config, DropEvent, Family, FirstFragment, FlowKey, FlowState, FragmentKey, HeldHead, Load,
-    Mac, MacKey, Policy, PortKey, Reason, SourceKey, Station,
+    AddrKey, BindingKey, Config, DropEvent, Family, FilterHead, FirstFragment, FlowKey, FlowState, FragmentKey,
+    HeldHead, Load, Mac, MacKey, PathKey, PortKey, Reason, RuleBox, SourceKey, Station,
 };
 
 use super::parse::Head;
@@ -227,9 +227,16 @@ pub trait Env {
     /// Whether a list of sources has an address.
     fn is_source(&self, key: &SourceKey<AddrOf<Self>>) -> bool;
     /// The head of a filter bank.
-    fn policy(&self, bank: u32) -> Option<&Policy>;
-    /// A rule: bank · `MAX_RULES` + position.
-    fn rule(&self, index: u32) -> Option<&<Self::F as Family>::Rule>;
+    fn filter(&self, bank: u32) -> Option<&FilterHead>;
+    /// A word of a filter bank; [`crate::abi::word::EMPTY`] beyond its end.
+    fn filter_word(&self, bank: u32, index: u32) -> u64;
+    /// A box of a filter bank.
+    fn filter_box(&self, bank: u32, index: u32) -> Option<&RuleBox>;
+    /// The number of a path of several places, a new one if it was not met before; [`crate::abi::NO_PATH`] if there is no
+    /// room for it.
+    fn joined_path(&self, key: &PathKey) -> u32;
+    /// Counts a packet on a path of a bank.
+    fn count_path(&self, bank: u32, path: u32, bytes: u32);
     /// How the host routes to `dst` a packet of `src` that comes in by `ifindex`.
     fn next_hop(&self, src: AddrOf<Self>, dst: AddrOf<Self>, ifindex: u32) -> Hop<AddrOf<Self>>;
 

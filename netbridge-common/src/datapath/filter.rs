@@ -1,9 +1,11 @@
-//! The FORWARD filter: an ordered list, the first match decides, else the policy.
+//! The FORWARD filter: what is asked about a packet, and what the answer means.
 
-use crate::abi::{Addr, BANKS, Family, MAX_RULES, Policy, Reason, Record, RuleAddrs, RuleHead, rule_flags, verdict};
+use crate::abi::{Addr, BANKS, Family, FilterHead, Mac, Reason, axis, verdict, word};
 
-use super::conntrack::Cx;
+use super::conntrack::{Cx, Work};
 use super::env::{AddrOf, Env};
+use super::search::{self, Search};
+use super::verdict::{Action, Verdict};
 
 /// What the filter sees of a packet: the container's side of every translation, as netfilter's
 /// FORWARD hook does (after DNAT, before SNAT).
@@ -21,16 +23,18 @@ pub struct Subject<A> {
     pub src: A,
     /// Destination address.
     pub dst: A,
-    /// Source port, host order.
-    pub sport: u16,
-    /// Destination port, host order.
-    pub dport: u16,
+    /// Source port, host order; [`axis::NO_PORT`] where there is none.
+    pub sport: u32,
+    /// Destination port; for ICMP [`axis::ICMP`] with type and code.
+    pub dport: u32,
+    /// Source MAC.
+    pub mac: Mac,
     /// IP protocol.
     pub proto: u8,
-    /// One of [`crate::abi::CtState`].
+    /// Bits of [`CtState`].
     pub state: u8,
-    /// 1 if the ports mean something, else 0.
-    pub ports: u8,
+    /// TCP flags.
+    pub tcp: u8,
 }
 
 impl<A: Addr> Subject<A> {
@@ -40,7 +44,13 @@ impl<A: Addr> Subject<A> {
         E::F: Family<Addr = A>,
     {
         let packet = &*cx.packet;
-        let ports = packet.has_ports();
+        let (mut sport, mut dport) = (axis::NO_PORT, axis::NO_PORT);
+        if packet.has_ports() {
+            sport = u16::from_be_bytes(packet.key.sport).into();
+            dport = u16::from_be_bytes(packet.key.dport).into();
+        } else if packet.is_icmp() {
+            dport = axis::ICMP | u32::from(packet.key.icmp) << 8 | u32::from(packet.code);
+        }
         Self {
             in_ifindex: cx.arrival.ifindex,
             in_net: u32::from(cx.arrival.zone),
@@ -48,11 +58,12 @@ impl<A: Addr> Subject<A> {
             out_net: 0,
             src: packet.key.src,
             dst: packet.key.dst,
-            sport: if ports { u16::from_be_bytes(packet.key.sport) } else { 0 },
-            dport: if ports { u16::from_be_bytes(packet.key.dport) } else { 0 },
+            sport,
+            dport,
+            mac: packet.from.mac,
             proto: packet.key.proto,
             state,
-            ports: u8::from(ports),
+            tcp: packet.tcp,
         }
     }
 
@@ -65,64 +76,73 @@ impl<A: Addr> Subject<A> {
     }
 }
 
-/// The head of the bank in force. A bank that cannot be read is one that drops everything: the
-/// filter fails closed.
+/// The bank in force.
 #[inline(always)]
-pub fn policy<E: Env>(cx: &Cx<'_, E>) -> Policy {
-    let closed = Policy {
-        rules: 0,
-        policy: verdict::DROP,
-        active: 1,
-        pad: 0,
+const fn bank<E: Env>(cx: &Cx<'_, E>) -> u32 {
+    cx.arrival.generation & (BANKS - 1)
+}
+
+/// True unless everything is accepted without being counted. A head that cannot be read counts as a filter: it fails closed.
+#[inline(always)]
+pub fn is_active<E: Env>(cx: &Cx<'_, E>) -> bool {
+    cx.env.filter(bank(cx)).is_none_or(|head| head.active != 0)
+}
+
+/// What the filter says of a packet; which rules matched is kept in the verdict, to be counted when the packet is settled, and
+/// in `work.search`, for the flow. [`Action::Pass`] to let pass.
+#[inline(never)]
+pub fn ask<E: Env>(cx: &Cx<'_, E>, subject: &Subject<AddrOf<E>>, work: &mut Work<E::F>) -> Action {
+    let Work { search, verdict, .. } = work;
+    let Some(head) = cx.env.filter(bank(cx)) else {
+        *search = Search::EMPTY;
+        return verdict.refuse(Reason::Filtered);
     };
-    cx.env
-        .policy(cx.arrival.generation & (BANKS - 1))
-        .copied()
-        .unwrap_or(closed)
-}
-
-/// [`Reason::None`] to let pass.
-pub fn evaluate<E: Env>(cx: &Cx<'_, E>, subject: &Subject<AddrOf<E>>) -> Reason {
-    let policy = policy(cx);
-    let mut decision = policy.policy;
-    if policy.active != 0 {
-        let base = (cx.arrival.generation & (BANKS - 1)) * MAX_RULES;
-        cx.env.repeat(policy.rules.min(MAX_RULES), |position| {
-            let Some(rule) = cx.env.rule(base + position) else {
-                return false;
-            };
-            let matches = matches(rule.head(), rule.tail(), subject);
-            if matches {
-                decision = rule.head().verdict;
-            }
-            !matches
-        });
+    if head.active == 0 {
+        *search = Search::EMPTY;
+        return verdict.refuse(Reason::None);
     }
-    if decision == verdict::ACCEPT {
-        Reason::None
-    } else {
-        Reason::Filtered
+    classify(cx, head, subject, search);
+    let generation = cx.arrival.generation;
+    search.run(cx.env, head, generation, bank(cx), subject.state, subject.tcp);
+    verdict.path = search.path;
+    match search.verdict {
+        verdict::ACCEPT => verdict.refuse(Reason::None),
+        verdict::REJECT => verdict.reject(search.with),
+        _ => verdict.refuse(Reason::Filtered),
     }
 }
 
-/// True if the rule matches.
+/// True if this is the filter's word and not only that of a flow, whose packets may be told more.
 #[inline(always)]
-fn matches<A: Addr>(rule: &RuleHead, addrs: &RuleAddrs<A>, subject: &Subject<A>) -> bool {
-    let unless = |bit: u8, matches: bool| matches != (rule.flags & bit != 0);
-    let named = |wanted: u32, is: u32| wanted == 0 || wanted == is;
+pub fn is_final<A>(action: Action, verdict: &Verdict<A>) -> bool {
+    action as u8 == Action::Drop as u8
+        || (action as u8 == Action::Answer as u8 && verdict.reason as u8 == Reason::Rejected as u8)
+}
 
-    let input = named(rule.in_ifindex, subject.in_ifindex) && named(rule.in_net, subject.in_net);
-    let output = named(rule.out_ifindex, subject.out_ifindex) && named(rule.out_net, subject.out_net);
-    let (src, src_mask, dst, dst_mask) = (addrs.src, addrs.src_mask, addrs.dst, addrs.dst_mask);
+/// The classes of a packet.
+#[inline(always)]
+fn classify<E: Env>(cx: &Cx<'_, E>, head: &FilterHead, subject: &Subject<AddrOf<E>>, search: &mut Search) {
+    let (env, bank) = (cx.env, bank(cx));
+    let [a, b, c, d, e, f] = subject.mac;
+    let mac = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+    search.classes = [
+        address(env, bank, head.src, subject.src),
+        address(env, bank, head.dst, subject.dst),
+        search::class(env, bank, head.sport, subject.sport),
+        search::class(env, bank, head.dport, subject.dport),
+        search::interface(env, head, bank, subject.in_ifindex, subject.in_net),
+        search::interface(env, head, bank, subject.out_ifindex, subject.out_net),
+        search::class(env, bank, head.proto, subject.proto.into()),
+        search::exact(env, bank, head.mac, mac, word::index(head.mac)),
+    ];
+}
 
-    (rule.proto == 0 || rule.proto == subject.proto)
-        && rule.states & subject.state != 0
-        && unless(rule_flags::NOT_SRC, subject.src.differs(src, src_mask) == 0)
-        && unless(rule_flags::NOT_DST, subject.dst.differs(dst, dst_mask) == 0)
-        && unless(rule_flags::NOT_IN, input)
-        && unless(rule_flags::NOT_OUT, output)
-        && (rule.flags & rule_flags::PORTS == 0
-            || (subject.ports != 0
-                && (rule.sport_min..=rule.sport_max).contains(&subject.sport)
-                && (rule.dport_min..=rule.dport_max).contains(&subject.dport)))
+/// The class of an address: that of its first 32 bits names where those of the next begin.
+#[inline(always)]
+fn address<E: Env>(env: &E, bank: u32, root: u64, addr: AddrOf<E>) -> u32 {
+    let mut found = search::class(env, bank, root, addr.word(0));
+    for place in 1..<AddrOf<E> as Addr>::WORDS {
+        found = search::class(env, bank, env.filter_word(bank, found), addr.word(place));
+    }
+    found
 }

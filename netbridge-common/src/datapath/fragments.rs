@@ -131,7 +131,7 @@ fn is_followed<E: Env>(cx: &Cx<'_, E>, hook: Hook) -> bool {
     let tracked = matches!(protocol, proto::TCP | proto::UDP | proto::ICMP) || proto::is_portless(protocol);
     tracked
         && match hook {
-            Hook::FromContainer => !is_bridged(cx) || filter::policy(cx).active != 0,
+            Hook::FromContainer => !is_bridged(cx) || filter::is_active(cx),
             // What the host forwards between others is not netbridge's.
             Hook::FromUplink => cx.env.subnet(cx.packet.key.dst).is_some(),
             Hook::ToUplink => true,

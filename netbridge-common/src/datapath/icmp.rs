@@ -13,7 +13,7 @@ use super::conntrack::{self, Cx, Work};
 use super::env::{AddrOf, Env};
 use super::filter::{self, Subject};
 use super::parse::Packet;
-use super::state::awaits;
+use super::state::{awaits, standing};
 use super::verdict::{Action, Verdict, checksum_offset, edits};
 
 /// The packet that an error quotes.
@@ -154,7 +154,7 @@ where
     AddrOf<E>: Quote,
 {
     if find(cx, work) {
-        CtState::RELATED
+        CtState::RELATED | standing(work.half.head())
     } else {
         CtState::INVALID
     }
@@ -203,18 +203,20 @@ fn carry_sound<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
 /// Sends an error along `work.half` and translates it and its quote.
 #[inline(never)]
 fn carry<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
+    let (head, to) = (work.half.head(), work.half.tail());
+    let state = CtState::RELATED | standing(head);
+    let mut subject = Subject::of(cx, state).to(head.ifindex, head.peer_zone);
+    if head.flags & flow_flags::DST != 0 {
+        subject.dst = to.dst;
+    }
+    let action = filter::ask(cx, &subject, work);
+    if action as u8 != Action::Pass as u8 {
+        return action;
+    }
     let Work {
         verdict, half, quoted, ..
     } = work;
     let (head, to) = (half.head(), half.tail());
-    let mut subject = Subject::of(cx, CtState::RELATED).to(head.ifindex, head.peer_zone);
-    if head.flags & flow_flags::DST != 0 {
-        subject.dst = to.dst;
-    }
-    let reason = filter::evaluate(cx, &subject);
-    if reason as u8 != Reason::None as u8 {
-        return verdict.refuse(reason);
-    }
     let routed = conntrack::is_routed(cx, head);
     if routed && cx.packet.ttl <= 1 {
         // No error about an error (RFC 1122, section 3.2.2).

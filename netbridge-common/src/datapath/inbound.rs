@@ -13,6 +13,7 @@ use super::flows;
 use super::guard;
 use super::icmp::{self, Quote};
 use super::parse::Fragment;
+use super::search::Search;
 use super::verdict::Action;
 
 /// Where a packet from the outside goes.
@@ -84,8 +85,13 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut
         // Nobody outside holds an address of the host's or of a container's: the answers would go to its owner.
         Some(_) if cx.env.subnet(cx.packet.key.src).is_some() => Reason::SpoofedIp,
         Some(target) => match lead(cx, &target, work) {
-            Reason::None if conntrack::is_accepted(cx, work) => returning(cx, target.bound, work),
-            Reason::None => Reason::Filtered,
+            Reason::None => {
+                work.verdict.action = may_enter(cx, &target, work);
+                if work.verdict.action as u8 != Action::Pass as u8 {
+                    return false;
+                }
+                returning(cx, target.bound, work)
+            }
             reason => reason,
         },
         None if subnet == SUBNET_LOCAL => unsolicited(cx, addrs),
@@ -293,9 +299,6 @@ pub(super) fn lead<E: Env>(cx: &Cx<'_, E>, target: &Target<AddrOf<E>>, work: &mu
         return Reason::UnknownLink;
     };
     let key = &cx.packet.key;
-    if !admits(cx.env, target.sources, key.src) {
-        return Reason::SourceNotAllowed;
-    }
     *work.half.tail_mut() = Nat {
         src: key.src,
         dst: target.addr,
@@ -303,7 +306,7 @@ pub(super) fn lead<E: Env>(cx: &Cx<'_, E>, target: &Target<AddrOf<E>>, work: &mu
         dport: target.port,
     };
     let forward = work.half.head_mut();
-    *forward = conntrack::new_head(cx, target.station.slot);
+    *forward = conntrack::new_head(cx, target.station.slot, &Search::EMPTY);
     forward.flags = flow_flags::ROUTED;
     if (target.addr, target.port) != (key.dst, key.dport) {
         forward.flags |= flow_flags::DST;
@@ -314,6 +317,17 @@ pub(super) fn lead<E: Env>(cx: &Cx<'_, E>, target: &Target<AddrOf<E>>, work: &mu
     forward.smac = network.head().gateway.mac;
     forward.peer_zone = target.net;
     Reason::None
+}
+
+/// What becomes of a packet to a container's port, whose forward half [`lead`] has filled in: the filter has the first word,
+/// the port's list of sources the next.
+#[inline(always)]
+pub(super) fn may_enter<E: Env>(cx: &Cx<'_, E>, target: &Target<AddrOf<E>>, work: &mut Work<E::F>) -> Action {
+    let action = conntrack::judge(cx, work);
+    if action as u8 == Action::Pass as u8 && !admits(cx.env, target.sources, cx.packet.key.src) {
+        return work.verdict.refuse(Reason::SourceNotAllowed);
+    }
+    action
 }
 
 /// Fills in the reply half of a flow from the outside, whose forward half [`lead`] has filled in; `bound` if it came by a

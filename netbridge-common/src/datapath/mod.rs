@@ -24,6 +24,7 @@ mod options;
 pub mod parse;
 pub mod pipeline;
 pub mod route;
+pub mod search;
 pub mod socket;
 pub mod state;
 pub mod verdict;

@@ -83,6 +83,8 @@ pub struct Packet<A: Addr> {
     pub tcp: u8,
     /// TTL.
     pub ttl: u8,
+    /// ICMP code, 0 for other protocols and for later fragments.
+    pub code: u8,
     /// What is wrong with a frame of kind [`Kind::Faulty`]; [`Reason::None`] for all others.
     pub fault: Reason,
 }
@@ -110,6 +112,7 @@ impl<A: Addr> Packet<A> {
         fragment: Fragment::Whole,
         tcp: 0,
         ttl: 0,
+        code: 0,
         fault: Reason::Malformed,
     };
 
@@ -132,6 +135,11 @@ impl<A: Addr> Packet<A> {
                 proto::ICMP => icmp::is_request(self.key.icmp) || icmp::is_reply(self.key.icmp),
                 other => proto::is_portless(other),
             }
+    }
+
+    /// True if the ICMP type is known.
+    pub fn is_icmp(&self) -> bool {
+        self.key.proto == proto::ICMP && self.fragment as u8 != Fragment::Later as u8
     }
 
     /// True if the packet is an ICMP error that quotes another.
@@ -311,7 +319,7 @@ fn parse_l4<A: Addr>(
     payload: u16,
 ) -> Reason {
     let ([sport, dport], [id, _]): ([[u8; 2]; 2], [[u8; 2]; 2]) = (bytemuck::cast(first), bytemuck::cast(second));
-    let ([icmp_type, ..], [offset, flags, ..]) = (first.to_ne_bytes(), fourth.to_ne_bytes());
+    let ([icmp_type, code, ..], [offset, flags, ..]) = (first.to_ne_bytes(), fourth.to_ne_bytes());
     let there = frame.saturating_sub(u32::from(packet.l4));
     let whole = match packet.key.proto {
         proto::TCP => {
@@ -340,6 +348,7 @@ fn parse_l4<A: Addr>(
         }
         proto::ICMP => {
             packet.key.icmp = icmp_type;
+            packet.code = code;
             if icmp::is_request(icmp_type) {
                 packet.key.sport = id;
             } else if icmp::is_reply(icmp_type) {

@@ -3,8 +3,11 @@
 use bytemuck::Zeroable;
 
 use crate::abi::{
-    Addr, AddrKey, DropEvent, Family, Hook, NO_SLOT, Reason, Record, SUBNET_LOCAL, ZONE_UPLINK, link_kind,
+    Addr, AddrKey, BANKS, DropEvent, Family, Hook, NO_PATH, NO_SLOT, Reason, Record, SUBNET_LOCAL, ZONE_UPLINK,
+    link_kind,
 };
+
+use crate::wire::ethernet;
 
 use super::answer::{self, Answer};
 use super::bridge::{NO_STATION, bridged};
@@ -18,6 +21,7 @@ use super::limits;
 use super::nat::Choice;
 use super::parse::{Head, Kind, Packet, Parse, parse};
 use super::route::routed;
+use super::search::Search;
 use super::verdict::{Action, Verdict};
 
 /// A family that the whole pipeline can carry.
@@ -51,6 +55,7 @@ impl<F: Family> Scratch<F> {
                 quoted: Quoted::EMPTY,
                 choice: Choice::EMPTY,
                 datagram: Datagram::EMPTY,
+                search: Search::EMPTY,
                 age: 0,
             },
         }
@@ -272,6 +277,16 @@ fn settle<E: Env>(cx: &Cx<'_, E>, action: Action, work: &mut Work<E::F>) -> Acti
 where
     AddrOf<E>: Answer,
 {
+    if work.verdict.path != NO_PATH {
+        // What the host's bridge would take it for: without padding.
+        let ip = cx
+            .env
+            .frame_len()
+            .min(cx.packet.end.into())
+            .wrapping_sub(ethernet::LEN.into());
+        cx.env
+            .count_path(cx.arrival.generation & (BANKS - 1), work.verdict.path, ip);
+    }
     let dropped = match action {
         Action::Pass => return action,
         Action::Drop => action,

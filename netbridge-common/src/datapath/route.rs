@@ -94,8 +94,8 @@ where
         }
         Some(SUBNET_LOCAL) => return Class::Host,
         Some(net) if net == u32::from(cx.arrival.zone) => return Class::Neighbour,
-        Some(_) => {
-            work.verdict.action = work.verdict.refuse(Reason::Isolated);
+        Some(net) => {
+            work.verdict.action = isolated(cx, (net & 0xffff) as u16, work);
             return Class::Settled;
         }
         None => {}
@@ -125,13 +125,29 @@ where
     } else if trackable && !conntrack::may_open(cx) {
         work.verdict.refuse(Reason::MidStream)
     } else {
-        let reason = filter::evaluate(cx, &Subject::of(cx, CtState::NEW).to(head.uplink, 0));
-        if reason as u8 == Reason::None as u8 && trackable {
+        let action = filter::ask(cx, &Subject::of(cx, CtState::NEW).to(head.uplink, 0), work);
+        if action as u8 == Action::Pass as u8 && trackable {
             return Class::Outside;
         }
-        work.verdict.refuse(reason)
+        action
     };
     Class::Settled
+}
+
+/// The last word on a packet to another network: the filter's, and if that lets it pass it is dropped all the same.
+#[inline(never)]
+fn isolated<E: Env>(cx: &Cx<'_, E>, net: u16, work: &mut Work<E::F>) -> Action {
+    let holder = AddrKey {
+        addr: cx.packet.key.dst,
+        net: net.to_ne_bytes(),
+        pad: [0; 2],
+    };
+    let station = cx.env.address(&holder).unwrap_or(NO_STATION);
+    let subject = Subject::of(cx, conntrack::opening_state(cx)).to(station.ifindex, net);
+    match filter::ask(cx, &subject, work) {
+        Action::Pass => work.verdict.refuse(Reason::Isolated),
+        refused => refused,
+    }
 }
 
 /// Fills in both halves of a flow to the outside but its ports, the address that it takes first; another class if the stack must
@@ -153,7 +169,7 @@ fn way_out<E: Env>(
         work.verdict.action = work.verdict.answer(Reason::TooBig, (head.mtu & 0xffff) as u16);
         return Class::Settled;
     }
-    let mut forward = conntrack::new_head(cx, owner(cx, head));
+    let mut forward = conntrack::new_head(cx, owner(cx, head), &work.search);
     forward.action = flow_action::UPLINK;
     forward.flags = flow_flags::ROUTED;
     forward.ifindex = head.uplink;
@@ -221,12 +237,13 @@ fn hairpin<E: Env>(
     if is_others(cx, network, target.open) {
         return Class::Settled;
     }
-    let mut reason = inbound::lead(cx, &target, work);
-    if reason as u8 == Reason::None as u8 && !conntrack::is_accepted(cx, work) {
-        reason = Reason::Filtered;
-    }
-    if reason as u8 != Reason::None as u8 {
-        work.verdict.action = work.verdict.refuse(reason);
+    let reason = inbound::lead(cx, &target, work);
+    work.verdict.action = if reason as u8 == Reason::None as u8 {
+        inbound::may_enter(cx, &target, work)
+    } else {
+        work.verdict.refuse(reason)
+    };
+    if work.verdict.action as u8 != Action::Pass as u8 {
         return Class::Settled;
     }
     let dst = cx.packet.key.dst;
@@ -308,17 +325,14 @@ fn neighbour<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, work: &mut Work<E::F
     if !trackable || station.ifindex == 0 || station.ifindex == cx.arrival.ifindex {
         return Class::Neighbour;
     }
-    let reason = filter::evaluate(
-        cx,
-        &Subject::of(cx, conntrack::opening_state(cx)).to(station.ifindex, cx.arrival.zone),
-    );
-    if reason as u8 != Reason::None as u8 {
-        work.verdict.action = work.verdict.refuse(reason);
+    let subject = Subject::of(cx, conntrack::opening_state(cx)).to(station.ifindex, cx.arrival.zone);
+    work.verdict.action = filter::ask(cx, &subject, work);
+    if work.verdict.action as u8 != Action::Pass as u8 {
         return Class::Settled;
     }
     *work.half.tail_mut() = conntrack::untranslated(&cx.packet.key);
     let forward = work.half.head_mut();
-    *forward = conntrack::new_head(cx, owner(cx, network));
+    *forward = conntrack::new_head(cx, owner(cx, network), &work.search);
     forward.flags = flow_flags::ROUTED;
     forward.ifindex = station.ifindex;
     forward.slot = station.slot;

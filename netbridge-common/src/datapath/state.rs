@@ -169,8 +169,21 @@ pub const fn is_done(config: &Config, protocol: u8, head: &FlowHead, now: u32) -
 /// The state of a packet that hits this half, as `-m conntrack --ctstate` names it.
 pub const fn named(head: &FlowHead) -> u8 {
     if head.flags & flow_flags::REPLY != 0 || head.state != FlowState::Opening as u8 {
-        CtState::ESTABLISHED
+        CtState::ESTABLISHED | standing(head)
     } else {
-        CtState::NEW
+        CtState::NEW | standing(head)
     }
+}
+
+/// Direction and translation of a packet that hits this half, as bits of [`CtState`].
+pub const fn standing(head: &FlowHead) -> u8 {
+    let reply = head.flags & flow_flags::REPLY != 0;
+    let (source, destination) = (head.flags & flow_flags::SRC != 0, head.flags & flow_flags::DST != 0);
+    // Of the answers to what had its source replaced it is the destination.
+    let (snat, dnat) = if reply {
+        (destination, source)
+    } else {
+        (source, destination)
+    };
+    CtState::REPLY * reply as u8 | CtState::SNAT * snat as u8 | CtState::DNAT * dnat as u8
 }

@@ -1,6 +1,6 @@
 //! What becomes of a packet, complete: the programs carry it out and decide nothing.
 
-use crate::abi::{Addr, FlowHead, Mac, NO_SLOT, Nat, Reason, flow_action, flow_flags, proto};
+use crate::abi::{Addr, FlowHead, Mac, NO_PATH, NO_SLOT, Nat, Reason, flow_action, flow_flags, proto};
 use crate::wire::checksum::Diff;
 use crate::wire::{icmp, tcp, udp};
 
@@ -109,6 +109,8 @@ pub struct Verdict<A> {
     pub quote: u16,
     /// The MTU that an answer tells, bytes; 0 for none.
     pub mtu: u16,
+    /// Which rules of the filter have matched the packet, or [`NO_PATH`].
+    pub path: u32,
 }
 
 impl<A: Addr> Verdict<A> {
@@ -149,6 +151,7 @@ impl<A: Addr> Verdict<A> {
             answer: Headers::EMPTY,
             quote: 0,
             mtu: 0,
+            path: NO_PATH,
         }
     }
 
@@ -161,6 +164,7 @@ impl<A: Addr> Verdict<A> {
         self.slot = NO_SLOT;
         self.pseudo_diff = 0;
         self.l4_diff = 0;
+        self.path = NO_PATH;
     }
 
     /// Dropped for `reason`; passed on if that is [`Reason::None`].
@@ -181,6 +185,12 @@ impl<A: Addr> Verdict<A> {
         self.reason = reason;
         self.mtu = mtu;
         Action::Answer
+    }
+
+    /// Dropped by the filter, and the sender told.
+    #[must_use]
+    pub const fn reject(&mut self, _with: u8) -> Action {
+        self.answer(Reason::Rejected, 0)
     }
 
     /// Into the container behind `ifindex`.

@@ -14,12 +14,13 @@ use core::ops::RangeInclusive;
 
 use crate::abi::{
     AddrKey, Config, CtState, LINK_ADDRS, LinkAddrs, LinkHead, LinkV4, Mac, MacKey, NO_SLOT, NetworkAddrs, NetworkHead,
-    NetworkV4, PortBlock, PortKey, PortTarget, PublishedHead, PublishedV4, RuleAddrs, RuleHead, RuleV4, SUBNET_LOCAL,
-    Station, Timeouts, VERSION, link_kind, network_flags, port_scope, proto, station_flags, verdict,
+    NetworkV4, PortBlock, PortKey, PortTarget, PublishedHead, PublishedV4, SUBNET_LOCAL, Station, Timeouts, VERSION,
+    link_kind, network_flags, port_scope, proto, station_flags, verdict,
 };
 use crate::datapath::env::{Hop, HopKind};
 
 use super::build::Datagram;
+use super::filter::{RuleAddrs, RuleHead, RuleV4};
 use super::{Frame, HostEnv, Ip, Prefix};
 
 /// Ticks of a second.

@@ -6,6 +6,7 @@
 
 pub mod build;
 pub mod cases;
+pub mod filter;
 mod housekeeping;
 pub mod lab;
 pub mod pieces;
@@ -20,14 +21,15 @@ use bytemuck::Zeroable;
 
 use crate::abi::{
     AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, FirstFragment, FlowKey, FlowV4, FragmentKey, HeldHead,
-    Hook, Learned, LinkV4, Load, MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4, Peer, PeerKey, Policy, PortBlock, PortKey,
-    PublishedV4, REASON_SLOTS, Reason, RuleV4, SLOTS, SourceKey, Station, Traffic,
+    Hook, Learned, LinkV4, Load, MAX_NETWORKS, MacKey, NetworkV4, Passed, PathKey, Peer, PeerKey, PortBlock, PortKey,
+    PublishedV4, REASON_SLOTS, Reason, SLOTS, SourceKey, Station, Traffic,
 };
 use crate::datapath::env::{Budget, Hop};
 use crate::datapath::parse::{Head, Packet, parse};
 use crate::datapath::pipeline::{Scratch, run};
 use crate::datapath::verdict::Verdict;
 
+use self::filter::{Bank, RuleV4};
 use self::view::View;
 
 /// An IPv4 address in network order.
@@ -76,10 +78,12 @@ pub struct HostEnv {
     pub sources: HashSet<(u32, Prefix)>,
     /// What sockets of the host asked for, by the container that they talk to.
     pub peers: RefCell<HashMap<PeerKey<Ip>, Peer<Ip>>>,
-    /// Heads of the filter's banks.
-    pub policy: [Policy; BANKS as usize],
-    /// Rules of both banks.
-    pub rules: Vec<RuleV4>,
+    /// The filter's banks.
+    pub filter: [Bank; BANKS as usize],
+    /// Paths of several places.
+    pub paths: RefCell<HashMap<PathKey, u32>>,
+    /// What went each path, by bank and number.
+    pub passed: RefCell<HashMap<(u32, u32), Passed>>,
     /// The host's routes; without one the stack answers.
     pub hops: HashMap<Prefix, Hop<Ip>>,
     /// Stations by MAC.
@@ -149,8 +153,9 @@ impl Default for HostEnv {
             published: HashMap::new(),
             sources: HashSet::new(),
             peers: RefCell::default(),
-            policy: [Policy::zeroed(); BANKS as usize],
-            rules: vec![RuleV4::zeroed(); (BANKS * MAX_RULES) as usize],
+            filter: Default::default(),
+            paths: RefCell::default(),
+            passed: RefCell::default(),
             hops: HashMap::new(),
             fdb: RefCell::default(),
             fdb_capacity: 16_384,
@@ -214,29 +219,19 @@ impl HostEnv {
         self.drops.borrow().get(reason as usize).copied().unwrap_or_default()
     }
 
-    /// Puts a filter in force: up to [`MAX_RULES`] rules, then the policy, one of
-    /// [`crate::abi::verdict`]. The generation rises, as when the controller swaps banks.
+    /// Puts rules in force, then the policy, one of [`crate::abi::verdict`].
     pub fn set_filter(&mut self, policy: u8, rules: &[RuleV4]) {
+        self.swap_filter(filter::compile(policy, rules, &self.links));
+    }
+
+    /// Puts a bank in force. The generation rises, as when the controller swaps banks.
+    pub fn swap_filter(&mut self, bank: Bank) {
         self.config.generation += 1;
-        let bank = (self.config.generation & (BANKS - 1)) as usize;
-        let places = self
-            .rules
-            .iter_mut()
-            .skip(bank * MAX_RULES as usize)
-            .take(MAX_RULES as usize);
-        let mut used = 0;
-        for (place, rule) in places.zip(rules) {
-            *place = *rule;
-            used += 1;
+        let number = self.config.generation & (BANKS - 1);
+        if let Some(place) = self.filter.get_mut(number as usize) {
+            *place = bank;
         }
-        if let Some(head) = self.policy.get_mut(bank) {
-            *head = Policy {
-                rules: used,
-                policy,
-                active: u8::from(used > 0 || policy != 0),
-                pad: 0,
-            };
-        }
+        self.passed.borrow_mut().retain(|(bank, _), _| *bank != number);
     }
 
     /// The block that holds a port by the longest prefix: where it leads.

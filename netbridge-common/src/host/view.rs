@@ -5,9 +5,9 @@ use std::cell::RefCell;
 use bytemuck::Zeroable;
 
 use crate::abi::{
-    AddrKey, BindingKey, BindingV4, Config, DropEvent, FirstFragment, FlowKey, FlowV4, FragmentKey, HeldHead, Learned,
-    LinkV4, Load, MacKey, NetworkV4, Policy, PortKey, PublishedV4, Reason, RuleV4, SLOTS, SourceKey, Station, V4,
-    station_flags,
+    AddrKey, BindingKey, BindingV4, Config, DropEvent, FilterHead, FirstFragment, FlowKey, FlowV4, FragmentKey,
+    HeldHead, Learned, LinkV4, Load, MacKey, NetworkV4, PLACES, PathKey, PortKey, PublishedV4, Reason, RuleBox, SLOTS,
+    SourceKey, Station, V4, station_flags, word,
 };
 use crate::datapath::env::{Env, Hop, HopKind, Inserted, Released, Renewal};
 use crate::datapath::parse::Head;
@@ -365,12 +365,32 @@ impl Env for View<'_> {
         self.tables.lists(*key)
     }
 
-    fn policy(&self, bank: u32) -> Option<&Policy> {
-        self.tables.policy.get(bank as usize)
+    fn filter(&self, bank: u32) -> Option<&FilterHead> {
+        self.tables.filter.get(bank as usize).map(|bank| &bank.head)
     }
 
-    fn rule(&self, index: u32) -> Option<&RuleV4> {
-        self.tables.rules.get(index as usize)
+    fn filter_word(&self, bank: u32, index: u32) -> u64 {
+        let bank = self.tables.filter.get(bank as usize);
+        bank.and_then(|bank| bank.words.get(index as usize))
+            .copied()
+            .unwrap_or(word::EMPTY)
+    }
+
+    fn filter_box(&self, bank: u32, index: u32) -> Option<&RuleBox> {
+        self.tables.filter.get(bank as usize)?.boxes.get(index as usize)
+    }
+
+    fn joined_path(&self, key: &PathKey) -> u32 {
+        let mut paths = self.tables.paths.borrow_mut();
+        let next = PLACES + paths.len() as u32;
+        *paths.entry(*key).or_insert(next)
+    }
+
+    fn count_path(&self, bank: u32, path: u32, bytes: u32) {
+        let mut passed = self.tables.passed.borrow_mut();
+        let passed = passed.entry((bank, path)).or_default();
+        passed.packets += 1;
+        passed.bytes += u64::from(bytes);
     }
 
     fn next_hop(&self, _src: Ip, dst: Ip, _ifindex: u32) -> Hop<Ip> {

@@ -16,6 +16,8 @@ pub const RST: u8 = 4;
 pub const ACK: u8 = 16;
 /// URG.
 pub const URG: u8 = 32;
+/// The six flags of RFC 793, which filters know by name.
+pub const NAMED: u8 = 63;
 
 /// Combinations of [`FIN`], [`SYN`], [`RST`], [`ACK`] and [`URG`] that a segment can have, one bit each.
 const VALID: u64 = 1 << SYN

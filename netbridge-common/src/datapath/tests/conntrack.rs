@@ -1,10 +1,11 @@
 //! Flows: how long they live, when they are asked again, what ends them.
 
-use crate::abi::{CtState, FlowState, FlowV4, Reason, RuleV4, ZONE_UPLINK, network_flags, proto, verdict};
+use crate::abi::{CtState, FlowState, FlowV4, Reason, ZONE_UPLINK, network_flags, proto, verdict};
 use crate::datapath::conntrack::other_half;
 use crate::datapath::verdict::Action;
 use crate::host::HostEnv;
 use crate::host::build::Datagram;
+use crate::host::filter::RuleV4;
 use crate::host::lab::{A, B, E, GATEWAY, GATEWAYS, HOST, REMOTE, SECOND, ifindex, inward, lab, out, rule};
 use crate::wire::tcp::{ACK, FIN, RST, SYN};
 

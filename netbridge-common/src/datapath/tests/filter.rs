@@ -4,9 +4,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::abi::{CtState, NO_INTERFACE, Reason, RuleV4, proto, rule_flags, verdict};
+use crate::abi::{CtState, Reason, proto, verdict};
 use crate::host::Ip;
 use crate::host::build::Datagram;
+use crate::host::filter::{NO_INTERFACE, RuleV4, rule_flags};
 use crate::host::lab::{A, B, GATEWAY, REMOTE, ifindex, lab, rule};
 
 use super::sends;

@@ -1,8 +1,9 @@
 //! Datagrams in fragments, in any order: what arrives is whole and translated once, and what should not arrive does not.
 
-use crate::abi::{HELD_PLACES, Hook, Reason, proto, rule_flags, verdict};
+use crate::abi::{HELD_PLACES, Hook, Reason, proto, verdict};
 use crate::datapath::verdict::Action;
 use crate::host::build::{Datagram, echo_message};
+use crate::host::filter::rule_flags;
 use crate::host::lab::{
     A, B, E, GATEWAY, GATEWAYS, HOST, REMOTE, ROUTER, SECOND, at, ifindex, inward, lab, out, publish, rule, slot,
 };

@@ -6,11 +6,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::abi::{FlowKey, FlowV4, Reason, RuleV4, flow_flags, proto, verdict};
+use crate::abi::{FlowKey, FlowV4, Reason, flow_flags, proto, verdict};
 use crate::datapath::conntrack::other_half;
 use crate::datapath::state::is_expired;
 use crate::datapath::verdict::Action;
 use crate::host::build::Datagram;
+use crate::host::filter::RuleV4;
 use crate::host::lab::{A, B, ELSEWHERE, GATEWAY, HOST, Node, REMOTE, ROUTER, SECOND, ifindex, inward, lab, out};
 use crate::host::lab::{publish, publish_range, rule, slot};
 use crate::host::{HostEnv, Ip};

@@ -3,9 +3,10 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::abi::{FlowState, NetworkV4, Reason, proto, rule_flags, verdict};
+use crate::abi::{FlowState, NetworkV4, Reason, proto, verdict};
 use crate::datapath::verdict::Action;
 use crate::host::build::Datagram;
+use crate::host::filter::rule_flags;
 use crate::host::lab::{A, B, D, E, GATEWAY, HOST, REMOTE, ROUTER, SECOND, UNRESOLVED, ifindex, inward, lab};
 use crate::host::lab::{out, publish, publish_range, restrict, rule, slot};
 use crate::host::{HostEnv, Ip};

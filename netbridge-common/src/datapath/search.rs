@@ -1,0 +1,272 @@
+//! The search for the rule that matches, over the tables that the controller has compiled: see [`crate::abi::word`].
+//!
+//! What it costs depends on how the rules cross each other, hardly on how many there are. Each of its steps is one round of
+//! the same loop, so the verifier walks it once.
+
+use crate::abi::{
+    CLASS_STEPS, CtState, FilterHead, MAX_NETWORKS, NO_PATH, PROBES, PathKey, RuleBox, SEARCH_DEPTH, SEARCH_STEPS,
+    axis, verdict, word,
+};
+use crate::wire::tcp;
+
+use super::env::Env;
+
+/// No box.
+const NONE: u32 = u32::MAX;
+
+/// Where a search is. In memory and not on the stack, which is too small for it, and where the verifier forgets which way it
+/// went.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Search {
+    /// The packet's class on each axis.
+    pub classes: [u32; axis::COUNT as usize],
+    /// Words to come back to.
+    stack: [u64; SEARCH_DEPTH as usize],
+    /// The word that is next.
+    word: u64,
+    /// The bit of the packet's TCP flags.
+    tcp: u64,
+    /// The bit of its state.
+    states: u32,
+    /// How many words there are to come back to.
+    depth: u32,
+    /// The bank.
+    bank: u32,
+    /// The first box that packet has matched, or [`NONE`].
+    best: u32,
+    /// The first box that counts.
+    from: u32,
+    /// Which rules have matched, or [`NO_PATH`].
+    pub path: u32,
+    /// Not 0 if the answer depends on more than the flow.
+    pub varies: u32,
+    /// One of [`verdict`].
+    pub verdict: u8,
+    /// How a rejected packet's sender is told.
+    pub with: u8,
+    pad: u16,
+}
+
+impl Search {
+    /// Nothing searched yet.
+    pub const EMPTY: Self = Self {
+        classes: [0; axis::COUNT as usize],
+        stack: [0; SEARCH_DEPTH as usize],
+        word: word::EMPTY,
+        tcp: 0,
+        states: 0,
+        depth: 0,
+        bank: 0,
+        best: NONE,
+        from: 0,
+        path: NO_PATH,
+        varies: 0,
+        verdict: verdict::DROP,
+        with: 0,
+        pad: 0,
+    };
+
+    /// Searches a bank for what becomes of a packet of these classes, state ([`CtState`]) and TCP flags. A table that cannot
+    /// be read ends in a drop: the filter fails closed.
+    #[inline(always)]
+    pub fn run<E: Env>(&mut self, env: &E, head: &FilterHead, generation: u32, bank: u32, state: u8, flags: u8) {
+        self.tcp = 1 << (flags & tcp::NAMED);
+        self.states = 1 << CtState::number(state);
+        self.bank = bank;
+        self.word = head.root;
+        self.depth = 0;
+        self.best = NONE;
+        self.from = 0;
+        self.path = NO_PATH;
+        self.varies = 0;
+        self.verdict = verdict::DROP;
+        self.with = 0;
+        env.repeat(SEARCH_STEPS, |_| {
+            self.step(env);
+            self.word != word::EMPTY || self.back() || self.conclude(env, head, generation)
+        });
+    }
+
+    /// The epoch of a flow for which this is the filter's answer: 0 if it must be asked again for every packet, as what
+    /// depends on more than the flow, and what is to be told to the sender each time.
+    pub const fn epoch(&self, generation: u32) -> u32 {
+        if self.varies == 0 && self.verdict != verdict::REJECT {
+            generation
+        } else {
+            0
+        }
+    }
+
+    /// Goes to the next word; [`word::EMPTY`] if this way has ended.
+    #[inline(always)]
+    fn step<E: Env>(&mut self, env: &E) {
+        let (word, at) = (self.word, word::index(self.word));
+        self.word = match word::kind(word) {
+            word::CUT => {
+                let class = self.classes.get(word::axis(word) as usize).copied().unwrap_or(0);
+                env.filter_word(self.bank, at.wrapping_add(word::part(word, class)))
+            }
+            word::FORK => self.fork(env, word),
+            word::LIST => self.list(env, word),
+            word::ONE => {
+                self.look(env, at);
+                word::EMPTY
+            }
+            _ => word::EMPTY,
+        };
+    }
+
+    /// The first of several ways, unless nothing on it or behind can count any more; it comes back for the others.
+    #[inline(always)]
+    fn fork<E: Env>(&mut self, env: &E, word: u64) -> u64 {
+        let (at, count) = (word::index(word), word::count(word));
+        let least = word::index(env.filter_word(self.bank, at.wrapping_add(1)));
+        if count == 0 || least >= self.best {
+            return word::EMPTY;
+        }
+        if let Some(place) = self.stack.get_mut((self.depth & (SEARCH_DEPTH - 1)) as usize)
+            && count > 1
+        {
+            *place = word::many(word::FORK, count.wrapping_sub(1), at.wrapping_add(2));
+            self.depth = self.depth.wrapping_add(1);
+        }
+        env.filter_word(self.bank, at)
+    }
+
+    /// Looks at the first of a list of boxes; the rest of the list, if one there may count.
+    #[inline(always)]
+    fn list<E: Env>(&mut self, env: &E, word: u64) -> u64 {
+        let (at, count) = (word::index(word), word::count(word));
+        let found = word::index(env.filter_word(self.bank, at));
+        if count == 0 || found >= self.best || self.look(env, found) {
+            return word::EMPTY;
+        }
+        word::many(word::LIST, count.wrapping_sub(1), at.wrapping_add(1))
+    }
+
+    /// True if the packet is in a box, which is then the best.
+    #[inline(always)]
+    fn look<E: Env>(&mut self, env: &E, index: u32) -> bool {
+        if index < self.from || index >= self.best {
+            return false;
+        }
+        let Some(found) = env.filter_box(self.bank, index) else {
+            return false;
+        };
+        let matches = found.states & self.states != 0 && holds(found, &self.classes);
+        if matches && found.tcp != u64::MAX {
+            self.varies = 1;
+        }
+        let matches = matches && found.tcp & self.tcp != 0;
+        if matches {
+            self.best = index;
+        }
+        matches
+    }
+
+    /// Goes back to the last fork; false if there is none.
+    #[inline(always)]
+    fn back(&mut self) -> bool {
+        if self.depth == 0 {
+            return false;
+        }
+        self.depth = self.depth.wrapping_sub(1);
+        let place = self.stack.get((self.depth & (SEARCH_DEPTH - 1)) as usize);
+        self.word = place.copied().unwrap_or(word::EMPTY);
+        true
+    }
+
+    /// Does what the best box says; true if the search goes on.
+    #[inline(always)]
+    fn conclude<E: Env>(&mut self, env: &E, head: &FilterHead, generation: u32) -> bool {
+        let Some(found) = env.filter_box(self.bank, self.best) else {
+            return false;
+        };
+        if found.place != NO_PATH {
+            self.path = if self.path == NO_PATH {
+                found.place
+            } else {
+                let key = PathKey {
+                    generation,
+                    path: self.path,
+                    place: found.place,
+                };
+                env.joined_path(&key)
+            };
+        }
+        match found.verdict {
+            verdict::CONTINUE | verdict::LOG => {
+                self.from = found.next;
+                self.best = NONE;
+                self.word = head.root;
+                true
+            }
+            decision => {
+                self.verdict = decision;
+                self.with = found.with;
+                false
+            }
+        }
+    }
+}
+
+/// True if the classes are those of a box.
+#[inline(always)]
+fn holds(found: &RuleBox, classes: &[u32; axis::COUNT as usize]) -> bool {
+    let [src, dst, sport, dport, input, output, proto, mac] = *classes;
+    let within = |class: u32, first: u32, more: u32| class.wrapping_sub(first) <= more;
+    within(dst, found.dst, found.dst_more)
+        && within(src, found.src, found.src_more)
+        && within(dport, found.dport.into(), found.dport_more.into())
+        && within(proto, found.proto.into(), found.proto_more.into())
+        && within(sport, found.sport.into(), found.sport_more.into())
+        && within(input, found.input.into(), found.input_more.into())
+        && within(output, found.output.into(), found.output_more.into())
+        && within(mac, found.mac.into(), found.mac_more.into())
+}
+
+/// The class of a value.
+#[inline(never)]
+pub fn class<E: Env>(env: &E, bank: u32, root: u64, value: u32) -> u32 {
+    let mut word = root;
+    for _ in 0..CLASS_STEPS {
+        let at = word::index(word);
+        word = match word::kind(word) {
+            word::CUT => env.filter_word(bank, at.wrapping_add(word::part(word, value))),
+            word::SPLIT => {
+                let later = value >= word::index(env.filter_word(bank, at));
+                env.filter_word(bank, at.wrapping_add(1).wrapping_add(u32::from(later)))
+            }
+            _ => break,
+        };
+    }
+    word::index(word)
+}
+
+/// The class of one of the values that are known exactly, 48 bits; that of all others if it is none.
+#[inline(never)]
+pub fn exact<E: Env>(env: &E, bank: u32, root: u64, value: u64, others: u32) -> u32 {
+    let (first, mask) = word::place(root, value);
+    if word::kind(root) != word::EXACT {
+        return others;
+    }
+    for probe in 0..PROBES {
+        let place = first.wrapping_add(probe) & mask;
+        let entry = env.filter_word(bank, word::index(root).wrapping_add(place));
+        if entry >> 16 == value {
+            return (entry & 0xffff) as u32;
+        }
+    }
+    others
+}
+
+/// The class of an interface, that of its network where it is not known itself.
+#[inline(always)]
+pub fn interface<E: Env>(env: &E, head: &FilterHead, bank: u32, ifindex: u32, network: u32) -> u32 {
+    if word::kind(head.interface) == word::CLASS {
+        return word::index(head.interface);
+    }
+    let others = env.filter_word(bank, head.networks.wrapping_add(network & (MAX_NETWORKS - 1)));
+    exact(env, bank, head.interface, u64::from(ifindex), word::index(others))
+}
