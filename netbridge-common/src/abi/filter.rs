@@ -15,11 +15,11 @@ pub const PAGE_WORDS: u32 = 512;
 /// Boxes of a page.
 pub const PAGE_BOXES: u32 = 64;
 
-/// Pages of words that a bank has: 16 MiB.
-pub const WORD_PAGES: u32 = 4096;
+/// Pages of words that a bank has: 8 MiB.
+pub const WORD_PAGES: u32 = 2048;
 
-/// Pages of boxes that a bank has: 16 MiB, 262,144 boxes.
-pub const BOX_PAGES: u32 = 4096;
+/// Pages of boxes that a bank has: 8 MiB, 131,072 boxes.
+pub const BOX_PAGES: u32 = 2048;
 
 /// A page of words.
 pub type WordPage = [u64; PAGE_WORDS as usize];
@@ -28,10 +28,13 @@ pub type WordPage = [u64; PAGE_WORDS as usize];
 pub type BoxPage = [RuleBox; PAGE_BOXES as usize];
 
 /// Paths that consist of one place of the compiled rules: their numbers are those of the places.
-pub const PLACES: u32 = 262_144;
+pub const PLACES: u32 = 131_072;
 
 /// Paths that consist of more, numbered from [`PLACES`] on as they are met.
-pub const JOINED_PATHS: u32 = 65_536;
+pub const JOINED_PATHS: u32 = 16_384;
+
+/// Paths that a bank counts.
+pub const PATHS: u32 = PLACES + JOINED_PATHS;
 
 /// No path: nothing is to be counted.
 pub const NO_PATH: u32 = u32::MAX;
@@ -243,6 +246,8 @@ pub struct FilterHead {
     pub pages: u32,
     /// Zero if everything is accepted and nothing counted: nothing to ask, nothing to track.
     pub active: u32,
+    /// What the tables were made from, as a number: the controller knows by it if they are those it would make.
+    pub digest: u64,
 }
 
 /// What a packet must be to match, and what happens then: on each axis the first class and how many more follow it.

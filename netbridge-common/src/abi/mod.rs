@@ -30,8 +30,8 @@ pub use binding::{Binding, BindingHead, BindingKey, BindingV4, BindingV6};
 pub use config::{Config, Timeouts};
 pub use counters::{DropEvent, EVENT_BYTES, Hook, Load, REASON_SLOTS, SAMPLES, SLOTS, Traffic};
 pub use filter::{
-    BANKS, BOX_PAGES, BoxPage, CLASS_STEPS, CtState, FilterHead, JOINED_PATHS, NO_PATH, PAGE_BOXES, PAGE_WORDS, PLACES,
-    PROBES, Passed, PathKey, RuleBox, SEARCH_DEPTH, SEARCH_STEPS, WORD_PAGES, WordPage, axis, verdict, word,
+    BANKS, BOX_PAGES, BoxPage, CLASS_STEPS, CtState, FilterHead, JOINED_PATHS, NO_PATH, PAGE_BOXES, PAGE_WORDS, PATHS,
+    PLACES, PROBES, Passed, PathKey, RuleBox, SEARCH_DEPTH, SEARCH_STEPS, WORD_PAGES, WordPage, axis, verdict, word,
 };
 pub use flow::{
     FlowHead, FlowKey, FlowState, FlowV4, FlowV6, LISTED_AT, MOST_LISTED, NO_SLOT, Nat, ZONE_UPLINK, flow_action,
@@ -137,7 +137,7 @@ mod tests {
             (
                 5,
                 [8, 12, 16, 16, 8, 12, 16, 12, 8, 8],
-                [16, 120, 80, 16, 60, 2064, 16, 48, 16, 40, 16, 8, 28, 64, 20, 40]
+                [16, 120, 88, 16, 60, 2064, 16, 48, 16, 40, 16, 8, 28, 64, 20, 40]
             )
         );
     }

@@ -1,6 +1,6 @@
 //! The FORWARD filter: what is asked about a packet, and what the answer means.
 
-use crate::abi::{Addr, BANKS, Family, FilterHead, Mac, Reason, axis, verdict, word};
+use crate::abi::{Addr, BANKS, Family, FilterHead, Mac, Reason, axis, verdict};
 
 use super::conntrack::{Cx, Work};
 use super::env::{AddrOf, Env};
@@ -93,22 +93,27 @@ pub fn is_active<E: Env>(cx: &Cx<'_, E>) -> bool {
 #[inline(never)]
 pub fn ask<E: Env>(cx: &Cx<'_, E>, subject: &Subject<AddrOf<E>>, work: &mut Work<E::F>) -> Action {
     let Work { search, verdict, .. } = work;
-    let Some(head) = cx.env.filter(bank(cx)) else {
-        *search = Search::EMPTY;
-        return verdict.refuse(Reason::Filtered);
-    };
-    if head.active == 0 {
-        *search = Search::EMPTY;
-        return verdict.refuse(Reason::None);
-    }
-    classify(cx, head, subject, search);
-    let generation = cx.arrival.generation;
-    search.run(cx.env, head, generation, bank(cx), subject.state, subject.tcp);
+    decide(cx.env, cx.arrival.generation, subject, search);
     verdict.path = search.path;
     match search.verdict {
         verdict::ACCEPT => verdict.refuse(Reason::None),
         verdict::REJECT => verdict.reject(search.with),
         _ => verdict.refuse(Reason::Filtered),
+    }
+}
+
+/// Searches the bank of a generation for what becomes of a packet. A head that cannot be read is a filter that drops
+/// everything.
+#[inline(always)]
+pub fn decide<E: Env>(env: &E, generation: u32, subject: &Subject<AddrOf<E>>, search: &mut Search) {
+    let bank = generation & (BANKS - 1);
+    match env.filter(bank) {
+        None => search.settle(verdict::DROP),
+        Some(head) if head.active == 0 => search.settle(verdict::ACCEPT),
+        Some(head) => {
+            classify(env, head, bank, subject, search);
+            search.run(env, head, generation, bank, subject.state, subject.tcp);
+        }
     }
 }
 
@@ -119,10 +124,9 @@ pub fn is_final<A>(action: Action, verdict: &Verdict<A>) -> bool {
         || (action as u8 == Action::Answer as u8 && verdict.reason as u8 == Reason::Rejected as u8)
 }
 
-/// The classes of a packet.
+/// Fills in the classes of a packet.
 #[inline(always)]
-fn classify<E: Env>(cx: &Cx<'_, E>, head: &FilterHead, subject: &Subject<AddrOf<E>>, search: &mut Search) {
-    let (env, bank) = (cx.env, bank(cx));
+fn classify<E: Env>(env: &E, head: &FilterHead, bank: u32, subject: &Subject<AddrOf<E>>, search: &mut Search) {
     let [a, b, c, d, e, f] = subject.mac;
     let mac = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
     search.classes = [
@@ -133,7 +137,7 @@ fn classify<E: Env>(cx: &Cx<'_, E>, head: &FilterHead, subject: &Subject<AddrOf<
         search::interface(env, head, bank, subject.in_ifindex, subject.in_net),
         search::interface(env, head, bank, subject.out_ifindex, subject.out_net),
         search::class(env, bank, head.proto, subject.proto.into()),
-        search::exact(env, bank, head.mac, mac, word::index(head.mac)),
+        search::exact(env, bank, head.mac, mac, 0),
     ];
 }
 

@@ -88,6 +88,13 @@ impl Search {
         });
     }
 
+    /// Ends without a search, in a verdict that counts for nothing.
+    pub const fn settle(&mut self, verdict: u8) {
+        self.path = NO_PATH;
+        self.varies = 0;
+        self.verdict = verdict;
+    }
+
     /// The epoch of a flow for which this is the filter's answer: 0 if it must be asked again for every packet, as what
     /// depends on more than the flow, and what is to be told to the sender each time.
     pub const fn epoch(&self, generation: u32) -> u32 {

@@ -25,8 +25,10 @@ use crate::abi::{
     PublishedV4, REASON_SLOTS, Reason, SLOTS, SourceKey, Station, Traffic,
 };
 use crate::datapath::env::{Budget, Hop};
+use crate::datapath::filter::{Subject, decide};
 use crate::datapath::parse::{Head, Packet, parse};
 use crate::datapath::pipeline::{Scratch, run};
+use crate::datapath::search::Search;
 use crate::datapath::verdict::Verdict;
 
 use self::filter::{Bank, RuleV4};
@@ -232,6 +234,17 @@ impl HostEnv {
             *place = bank;
         }
         self.passed.borrow_mut().retain(|(bank, _), _| *bank != number);
+    }
+
+    /// What the filter in force says of a packet.
+    pub fn decide(&self, subject: &Subject<Ip>) -> Search {
+        let mut search = Search::EMPTY;
+        let view = View {
+            tables: self,
+            frame: &Frame::default(),
+        };
+        decide(&view, self.config.generation, subject, &mut search);
+        search
     }
 
     /// The block that holds a port by the longest prefix: where it leads.

@@ -57,10 +57,7 @@ pub fn converge(with: &mut Apply<'_>, state: &State, host: &HostFacts) -> Result
             }
         }
     }
-    let filter = tables::compile_filter(state, &host.links)?;
-    if datapath.tables().filter()? != filter.bank {
-        filter.put_in_force(datapath)?;
-    }
+    tables::Wanted::of(state, &host.links).put_in_force(datapath)?;
     Ok(restore_settings(state, host))
 }
 

@@ -1,22 +1,23 @@
 //! Steps on the maps.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 use bytemuck::Zeroable;
-use netbridge_common::abi::{FlowKey, FlowV4, Policy, PublishedV4, RuleV4, SUBNET_LOCAL, flow_flags};
+use netbridge_common::abi::{FlowKey, FlowV4, PublishedV4, SUBNET_LOCAL, flow_flags};
 use netbridge_common::datapath::conntrack::other_half;
 
 use super::{Run, sockets};
 use crate::datapath::{Datapath, Ipv4};
 use crate::encode;
-use crate::filter;
+use crate::filter::{self, tables::World};
 use crate::listener::rivals;
 use crate::model::{Claims, PortSpec, Transport};
 use crate::netlink::LinkInfo;
-use crate::plan::{interface_names, vacant};
-use crate::state::{Endpoint, Network, Published, State, Uplink};
+use crate::plan::{vacant, world};
+use crate::state::{Endpoint, FilterSource, Network, Published, State, Uplink};
 
 /// The filter that is in force when none is.
 const EMPTY_FILTER: &str = "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n";
@@ -183,14 +184,8 @@ impl Run<'_> {
             return Ok(());
         };
         let state = if new { &self.new } else { self.old };
-        let filter = compile_filter(state, &self.with.netlink.links().await?)?;
-        let (before, _) = datapath.tables().filter()?;
-        if before.active == 0 && filter.bank.0.active != 0 {
-            // Connections between neighbours were not tracked: they are to be known, not opened again.
-            datapath.pick_up(PICKUP)?;
-        }
-        filter.put_in_force(datapath)?;
-        self.warnings.extend(filter.warnings);
+        let wanted = Wanted::of(state, &self.with.netlink.links().await?);
+        self.warnings.extend(wanted.put_in_force(datapath)?);
         Ok(())
     }
 }
@@ -198,37 +193,48 @@ impl Run<'_> {
 /// Seconds for which connections that were not tracked are taken up in the middle when the first filter is loaded.
 const PICKUP: u32 = 120;
 
-/// A compiled filter.
-pub(super) struct Compiled {
-    /// Its head and its rules, as the datapath has them.
-    pub(super) bank: (Policy, Vec<RuleV4>),
-    /// The rules that name what is gone.
-    warnings: Vec<String>,
+/// A filter that is to be in force.
+pub(super) struct Wanted<'a> {
+    source: Option<&'a FilterSource>,
+    world: World,
+    /// What its tables would be made from, as a number.
+    digest: u64,
 }
 
-impl Compiled {
-    pub(super) fn put_in_force(&self, datapath: &Datapath) -> Result<()> {
-        let (policy, rules) = &self.bank;
-        Ok(datapath.tables().swap_filter(policy, rules)?)
+impl<'a> Wanted<'a> {
+    /// That of a state, on a host with the interfaces `links`.
+    pub(super) fn of(state: &'a State, links: &[LinkInfo]) -> Self {
+        let (source, world) = (state.filter.as_ref(), world(state, links));
+        let digest = source.map_or(0, |source| {
+            let mut hasher = DefaultHasher::new();
+            (&source.text, &world).hash(&mut hasher);
+            hasher.finish()
+        });
+        Self { source, world, digest }
     }
-}
 
-/// Compiles the filter of a state on a host with the interfaces `links`.
-pub(super) fn compile_filter(state: &State, links: &[LinkInfo]) -> Result<Compiled> {
-    let (file, text) = state
-        .filter
-        .as_ref()
-        .map_or(("", EMPTY_FILTER), |source| (&source.file, &source.text));
-    let ruleset = filter::parse(file, text)?;
-    let names = interface_names(state, links);
-    let warning = |gone: filter::Unresolved<'_>| {
-        let (line, name) = (gone.line, gone.name);
-        format!("{file}:{line}: `{name}` is gone; the rule matches it no more")
-    };
-    Ok(Compiled {
-        bank: filter::compile(&ruleset, &names),
-        warnings: filter::unresolved(&ruleset, &names).into_iter().map(warning).collect(),
-    })
+    /// Puts it in force, unless it is already; what is wrong with it that is to be told.
+    pub(super) fn put_in_force(&self, datapath: &Datapath) -> Result<Vec<String>> {
+        let before = datapath.tables().filter()?;
+        if before.digest == self.digest {
+            return Ok(Vec::new());
+        }
+        let (file, text) = self
+            .source
+            .map_or(("", EMPTY_FILTER), |source| (&source.file, &source.text));
+        let rules = filter::legacy::upgrade(&filter::parse(file, text)?);
+        let mut made = filter::tables::compile(&rules, &self.world)?;
+        made.head.digest = self.digest;
+        if before.active == 0 && made.head.active != 0 {
+            // Connections between neighbours were not tracked: they are to be known, not opened again.
+            datapath.pick_up(PICKUP)?;
+        }
+        datapath.tables().swap_filter(&made)?;
+        let gone = filter::tables::unknown(&rules, &self.world).into_iter();
+        Ok(gone
+            .map(|(line, name)| format!("{file}:{line}: `{name}` is gone; the rule matches it no more"))
+            .collect())
+    }
 }
 
 /// Removes whatever the maps say of an interface: the entry itself, and the addresses and stations

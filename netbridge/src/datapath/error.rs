@@ -7,7 +7,7 @@ use aya::EbpfError;
 use aya::maps::MapError;
 use aya::pin::PinError;
 use aya::programs::ProgramError;
-use netbridge_common::abi::{MAX_RULES, VERSION};
+use netbridge_common::abi::VERSION;
 use thiserror::Error;
 
 use super::pins::MOUNT_ADVICE;
@@ -157,13 +157,6 @@ pub enum DatapathError {
         map: &'static str,
         /// Its size.
         entries: u32,
-    },
-
-    /// More rules than a bank holds.
-    #[error("{rules} filter rules are more than the datapath holds ({MAX_RULES})")]
-    TooManyRules {
-        /// How many were given.
-        rules: usize,
     },
 
     /// The host's ephemeral ports leave no room for SNAT.

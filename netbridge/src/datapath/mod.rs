@@ -12,6 +12,7 @@ mod cgroup;
 mod clock;
 mod error;
 mod events;
+mod filter;
 mod housekeeping;
 mod loader;
 mod log;

@@ -32,17 +32,40 @@ pub(super) mod maps {
     pub(crate) const PUBLISHED: &str = "PUBLISHED";
     pub(crate) const SOURCES: &str = "SOURCES";
     pub(crate) const PEERS: &str = "PEERS";
-    pub(crate) const POLICY: &str = "POLICY";
-    pub(crate) const RULES: &str = "RULES";
+    pub(crate) const FILTER: &str = "FILTER";
+    pub(crate) const FILTER_WORDS: &str = "FILTER_WORDS";
+    pub(crate) const FILTER_BOXES: &str = "FILTER_BOXES";
+    pub(crate) const PATHS: &str = "PATHS";
+    pub(crate) const PASSED: &str = "PASSED";
     pub(crate) const DROPS: &str = "DROPS";
     pub(crate) const TRAFFIC: &str = "TRAFFIC";
     pub(crate) const LEARNED: &str = "LEARNED";
     pub(crate) const EVENTS: &str = "EVENTS";
 
     /// All of them.
-    pub(crate) const ALL: [&str; 19] = [
-        CONFIG, LINKS, NETWORKS, SUBNETS, ADDRESSES, FDB, FLOWS, LOADS, HALF_OPEN, BINDINGS, PUBLISHED, SOURCES, PEERS,
-        POLICY, RULES, DROPS, TRAFFIC, LEARNED, EVENTS,
+    pub(crate) const ALL: [&str; 22] = [
+        CONFIG,
+        LINKS,
+        NETWORKS,
+        SUBNETS,
+        ADDRESSES,
+        FDB,
+        FLOWS,
+        LOADS,
+        HALF_OPEN,
+        BINDINGS,
+        PUBLISHED,
+        SOURCES,
+        PEERS,
+        FILTER,
+        FILTER_WORDS,
+        FILTER_BOXES,
+        PATHS,
+        PASSED,
+        DROPS,
+        TRAFFIC,
+        LEARNED,
+        EVENTS,
     ];
 }
 

@@ -10,12 +10,13 @@ use aya::maps::MapError;
 use bytemuck::Zeroable;
 use ipnet::Ipv4Net;
 use netbridge_common::abi::{
-    AddrKey, BANKS, Binding, BindingKey, BindingV4, Config, FlowKey, FlowV4, Learned, LinkV4, Load, MAX_NETWORKS,
-    MAX_RULES, MacKey, NetworkV4, Peer, PeerKey, Policy, PortBlock, PortKey, PublishedV4, Reason, RuleV4, SourceKey,
-    Station, Traffic, ZONE_UPLINK, flow_flags,
+    AddrKey, Binding, BindingKey, BindingV4, Config, FlowKey, FlowV4, Learned, LinkV4, Load, MAX_NETWORKS, MacKey,
+    NetworkV4, Peer, PeerKey, PortBlock, PortKey, PublishedV4, Reason, SourceKey, Station, Traffic, ZONE_UPLINK,
+    flow_flags,
 };
 use netbridge_common::datapath::state::is_half_open;
 
+use super::filter::FilterMaps;
 use super::map::{Array, Hash, PerCpu, Prefix, Trie};
 use super::object::maps;
 use super::{DatapathError, Pins, housekeeping};
@@ -44,8 +45,7 @@ pub struct Tables {
     published: Trie<PortKey<Ipv4>, PublishedV4>,
     sources: Trie<SourceKey<Ipv4>, u32>,
     peers: Hash<PeerKey<Ipv4>, Peer<Ipv4>>,
-    policy: Array<Policy>,
-    rules: Array<RuleV4>,
+    filter: FilterMaps,
     drops: PerCpu<u64>,
     traffic: PerCpu<Traffic>,
     learned: Array<Learned>,
@@ -67,8 +67,7 @@ impl Tables {
             published: Trie::open(pins, maps::PUBLISHED)?,
             sources: Trie::open(pins, maps::SOURCES)?,
             peers: Hash::open(pins, maps::PEERS)?,
-            policy: Array::open(pins, maps::POLICY)?,
-            rules: Array::open(pins, maps::RULES)?,
+            filter: FilterMaps::open(pins)?,
             drops: PerCpu::open(pins, maps::DROPS)?,
             traffic: PerCpu::open(pins, maps::TRAFFIC)?,
             learned: Array::open(pins, maps::LEARNED)?,
@@ -87,6 +86,16 @@ impl Tables {
     /// The configuration in force.
     pub fn config(&self) -> Result<Config, DatapathError> {
         self.config.get(0)
+    }
+
+    /// Replaces the configuration.
+    pub(super) fn put_config(&self, config: &Config) -> Result<(), DatapathError> {
+        self.config.set(0, config)
+    }
+
+    /// The maps of the filter.
+    pub(super) fn filter_maps(&self) -> &FilterMaps {
+        &self.filter
     }
 
     /// Changes the configuration in force, but for its generation; one that is as it should be is not written.
@@ -245,35 +254,6 @@ impl Tables {
         Ok(())
     }
 
-    /// Puts a filter in force, all of it at once, and makes every flow ask it again.
-    ///
-    /// The rules are written to the bank that is not in force; the generation, whose low bit
-    /// chooses the bank, comes last. Killed before that, the old filter stays. `policy.rules` must be the number of rules.
-    ///
-    /// A packet that is being judged while two swaps happen may meet rules of two filters; no later one does.
-    pub fn swap_filter(&self, policy: &Policy, rules: &[RuleV4]) -> Result<(), DatapathError> {
-        if rules.len() > MAX_RULES as usize {
-            return Err(DatapathError::TooManyRules { rules: rules.len() });
-        }
-        let mut config = self.config()?;
-        config.generation = next_generation(config.generation);
-        let bank = config.generation % BANKS;
-        for (index, rule) in (bank * MAX_RULES..).zip(rules) {
-            self.rules.set(index, rule)?;
-        }
-        self.policy.set(bank, policy)?;
-        self.config.set(0, &config)
-    }
-
-    /// The filter in force.
-    pub fn filter(&self) -> Result<(Policy, Vec<RuleV4>), DatapathError> {
-        let bank = self.config()?.generation % BANKS;
-        let policy = self.policy.get(bank)?;
-        let first = bank * MAX_RULES;
-        let rules = (first..first + policy.rules.min(MAX_RULES)).map(|index| self.rules.get(index));
-        Ok((policy, rules.collect::<Result<_, _>>()?))
-    }
-
     /// Both halves of every flow, expired ones included.
     pub fn flows(&self) -> Result<Vec<(FlowKey<Ipv4>, FlowV4)>, DatapathError> {
         self.flows.entries()
@@ -418,30 +398,5 @@ fn port_prefix(ports: &PortBlock<Ipv4>) -> Prefix<PortKey<Ipv4>> {
     Prefix {
         bits: ports.prefix,
         key: ports.first,
-    }
-}
-
-/// The generation after this one: in the other bank, and never 0.
-fn next_generation(generation: u32) -> u32 {
-    match generation.wrapping_add(1) {
-        0 => BANKS,
-        next => next,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use netbridge_common::abi::BANKS;
-
-    use super::next_generation;
-
-    #[test]
-    fn generations_alternate_the_bank_and_are_never_zero() {
-        for generation in [1, 2, 3, u32::MAX - 1, u32::MAX] {
-            let next = next_generation(generation);
-            assert_ne!(next, 0);
-            assert_ne!(next, generation);
-            assert_ne!(next % BANKS, generation % BANKS);
-        }
     }
 }

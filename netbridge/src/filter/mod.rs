@@ -5,9 +5,9 @@
 //! netfilter and netbridge; what netbridge cannot honour is refused, never skipped.
 
 mod address;
-mod compile;
 mod fault;
 mod interface;
+pub mod legacy;
 mod lex;
 mod line;
 mod option;
@@ -18,11 +18,11 @@ mod rule;
 mod show;
 mod state;
 pub mod syntax;
+pub mod tables;
 #[cfg(test)]
 mod tests;
 
 pub use address::Prefix;
-pub use compile::{Interface, Unresolved, compile, unresolved};
 pub use fault::{Fault, FilterErrors};
 pub use parse::parse;
 pub use port::Ports;

@@ -1,9 +1,9 @@
 //! The lines of a rule file: tables, chains, and which of them hold rules.
 
-use netbridge_common::abi::MAX_RULES;
-
 use super::{Fault, FilterErrors, Rule, Ruleset, Verdict, fault::Refusal, lex, line};
 
+/// Most rules.
+const MAX_RULES: u32 = 65_536;
 /// The one table that is read.
 const TABLE: &str = "filter";
 /// The one chain that is read.

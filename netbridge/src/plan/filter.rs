@@ -1,11 +1,14 @@
 //! Plans that put a filter in force and remove it, and what the names in a filter stand for.
 
+use netbridge_common::abi::ZONE_UPLINK;
+
 use super::{Plan, Step, check_loaded};
 use crate::facts::HostFacts;
-use crate::filter::{self, FilterErrors, Interface};
+use crate::filter::tables::{self, KnownInterface, World};
+use crate::filter::{self, FilterErrors};
 use crate::model::{Fault, Faults};
 use crate::netlink::LinkInfo;
-use crate::state::{FilterSource, State};
+use crate::state::{Endpoint, FilterSource, Network, State};
 
 /// Plans that the filter in `text` takes force; `file` names it in messages.
 pub fn filter_load(state: &State, host: &HostFacts, file: &str, text: &str) -> Result<Plan, Faults> {
@@ -17,8 +20,8 @@ pub fn filter_load(state: &State, host: &HostFacts, file: &str, text: &str) -> R
     match filter::parse(file, text) {
         Err(errors) => filter_faults(errors).into_iter().for_each(|fault| faults.push(fault)),
         Ok(ruleset) => {
-            for gone in filter::unresolved(&ruleset, &interface_names(state, &host.links)) {
-                let what = format!("{file}:{}: `{}`", gone.line, gone.name);
+            for (line, name) in tables::unknown(&filter::legacy::upgrade(&ruleset), &world(state, &host.links)) {
+                let what = format!("{file}:{line}: `{name}`");
                 let why = "is neither a network, nor an endpoint, nor an interface of the host";
                 faults.push(Fault::not_found(what, why, "correct the name, or create it first"));
             }
@@ -57,24 +60,58 @@ pub fn filter_flush(state: &State, host: &HostFacts) -> Result<Plan, Faults> {
     })
 }
 
-/// What a name after `-i` or `-o` stands for: a network, by its name or its bridge's; an endpoint,
-/// by its name; else an interface of the host. The first that fits.
-pub fn interface_names(state: &State, links: &[LinkInfo]) -> impl Fn(&str) -> Interface {
-    move |name| {
-        if let Some(network) = state
+/// What names in rules stand for: a network, by its name or its bridge's; an endpoint, by its name or its interface's; else
+/// an interface of the host. The first that fits.
+pub fn world(state: &State, links: &[LinkInfo]) -> World {
+    let ids = || state.networks.iter().map(|network| network.id);
+    let others = ids().chain([ZONE_UPLINK]).map(|network| KnownInterface {
+        ifindex: 0,
+        network,
+        names: Vec::new(),
+    });
+    let network = |endpoint: &Endpoint| {
+        state
+            .network(endpoint.network.as_str())
+            .map_or(ZONE_UPLINK, |network| network.id)
+    };
+    let endpoints = state.endpoints.iter().map(|endpoint| KnownInterface {
+        ifindex: endpoint.ifindex,
+        network: network(endpoint),
+        names: vec![endpoint.name.to_string(), endpoint.host_if.clone()],
+    });
+    let ours = |index: u32| {
+        state.endpoints.iter().any(|endpoint| endpoint.ifindex == index)
+            || state.networks.iter().any(|network| network.ifindex == index)
+    };
+    let hosts = links
+        .iter()
+        .filter(|link| !ours(link.index))
+        .map(|link| KnownInterface {
+            ifindex: link.index,
+            network: ZONE_UPLINK,
+            // An endpoint's name hides an interface's.
+            names: Some(link.name.clone())
+                .filter(|name| state.endpoint(name).is_none())
+                .into_iter()
+                .collect(),
+        });
+    let mut interfaces: Vec<KnownInterface> = others.chain(endpoints).chain(hosts).collect();
+    interfaces.sort_by_key(|interface| (interface.network, interface.ifindex));
+    let names = |network: &Network| {
+        [
+            (network.name.to_string(), network.id),
+            (network.bridge.clone(), network.id),
+        ]
+    };
+    World {
+        interfaces,
+        networks: state.networks.iter().flat_map(names).collect(),
+        local: state.local.iter().copied().collect(),
+        broadcast: state
             .networks
             .iter()
-            .find(|network| network.name == *name || network.bridge == name)
-        {
-            return Interface::Network(network.id);
-        }
-        if let Some(endpoint) = state.endpoint(name) {
-            return Interface::Device(endpoint.ifindex);
-        }
-        links
-            .iter()
-            .find(|link| link.name == name)
-            .map_or(Interface::Gone, |link| Interface::Device(link.index))
+            .map(|network| network.subnet.broadcast())
+            .collect(),
     }
 }
 

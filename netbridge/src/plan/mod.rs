@@ -17,7 +17,7 @@ mod step;
 mod tests;
 
 pub use endpoint::{attach, detach, resolve_target};
-pub use filter::{filter_faults, filter_flush, filter_load, interface_names};
+pub use filter::{filter_faults, filter_flush, filter_load, world};
 pub use net::{MTUS, net_create, net_remove};
 pub(crate) use port::vacant;
 pub use port::{port_add, port_remove};
