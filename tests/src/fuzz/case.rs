@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use netbridge_common::abi::{Hook, Reason, RuleAddrs, RuleHead, RuleV4, verdict};
+use netbridge_common::abi::{Hook, Reason, verdict};
 use netbridge_common::datapath::verdict::Action;
+use netbridge_common::host::filter::{RuleAddrs, RuleHead, RuleV4};
 use netbridge_common::host::{Frame, HostEnv, Ip};
 
 use super::generator::PROGRAMS;

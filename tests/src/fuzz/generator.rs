@@ -4,7 +4,8 @@
 //! Of the program's own packets 72 % are nearly valid (a sound packet, none, one or two fields changed), 18 % hostile by
 //! construction, and 10 % random bytes or sound packets cut off.
 
-use netbridge_common::abi::{CtState, Hook, RuleV4, network_flags, proto, rule_flags, verdict};
+use netbridge_common::abi::{CtState, Hook, network_flags, proto, verdict};
+use netbridge_common::host::filter::{RuleV4, rule_flags};
 use netbridge_common::host::lab::{A, B, HOST, SECOND, ifindex, rule};
 use netbridge_common::host::{Frame, Ip};
 

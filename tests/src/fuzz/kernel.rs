@@ -12,8 +12,9 @@ use bytemuck::Zeroable as _;
 use ipnet::Ipv4Net;
 use netbridge::datapath::{Datapath, LoadOptions, Pins, Tables};
 use netbridge_common::abi::{
-    BindingKey, BindingV4, Config, FirstFragment, FlowKey, FlowV4, FragmentKey, HELD_BYTES, Held, HeldHead, Hook,
-    Learned, LinkV4, Load, MacKey, NetworkV4, Policy, Reason, RuleV4, SAMPLES, Station, Traffic, V4,
+    BOX_PAGES, BindingKey, BindingV4, BoxPage, Config, FilterHead, FirstFragment, FlowKey, FlowV4, FragmentKey,
+    HELD_BYTES, Held, HeldHead, Hook, Learned, LinkV4, Load, MacKey, NetworkV4, PAGE_BOXES, PAGE_WORDS, Reason,
+    SAMPLES, Station, Traffic, V4, WORD_PAGES, WordPage,
 };
 use netbridge_common::datapath::env::Budget;
 use netbridge_common::datapath::pipeline::Scratch;
@@ -87,8 +88,9 @@ pub struct Kernel {
     programs: Vec<(Hook, SchedClassifier)>,
     config: Array<MapData, [u8; size_of::<Config>()]>,
     networks: Array<MapData, [u8; size_of::<NetworkV4>()]>,
-    policy: Array<MapData, [u8; size_of::<Policy>()]>,
-    rules: Array<MapData, [u8; size_of::<RuleV4>()]>,
+    filter: Array<MapData, [u8; size_of::<FilterHead>()]>,
+    words: Array<MapData, [u8; size_of::<WordPage>()]>,
+    boxes: Array<MapData, [u8; size_of::<BoxPage>()]>,
     links: Table<u32, LinkV4, 4, { size_of::<LinkV4>() }>,
     flows: Flows,
     bindings: Bindings,
@@ -127,8 +129,9 @@ impl Kernel {
             programs,
             config: open(&pins, "CONFIG")?,
             networks: open(&pins, "NETWORKS")?,
-            policy: open(&pins, "POLICY")?,
-            rules: open(&pins, "RULES")?,
+            filter: open(&pins, "FILTER")?,
+            words: open(&pins, "FILTER_WORDS")?,
+            boxes: open(&pins, "FILTER_BOXES")?,
             links: Table::open(&pins, "LINKS")?,
             flows: Table::open(&pins, "FLOWS")?,
             bindings: Table::open(&pins, "BINDINGS")?,
@@ -240,8 +243,15 @@ impl Kernel {
 
     /// Writes the environment's configuration and filter.
     pub fn install_filter(&mut self, env: &HostEnv) -> Result<()> {
-        fill(&mut self.rules, &env.rules)?;
-        fill(&mut self.policy, &env.policy)?;
+        for (bank, tables) in (0..).zip(&env.filter) {
+            for (index, words) in (bank * WORD_PAGES..).zip(tables.words.chunks(PAGE_WORDS as usize)) {
+                self.words.set(index, padded(bytemuck::cast_slice(words)), 0)?;
+            }
+            for (index, boxes) in (bank * BOX_PAGES..).zip(tables.boxes.chunks(PAGE_BOXES as usize)) {
+                self.boxes.set(index, padded(bytemuck::cast_slice(boxes)), 0)?;
+            }
+            self.filter.set(bank, padded(bytemuck::bytes_of(&tables.head)), 0)?;
+        }
         let mut config = env.config;
         if config.pickup_until != 0 {
             config.pickup_until = config.pickup_until.wrapping_add(self.lead);
@@ -494,4 +504,11 @@ pub fn context(frame: &Frame) -> Vec<u8> {
         context[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
     }
     context
+}
+
+/// Bytes, and zeros behind them.
+fn padded<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut page = [0; N];
+    page.iter_mut().zip(bytes).for_each(|(place, byte)| *place = *byte);
+    page
 }

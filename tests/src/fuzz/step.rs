@@ -1,7 +1,8 @@
 //! What happens to both sides of a comparison: a packet, or a change of their world.
 
 use anyhow::Result;
-use netbridge_common::abi::{Hook, PortBlock, PortKey, RuleV4, port_scope};
+use netbridge_common::abi::{Hook, PortBlock, PortKey, port_scope};
+use netbridge_common::host::filter::RuleV4;
 use netbridge_common::host::lab::{A, B, ifindex, publish_range, slot};
 use netbridge_common::host::{Frame, HostEnv, Ip};
 

@@ -13,7 +13,10 @@ use super::axis::{Span, put, reserve};
 pub(super) const AXES: usize = axis::COUNT as usize;
 
 /// Lists as long as this are not cut.
-const SHORT: usize = 4;
+const SHORT: usize = 8;
+
+/// Lists as long as this are cut only if that copies few.
+const LONG: usize = 24;
 
 /// Bits that one cut takes, at most.
 const MOST_BITS: u32 = 12;
@@ -96,9 +99,8 @@ impl Grower<'_> {
             return self.list(&list);
         };
         let wide = list.len() - cut.narrow;
-        if wide > SHORT.max(cut.narrow / 4) {
-            // What is wide here goes its own way.
-            if cut.narrow <= SHORT {
+        if wide * cut.parts as usize + cut.copies > list.len() * 2 {
+            if list.len() <= LONG || cut.narrow <= SHORT {
                 return self.list(&list);
             }
             let (narrow, wide): (Vec<u32>, Vec<u32>) =
@@ -142,7 +144,7 @@ impl Grower<'_> {
         if from == to {
             return None;
         }
-        let wanted = (list.len() / 2).next_power_of_two().clamp(2, 1 << MOST_BITS);
+        let wanted = (list.len() / 4).next_power_of_two().clamp(2, 1 << MOST_BITS);
         let shift = (0..31).find(|shift| ((to >> shift) - (from >> shift)) < wanted as u32)?;
         let (first, parts) = (from >> shift, (to >> shift) - (from >> shift) + 1);
         if parts < 2 {
@@ -225,6 +227,7 @@ impl Grower<'_> {
     /// Writes a fork.
     fn fork(&mut self, one: Vec<u32>, other: Vec<u32>, region: &Region) -> Result<(u64, Cost), TooLarge> {
         let mut ways = [one, other];
+
         ways.sort_by_key(|way| way.first().copied());
         let at = self.reserve(4)?;
         let mut cost = Cost { steps: 2, depth: 0 };
@@ -271,5 +274,5 @@ impl Grower<'_> {
 
 /// Copies that a narrow box has at most.
 fn limit(parts: u32) -> u32 {
-    (parts / 8).max(1)
+    (parts / 8).clamp(1, 2)
 }
