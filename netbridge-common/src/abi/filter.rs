@@ -21,6 +21,18 @@ pub mod verdict {
     pub const DROP: u8 = 1;
 }
 
+/// What the sender of a packet is told that a rule rejects.
+pub mod reject {
+    /// Nothing.
+    pub const NONE: u8 = 0;
+    /// ICMP "destination unreachable" (RFC 792) of code c is this number and c: 1 to [`CODES`].
+    pub const UNREACHABLE: u8 = 1;
+    /// How many codes there are (RFC 1812, section 5.2.7.1).
+    pub const CODES: u8 = 16;
+    /// A TCP reset (RFC 9293, section 3.10.7.1); nothing if the packet is not TCP.
+    pub const TCP_RESET: u8 = 255;
+}
+
 /// Connection states as `-m conntrack --ctstate` names them; a rule holds a set of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CtState;

@@ -30,7 +30,7 @@ pub use binding::{Binding, BindingHead, BindingKey, BindingV4, BindingV6};
 pub use config::{Config, Timeouts};
 pub use counters::{DropEvent, EVENT_BYTES, Hook, Load, REASON_SLOTS, SAMPLES, SLOTS, Traffic};
 pub use filter::{
-    BANKS, CtState, MAX_RULES, NO_INTERFACE, Policy, RuleAddrs, RuleHead, RuleV4, RuleV6, rule_flags, verdict,
+    BANKS, CtState, MAX_RULES, NO_INTERFACE, Policy, RuleAddrs, RuleHead, RuleV4, RuleV6, reject, rule_flags, verdict,
 };
 pub use flow::{
     FlowHead, FlowKey, FlowState, FlowV4, FlowV6, LISTED_AT, MOST_LISTED, NO_SLOT, Nat, ZONE_UPLINK, flow_action,

@@ -103,7 +103,7 @@ where
         Hook::FromUplink => from_uplink(&mut cx, work),
         Hook::ToUplink => to_uplink(&mut cx, work),
     };
-    let action = settle(&cx, action, work);
+    let action = settle(&cx, hook, action, work);
     // A frame at the uplink is on its way out already.
     let leaves = hook as u8 == Hook::ToUplink as u8 && action as u8 != Action::Drop as u8;
     work.verdict.action = if leaves { Action::Pass } else { action };
@@ -266,16 +266,18 @@ fn leaves_faulty<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
     work.verdict.refuse(if ours { cx.packet.fault } else { Reason::None })
 }
 
-/// Counts what became of the packet, reports a drop, and makes the answer to it if there is to be one.
+/// Counts what became of the packet, reports a drop, and makes the answer to it if there is to be one. `hook` is that of its
+/// arrival, as for [`judged`].
 #[inline(always)]
-fn settle<E: Env>(cx: &Cx<'_, E>, action: Action, work: &mut Work<E::F>) -> Action
+pub(crate) fn settle<E: Env>(cx: &Cx<'_, E>, hook: Hook, action: Action, work: &mut Work<E::F>) -> Action
 where
     AddrOf<E>: Answer,
 {
     let dropped = match action {
         Action::Pass => return action,
-        Action::Drop => action,
-        Action::Answer => answer::make(cx, &mut work.verdict),
+        Action::Answer if hook.is_entry() => answer::make(cx, &mut work.verdict),
+        // What the stack has routed is not what its sender sent, and who that is the frame does not tell any more.
+        Action::Drop | Action::Answer => Action::Drop,
         Action::Peer | Action::Redirect | Action::Neigh => {
             if work.verdict.slot != NO_SLOT {
                 cx.env.count_rx(work.verdict.slot, cx.env.frame_len());

@@ -103,12 +103,17 @@ pub struct Verdict<A> {
     pub inner_dst: A,
     /// New quoted ports; a quoted query's identifier in the first two bytes.
     pub inner_ports: [u8; 4],
-    /// What stands before the quote of an answer.
+    /// What stands before the quote of an answer, or all of it.
     pub answer: Headers,
-    /// Bytes of the frame, from its IP header on, that an answer quotes.
+    /// Bytes of the frame, from its IP header on, that an answer quotes; none if it is a TCP segment of its own.
     pub quote: u16,
     /// The MTU that an answer tells, bytes; 0 for none.
     pub mtu: u16,
+    /// Of an answer that is a TCP segment, its checksum as it stands where a device is still to complete it: the
+    /// pseudo-header's sum.
+    pub partial: [u8; 2],
+    /// What the sender of a rejected packet is told, one of [`crate::abi::reject`].
+    pub reject: u8,
 }
 
 impl<A: Addr> Verdict<A> {
@@ -149,6 +154,8 @@ impl<A: Addr> Verdict<A> {
             answer: Headers::EMPTY,
             quote: 0,
             mtu: 0,
+            partial: [0; 2],
+            reject: 0,
         }
     }
 
@@ -181,6 +188,14 @@ impl<A: Addr> Verdict<A> {
         self.reason = reason;
         self.mtu = mtu;
         Action::Answer
+    }
+
+    /// Dropped because a rule rejects it, and the sender is told so as `with` says, one of [`crate::abi::reject`], as with
+    /// [`Self::answer`].
+    #[must_use]
+    pub const fn reject(&mut self, with: u8) -> Action {
+        self.reject = with;
+        self.answer(Reason::Rejected, 0)
     }
 
     /// Into the container behind `ifindex`.
