@@ -25,6 +25,7 @@ use crate::abi::{
 };
 use crate::datapath::conntrack::{Arrival, Cx};
 use crate::datapath::env::{Budget, Hop};
+use crate::datapath::fragments::judged;
 use crate::datapath::parse::{Head, Packet, parse};
 use crate::datapath::pipeline::{Scratch, run, settle};
 use crate::datapath::verdict::Verdict;
@@ -234,7 +235,7 @@ impl HostEnv {
             cx.enter(link.head.station.net);
             cx.arrival.slot = link.head.slot;
         }
-        let action = work.verdict.reject(with);
+        let action = judged(&mut cx, hook, &mut work, |_, work| work.verdict.reject(with));
         work.verdict.action = settle(&cx, hook, action, &mut work);
         work.verdict
     }

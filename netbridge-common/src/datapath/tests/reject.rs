@@ -184,7 +184,8 @@ fn a_tcp_option_is_no_payload_and_a_long_frame_is_all_of_it() {
 fn nothing_is_reset_that_is_no_whole_segment_or_a_reset_itself() {
     let env = lab();
     let between = out(A, GATEWAY, REMOTE);
-    let syn = between.tcp(5000, 80, SYN, &[0; 64]);
+    // Between neighbours, where fragments pass each for itself without a filter.
+    let syn = Datagram::new(A, B).tcp(5000, 80, SYN, &[0; 64]);
     let mut short = between.tcp(5000, 80, SYN, &[]);
     short[16..18].fill(0);
     seal(&mut short);
@@ -263,8 +264,9 @@ fn nobody_is_told_by_an_error_about_an_error_or_less_than_one_hosts_packet() {
     let env = lab();
     let between = out(A, GATEWAY, REMOTE);
     let quote = packet_of(&inward(REMOTE, A.1).udp(53, 5000, b""));
-    let long = cut(&between.udp(5000, 53, &[0; 120]), 7, 64);
-    let error_pieces = cut(&between.error(icmp::TIME_EXCEEDED, &[0x45; 120]), 7, 64);
+    let neighbour = Datagram::new(A, B);
+    let long = cut(&neighbour.udp(5000, 53, &[0; 120]), 7, 64);
+    let error_pieces = cut(&neighbour.error(icmp::TIME_EXCEEDED, &[0x45; 120]), 7, 64);
     let to_all = |dmac: [u8; 6], dst: Ip| Datagram::new(A, (dmac, dst)).udp(5000, 53, b"");
     let packets = [
         ("an error", between.error(icmp::UNREACHABLE, &quote)),
@@ -294,6 +296,29 @@ fn nobody_is_told_by_an_error_about_an_error_or_less_than_one_hosts_packet() {
     let first = sent(&env, ifindex::A, long[0].clone(), PORT);
     assert_eq!(first.bytes, error(GATEWAY, A, 3, &long[0]));
     assert_eq!(env.answers.borrow().used, 1);
+}
+
+#[test]
+fn the_rest_of_a_rejected_datagram_is_dropped_for_the_same_reason() {
+    let pieces = cut(&out(A, GATEWAY, REMOTE).udp(5000, 53, &[0; 200]), 7, 64);
+    for early in [false, true] {
+        let env = lab();
+        let follows = |piece: &[u8]| {
+            let result = super::sends(&env, ifindex::A, piece.to_vec());
+            (result.action(), result.reason())
+        };
+        if early {
+            assert_eq!(follows(&pieces[2]), (Action::Drop, Reason::FragmentWaits));
+        }
+        let first = sent(&env, ifindex::A, pieces[0].clone(), PORT);
+        assert_eq!(first.bytes, error(GATEWAY, A, 3, &pieces[0]));
+        for piece in &pieces[1..] {
+            assert_eq!(follows(piece), (Action::Drop, Reason::Rejected));
+        }
+        assert!(env.held.borrow().is_empty());
+        assert!(env.released.borrow().is_empty());
+        assert_eq!(env.answers.borrow().used, 1);
+    }
 }
 
 #[test]
