@@ -267,7 +267,8 @@ impl Answer for <V4 as Family>::Addr {
         );
         let (seq, ack, flags) = tcp::reset(packet.tcp, numbers, payload);
         let (src, dst) = (packet.key.dst, packet.key.src);
-        let pseudo = sum(&[src, dst, [0, proto::TCP, 0, tcp::MIN_LEN as u8]]);
+        let [len_high, len_low] = tcp::MIN_LEN.to_be_bytes();
+        let pseudo = sum(&[src, dst, [0, proto::TCP, len_high, len_low]]);
         let segment = [
             [d0, d1, s0, s1],
             seq.to_be_bytes(),

@@ -320,10 +320,10 @@ fn leave<E: Env>(cx: &Cx<'_, E>, hook: Hook, action: Action, work: &mut Work<E::
         return;
     }
     let answered = action as u8 == Action::Answer as u8;
-    let rejected = answered && work.verdict.reason as u8 == Reason::Rejected as u8;
-    let dropped = action as u8 == Action::Drop as u8 || rejected;
+    let rejected = work.verdict.reason as u8 == Reason::Rejected as u8;
+    let dropped = action as u8 == Action::Drop as u8 || (answered && rejected);
     // What is too big for the way out is answered or left to the kernel, and so is the rest.
-    let passed = action as u8 == Action::Pass as u8 || (answered && !rejected);
+    let passed = action as u8 == Action::Pass as u8 || answered;
     datagram.first = FirstFragment {
         seen: cx.arrival.now,
         sport: cx.packet.key.sport,
