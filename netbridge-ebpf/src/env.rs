@@ -14,18 +14,18 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::TcContext;
 use netbridge_common::abi::{
-    AddrKey, BindingKey, BindingV4, Config, DropEvent, FirstFragment, FlowKey, FlowV4, FragmentKey, Held, HeldHead,
-    LinkV4, Load, MacKey, NetworkV4, Policy, PortKey, PublishedV4, Reason, RuleV4, SAMPLES, SourceKey, Station, V4,
-    proto, station_flags,
+    self, AddrKey, BOX_PAGES, BindingKey, BindingV4, Config, DropEvent, FilterHead, FirstFragment, FlowKey, FlowV4,
+    FragmentKey, Held, HeldHead, LinkV4, Load, MacKey, NetworkV4, PAGE_BOXES, PAGE_WORDS, PathKey, PortKey,
+    PublishedV4, Reason, RuleBox, SAMPLES, SourceKey, Station, V4, WORD_PAGES, proto, station_flags, word,
 };
 use netbridge_common::datapath::env::{Env, Hop, HopKind, Inserted, Released, Renewal};
 use netbridge_common::datapath::parse::Head;
 use netbridge_common::datapath::state::outlived;
 
 use crate::maps::{
-    ADDRESSES, ANSWER_RATE, BINDINGS, CHUNK, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FLOODS, FLOWS, FRAGMENTS,
-    HALF_OPEN, HELD, HELD_BY, Ip, LEARNED, LINKS, LOADS, NETWORKS, POLICY, PUBLISHED, RECLAIMED, RULES, SOURCES,
-    SUBNETS, SUMMED, TRAFFIC,
+    ADDRESSES, ANSWER_RATE, BINDINGS, CHUNK, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FILTER, FILTER_BOXES,
+    FILTER_WORDS, FLOODS, FLOWS, FRAGMENTS, HALF_OPEN, HELD, HELD_BY, Ip, LEARNED, LINKS, LOADS, NETWORKS, PASSED,
+    PATHS, PUBLISHED, RECLAIMED, SOURCES, SUBNETS, SUMMED, TRAFFIC,
 };
 
 /// `errno` of an insertion that must not replace.
@@ -568,13 +568,48 @@ impl Env for Skb<'_> {
     }
 
     #[inline(always)]
-    fn policy(&self, bank: u32) -> Option<&Policy> {
-        POLICY.get(bank)
+    fn filter(&self, bank: u32) -> Option<&FilterHead> {
+        FILTER.get(bank)
     }
 
     #[inline(always)]
-    fn rule(&self, index: u32) -> Option<&RuleV4> {
-        RULES.get(index)
+    fn filter_word(&self, bank: u32, index: u32) -> u64 {
+        let page = FILTER_WORDS.get(bank.wrapping_mul(WORD_PAGES).wrapping_add(index / PAGE_WORDS));
+        let word = page.and_then(|page| page.get((index % PAGE_WORDS) as usize));
+        word.copied().unwrap_or(word::EMPTY)
+    }
+
+    #[inline(always)]
+    fn filter_box(&self, bank: u32, index: u32) -> Option<&RuleBox> {
+        let page = FILTER_BOXES.get(bank.wrapping_mul(BOX_PAGES).wrapping_add(index / PAGE_BOXES));
+        page.and_then(|page| page.get((index % PAGE_BOXES) as usize))
+    }
+
+    #[inline(always)]
+    fn path(&self, number: u32) -> Option<PathKey> {
+        // SAFETY: copied at once; the controller removes only those of rules that are not in force, so an element that is
+        // reused meanwhile costs a number.
+        unsafe { PATHS.get(number) }.copied()
+    }
+
+    #[inline(always)]
+    fn path_insert(&self, number: u32, path: &PathKey) -> Inserted {
+        match PATHS.insert(number, path, u64::from(BPF_NOEXIST)) {
+            Ok(()) => Inserted::Yes,
+            Err(EEXIST) => Inserted::Exists,
+            Err(_) => Inserted::Full,
+        }
+    }
+
+    #[inline(always)]
+    fn count_path(&self, bank: u32, path: u32, bytes: u32) {
+        if let Some(passed) = PASSED.get_ptr_mut(bank.wrapping_mul(abi::PATHS).wrapping_add(path)) {
+            // SAFETY: this CPU's own element, and programs of one CPU do not interrupt each other here.
+            unsafe {
+                (*passed).packets += 1;
+                (*passed).bytes += u64::from(bytes);
+            }
+        }
     }
 
     #[inline(never)]

@@ -39,7 +39,12 @@ impl Skb<'_> {
             return TC_ACT_SHOT;
         }
         if verdict.action as u8 == Action::Answer as u8 {
-            return self.send_back(hook, verdict);
+            // Elsewhere the core makes none.
+            return if hook.is_entry() {
+                self.send_back(hook, verdict)
+            } else {
+                TC_ACT_SHOT
+            };
         }
         self.rewrite(verdict);
         // SAFETY: these helpers take numbers, and no parameters where a pointer may be null.
@@ -58,7 +63,12 @@ impl Skb<'_> {
     /// programs on its way there, or out of the uplink. What the kernel has no room for is lost, as packets may be.
     #[inline(always)]
     fn send_back(&self, hook: Hook, verdict: &Verdict<Ip>) -> i32 {
-        if !self.write_answer(verdict) {
+        let written = if verdict.quote == 0 {
+            self.write_segment(verdict)
+        } else {
+            self.write_error(verdict)
+        };
+        if !written {
             return TC_ACT_SHOT;
         }
         // SAFETY: these helpers take numbers.

@@ -6,9 +6,10 @@
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use netbridge_common::abi::{
-    AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, EVENT_BYTES, FirstFragment, FlowKey, FlowV4, FragmentKey,
-    Held, Learned, LinkV4, Load, MAX_NETWORKS, MAX_RULES, MacKey, NetworkV4, Peer, PeerKey, Policy, PortKey,
-    PublishedV4, REASON_SLOTS, RuleV4, SAMPLES, SLOTS, STATIONS, SourceKey, Station, Traffic, V4,
+    AddrKey, BANKS, BOX_PAGES, BindingKey, BindingV4, BoxPage, Config, DropEvent, EVENT_BYTES, FilterHead,
+    FirstFragment, FlowKey, FlowV4, FragmentKey, Held, JOINED_PATHS, Learned, LinkV4, Load, MAX_NETWORKS, MacKey,
+    NetworkV4, Passed, PathKey, Peer, PeerKey, PortKey, PublishedV4, REASON_SLOTS, SAMPLES, SLOTS, STATIONS, SourceKey,
+    Station, Traffic, V4, WORD_PAGES, WordPage,
 };
 use netbridge_common::datapath::env::Budget;
 use netbridge_common::datapath::pipeline::Scratch;
@@ -90,13 +91,26 @@ pub(crate) static SOURCES: LpmTrie<SourceKey<Ip>, u32, 16384> = LpmTrie::new();
 #[btf_map]
 pub(crate) static PEERS: LruHashMap<PeerKey<Ip>, Peer<Ip>, 32768> = LruHashMap::new();
 
-/// Filter banks. The controller writes the one not in force.
+/// Heads of the filter's banks. The controller writes the one not in force.
 #[btf_map]
-pub(crate) static POLICY: Array<Policy, { BANKS as usize }> = Array::new();
+pub(crate) static FILTER: Array<FilterHead, { BANKS as usize }> = Array::new();
 
-/// Filter rules of both banks. The controller writes those of the bank not in force.
+/// Words of both banks, by pages. Written likewise.
 #[btf_map]
-pub(crate) static RULES: Array<RuleV4, { (BANKS * MAX_RULES) as usize }> = Array::new();
+pub(crate) static FILTER_WORDS: Array<WordPage, { (BANKS * WORD_PAGES) as usize }> = Array::new();
+
+/// Boxes of both banks, by pages. Written likewise.
+#[btf_map]
+pub(crate) static FILTER_BOXES: Array<BoxPage, { (BANKS * BOX_PAGES) as usize }> = Array::new();
+
+/// Paths of several places through the rules, by number. Written by the programs; the controller deletes those of rules that
+/// are no longer in force.
+#[btf_map]
+pub(crate) static PATHS: HashMap<u32, PathKey, { JOINED_PATHS as usize }> = HashMap::new();
+
+/// What went each path, by bank. Counted by the programs; the controller zeroes those of a bank before it writes it.
+#[btf_map]
+pub(crate) static PASSED: PerCpuArray<Passed, { (BANKS * netbridge_common::abi::PATHS) as usize }> = PerCpuArray::new();
 
 /// Drops by reason. Counted by the programs, read by the controller.
 #[btf_map]

@@ -64,6 +64,11 @@ pub enum Hook {
 }
 
 impl Hook {
+    /// True where frames come in, as their senders sent them: an answer can go back from there.
+    pub const fn is_entry(self) -> bool {
+        matches!(self, Self::FromContainer | Self::FromUplink)
+    }
+
     /// The program's name.
     pub const fn name(self) -> &'static str {
         match self {

@@ -48,7 +48,7 @@ pub const SEARCH_DEPTH: u32 = 16;
 /// Steps from a value to its class.
 pub const CLASS_STEPS: u32 = 12;
 
-/// Places that are looked at for a value in a table of exact ones.
+/// Places that are looked at for a value in a table of exact ones, and for the number of a path.
 pub const PROBES: u32 = 8;
 
 /// What a box says.
@@ -63,6 +63,18 @@ pub mod verdict {
     pub const CONTINUE: u8 = 3;
     /// Report, and go on.
     pub const LOG: u8 = 4;
+}
+
+/// What the sender of a packet is told that a rule rejects.
+pub mod reject {
+    /// Nothing.
+    pub const NONE: u8 = 0;
+    /// ICMP "destination unreachable" (RFC 792) of code c is this number and c: 1 to [`CODES`].
+    pub const UNREACHABLE: u8 = 1;
+    /// How many codes there are (RFC 1812, section 5.2.7.1).
+    pub const CODES: u8 = 16;
+    /// A TCP reset (RFC 9293, section 3.10.7.1); nothing if the packet is not TCP.
+    pub const TCP_RESET: u8 = 255;
 }
 
 /// Bits of a set of connection states as `-m conntrack --ctstate` names them.
@@ -302,16 +314,26 @@ pub struct RuleBox {
     pub pad: u32,
 }
 
-/// Which path a place of the compiled rules leads to, from one that is not its first.
+/// A path of several places: the last of them, and the path up to there.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct PathKey {
     /// [`super::Config::generation`] of the rules.
     pub generation: u32,
-    /// The path so far.
+    /// The path up to its last place.
     pub path: u32,
-    /// The place that it goes on to.
+    /// Its last place.
     pub place: u32,
+}
+
+impl PathKey {
+    /// The first of the numbers that it may have, less [`PLACES`].
+    #[must_use]
+    pub const fn place_of_number(&self) -> u32 {
+        let mixed =
+            (self.path ^ self.place.rotate_left(16) ^ self.generation.rotate_left(24)).wrapping_mul(0x9e37_79b9);
+        mixed >> 16
+    }
 }
 
 /// What went a path.

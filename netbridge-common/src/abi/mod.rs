@@ -31,7 +31,8 @@ pub use config::{Config, Timeouts};
 pub use counters::{DropEvent, EVENT_BYTES, Hook, Load, REASON_SLOTS, SAMPLES, SLOTS, Traffic};
 pub use filter::{
     BANKS, BOX_PAGES, BoxPage, CLASS_STEPS, CtState, FilterHead, JOINED_PATHS, NO_PATH, PAGE_BOXES, PAGE_WORDS, PATHS,
-    PLACES, PROBES, Passed, PathKey, RuleBox, SEARCH_DEPTH, SEARCH_STEPS, WORD_PAGES, WordPage, axis, verdict, word,
+    PLACES, PROBES, Passed, PathKey, RuleBox, SEARCH_DEPTH, SEARCH_STEPS, WORD_PAGES, WordPage, axis, reject, verdict,
+    word,
 };
 pub use flow::{
     FlowHead, FlowKey, FlowState, FlowV4, FlowV6, LISTED_AT, MOST_LISTED, NO_SLOT, Nat, ZONE_UPLINK, flow_action,

@@ -123,7 +123,8 @@ reasons! {
     /// A later fragment waits for the first of its datagram. When that comes, the waiting one is received anew and is no
     /// longer counted here.
     FragmentWaits = 37, "fragment-waits";
-    /// The filter's word, and the sender was told.
+    /// A REJECT rule of the FORWARD filter; the sender is told as the rule says (ICMP destination unreachable, or a TCP reset),
+    /// unless the packet had been routed by the host's own stack before.
     Rejected = 38, "rejected";
 }
 

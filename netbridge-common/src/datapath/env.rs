@@ -232,9 +232,10 @@ pub trait Env {
     fn filter_word(&self, bank: u32, index: u32) -> u64;
     /// A box of a filter bank.
     fn filter_box(&self, bank: u32, index: u32) -> Option<&RuleBox>;
-    /// The number of a path of several places, a new one if it was not met before; [`crate::abi::NO_PATH`] if there is no
-    /// room for it.
-    fn joined_path(&self, key: &PathKey) -> u32;
+    /// The path of several places that has a number.
+    fn path(&self, number: u32) -> Option<PathKey>;
+    /// Gives a number to a path of several places, if no other has it.
+    fn path_insert(&self, number: u32, path: &PathKey) -> Inserted;
     /// Counts a packet on a path of a bank.
     fn count_path(&self, bank: u32, path: u32, bytes: u32);
     /// How the host routes to `dst` a packet of `src` that comes in by `ifindex`.

@@ -2,9 +2,11 @@
 
 use crate::abi::{Addr, BANKS, Family, FilterHead, Mac, Reason, axis, verdict};
 
+use crate::wire::ethernet;
+
 use super::conntrack::{Cx, Work};
 use super::env::{AddrOf, Env};
-use super::search::{self, Search};
+use super::search::{self, Asked, Search};
 use super::verdict::{Action, Verdict};
 
 /// What the filter sees of a packet: the container's side of every translation, as netfilter's
@@ -35,6 +37,8 @@ pub struct Subject<A> {
     pub state: u8,
     /// TCP flags.
     pub tcp: u8,
+    /// Length from the IP header on, as it is counted.
+    pub bytes: u32,
 }
 
 impl<A: Addr> Subject<A> {
@@ -64,6 +68,7 @@ impl<A: Addr> Subject<A> {
             proto: packet.key.proto,
             state,
             tcp: packet.tcp,
+            bytes: length(cx),
         }
     }
 
@@ -74,6 +79,13 @@ impl<A: Addr> Subject<A> {
         self.out_net = net as u32;
         self
     }
+}
+
+/// Length of a packet as it is counted: from its IP header on, and without what pads a frame.
+#[inline(always)]
+pub fn length<E: Env>(cx: &Cx<'_, E>) -> u32 {
+    let end = cx.env.frame_len().min(cx.packet.end.into());
+    end.wrapping_sub(ethernet::LEN.into())
 }
 
 /// The bank in force.
@@ -112,7 +124,13 @@ pub fn decide<E: Env>(env: &E, generation: u32, subject: &Subject<AddrOf<E>>, se
         Some(head) if head.active == 0 => search.settle(verdict::ACCEPT),
         Some(head) => {
             classify(env, head, bank, subject, search);
-            search.run(env, head, generation, bank, subject.state, subject.tcp);
+            let asked = Asked {
+                bank,
+                state: subject.state,
+                flags: subject.tcp,
+                bytes: subject.bytes,
+            };
+            search.run(env, head, generation, asked);
         }
     }
 }

@@ -220,8 +220,14 @@ fn follows<E: Env>(cx: &mut Cx<'_, E>, hook: Hook, piece: &Piece, work: &mut Wor
     }
     let first = &work.datagram.first;
     if first.reason != Reason::None as u8 || piece.offset < first.header {
-        let filtered = first.reason == Reason::Filtered as u8;
-        let reason = if filtered { Reason::Filtered } else { Reason::Fragment };
+        // The filter's word is about the whole datagram.
+        let reason = if first.reason == Reason::Filtered as u8 {
+            Reason::Filtered
+        } else if first.reason == Reason::Rejected as u8 {
+            Reason::Rejected
+        } else {
+            Reason::Fragment
+        };
         work.verdict.action = work.verdict.refuse(reason);
         return false;
     }
@@ -313,9 +319,11 @@ fn leave<E: Env>(cx: &Cx<'_, E>, hook: Hook, action: Action, work: &mut Work<E::
     if cx.packet.fragment as u8 != Fragment::First as u8 || datagram.key.place == UNFOLLOWED {
         return;
     }
-    let dropped = action as u8 == Action::Drop as u8;
+    let answered = action as u8 == Action::Answer as u8;
+    let rejected = work.verdict.reason as u8 == Reason::Rejected as u8;
+    let dropped = action as u8 == Action::Drop as u8 || (answered && rejected);
     // What is too big for the way out is answered or left to the kernel, and so is the rest.
-    let passed = action as u8 == Action::Pass as u8 || action as u8 == Action::Answer as u8;
+    let passed = action as u8 == Action::Pass as u8 || answered;
     datagram.first = FirstFragment {
         seen: cx.arrival.now,
         sport: cx.packet.key.sport,

@@ -264,7 +264,7 @@ impl Parse for <V4 as crate::abi::Family>::Addr {
         }
         // Not of what the host's stack or its bridge has seen. A sender may leave a checksum to a device, at a place of its
         // choice: what the device writes there would make a header sound that was not, with another address in it.
-        let enters = hook as u8 == Hook::FromContainer as u8 || hook as u8 == Hook::FromUplink as u8;
+        let enters = hook.is_entry();
         let mut sum = 0;
         let mut l4 = head.l4;
         if packet.l4 != ipv4::PLAIN_END {

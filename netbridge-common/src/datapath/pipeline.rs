@@ -7,12 +7,11 @@ use crate::abi::{
     link_kind,
 };
 
-use crate::wire::ethernet;
-
 use super::answer::{self, Answer};
 use super::bridge::{NO_STATION, bridged};
 use super::conntrack::{Arrival, Cx, Work};
 use super::env::{AddrOf, Env};
+use super::filter;
 use super::fragments::{Datagram, Fragmented, judged};
 use super::guard::{self, Guard};
 use super::icmp::{Quote, Quoted};
@@ -108,7 +107,7 @@ where
         Hook::FromUplink => from_uplink(&mut cx, work),
         Hook::ToUplink => to_uplink(&mut cx, work),
     };
-    let action = settle(&cx, action, work);
+    let action = settle(&cx, hook, action, work);
     // A frame at the uplink is on its way out already.
     let leaves = hook as u8 == Hook::ToUplink as u8 && action as u8 != Action::Drop as u8;
     work.verdict.action = if leaves { Action::Pass } else { action };
@@ -271,26 +270,22 @@ fn leaves_faulty<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
     work.verdict.refuse(if ours { cx.packet.fault } else { Reason::None })
 }
 
-/// Counts what became of the packet, reports a drop, and makes the answer to it if there is to be one.
+/// Counts what became of the packet, reports a drop, and makes the answer to it if there is to be one. `hook` is that of its
+/// arrival, as for [`judged`].
 #[inline(always)]
-fn settle<E: Env>(cx: &Cx<'_, E>, action: Action, work: &mut Work<E::F>) -> Action
+pub(crate) fn settle<E: Env>(cx: &Cx<'_, E>, hook: Hook, action: Action, work: &mut Work<E::F>) -> Action
 where
     AddrOf<E>: Answer,
 {
     if work.verdict.path != NO_PATH {
-        // What the host's bridge would take it for: without padding.
-        let ip = cx
-            .env
-            .frame_len()
-            .min(cx.packet.end.into())
-            .wrapping_sub(ethernet::LEN.into());
-        cx.env
-            .count_path(cx.arrival.generation & (BANKS - 1), work.verdict.path, ip);
+        let bank = cx.arrival.generation & (BANKS - 1);
+        cx.env.count_path(bank, work.verdict.path, filter::length(cx));
     }
     let dropped = match action {
         Action::Pass => return action,
-        Action::Drop => action,
-        Action::Answer => answer::make(cx, &mut work.verdict),
+        Action::Answer if hook.is_entry() => answer::make(cx, &mut work.verdict),
+        // What the stack has routed is not what its sender sent, and who that is the frame does not tell any more.
+        Action::Drop | Action::Answer => Action::Drop,
         Action::Peer | Action::Redirect | Action::Neigh => {
             if work.verdict.slot != NO_SLOT {
                 cx.env.count_rx(work.verdict.slot, cx.env.frame_len());

@@ -4,15 +4,28 @@
 //! the same loop, so the verifier walks it once.
 
 use crate::abi::{
-    CLASS_STEPS, CtState, FilterHead, MAX_NETWORKS, NO_PATH, PROBES, PathKey, RuleBox, SEARCH_DEPTH, SEARCH_STEPS,
-    axis, verdict, word,
+    CLASS_STEPS, CtState, FilterHead, JOINED_PATHS, MAX_NETWORKS, NO_PATH, PLACES, PROBES, PathKey, RuleBox,
+    SEARCH_DEPTH, SEARCH_STEPS, axis, verdict, word,
 };
 use crate::wire::tcp;
 
-use super::env::Env;
+use super::env::{Env, Inserted};
 
 /// No box.
 const NONE: u32 = u32::MAX;
+
+/// What a search is for, beside classes.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// The bank.
+    pub bank: u32,
+    /// Bits of [`CtState`].
+    pub state: u8,
+    /// TCP flags.
+    pub flags: u8,
+    /// Length of the packet from its IP header on.
+    pub bytes: u32,
+}
 
 /// Where a search is. In memory and not on the stack, which is too small for it, and where the verifier forgets which way it
 /// went.
@@ -37,6 +50,8 @@ pub struct Search {
     best: u32,
     /// The first box that counts.
     from: u32,
+    /// Length of the packet as it is counted.
+    bytes: u32,
     /// Which rules have matched, or [`NO_PATH`].
     pub path: u32,
     /// Not 0 if the answer depends on more than the flow.
@@ -60,6 +75,7 @@ impl Search {
         bank: 0,
         best: NONE,
         from: 0,
+        bytes: 0,
         path: NO_PATH,
         varies: 0,
         verdict: verdict::DROP,
@@ -67,10 +83,16 @@ impl Search {
         pad: 0,
     };
 
-    /// Searches a bank for what becomes of a packet of these classes, state ([`CtState`]) and TCP flags. A table that cannot
-    /// be read ends in a drop: the filter fails closed.
+    /// Searches a bank for what becomes of a packet of these classes. A table that cannot be read ends in a drop: the filter fails closed.
     #[inline(always)]
-    pub fn run<E: Env>(&mut self, env: &E, head: &FilterHead, generation: u32, bank: u32, state: u8, flags: u8) {
+    pub fn run<E: Env>(&mut self, env: &E, head: &FilterHead, generation: u32, asked: Asked) {
+        let Asked {
+            bank,
+            state,
+            flags,
+            bytes,
+        } = asked;
+        self.bytes = bytes;
         self.tcp = 1 << (flags & tcp::NAMED);
         self.states = 1 << CtState::number(state);
         self.bank = bank;
@@ -191,16 +213,7 @@ impl Search {
             return false;
         };
         if found.place != NO_PATH {
-            self.path = if self.path == NO_PATH {
-                found.place
-            } else {
-                let key = PathKey {
-                    generation,
-                    path: self.path,
-                    place: found.place,
-                };
-                env.joined_path(&key)
-            };
+            self.go_on(env, generation, found.place);
         }
         match found.verdict {
             verdict::CONTINUE | verdict::LOG => {
@@ -216,6 +229,48 @@ impl Search {
             }
         }
     }
+}
+
+impl Search {
+    /// Adds a place to the path. Where there is no number left for the path so far and this place, the former is counted at
+    /// once, and the flow is not known by it: the next packet is searched for too.
+    #[inline(always)]
+    fn go_on<E: Env>(&mut self, env: &E, generation: u32, place: u32) {
+        if self.path != NO_PATH {
+            let key = PathKey {
+                generation,
+                path: self.path,
+                place,
+            };
+            let joined = joined(env, &key);
+            if joined != NO_PATH {
+                self.path = joined;
+                return;
+            }
+            env.count_path(self.bank, self.path, self.bytes);
+            self.varies = 1;
+        }
+        self.path = place;
+    }
+}
+
+/// The number of a path of several places, a new one if it was not met before; [`NO_PATH`] if there is none left. Two CPUs
+/// that meet a path at the same moment agree: what one has inserted the other finds.
+#[inline(never)]
+fn joined<E: Env>(env: &E, key: &PathKey) -> u32 {
+    let first = key.place_of_number();
+    for probe in 0..PROBES {
+        let number = PLACES.wrapping_add(first.wrapping_add(probe) & (JOINED_PATHS - 1));
+        if env.path(number).is_some_and(|known| known == *key) {
+            return number;
+        }
+        match env.path_insert(number, key) {
+            Inserted::Yes => return number,
+            Inserted::Exists if env.path(number).is_some_and(|known| known == *key) => return number,
+            _ => {}
+        }
+    }
+    NO_PATH
 }
 
 /// True if the classes are those of a box.

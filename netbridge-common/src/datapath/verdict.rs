@@ -103,14 +103,19 @@ pub struct Verdict<A> {
     pub inner_dst: A,
     /// New quoted ports; a quoted query's identifier in the first two bytes.
     pub inner_ports: [u8; 4],
-    /// What stands before the quote of an answer.
+    /// What stands before the quote of an answer, or all of it.
     pub answer: Headers,
-    /// Bytes of the frame, from its IP header on, that an answer quotes.
+    /// Bytes of the frame, from its IP header on, that an answer quotes; none if it is a TCP segment of its own.
     pub quote: u16,
     /// The MTU that an answer tells, bytes; 0 for none.
     pub mtu: u16,
     /// Which rules of the filter have matched the packet, or [`NO_PATH`].
     pub path: u32,
+    /// Of an answer that is a TCP segment, its checksum as it stands where a device is still to complete it: the
+    /// pseudo-header's sum.
+    pub partial: [u8; 2],
+    /// What the sender of a rejected packet is told, one of [`crate::abi::reject`].
+    pub reject: u8,
 }
 
 impl<A: Addr> Verdict<A> {
@@ -152,6 +157,8 @@ impl<A: Addr> Verdict<A> {
             quote: 0,
             mtu: 0,
             path: NO_PATH,
+            partial: [0; 2],
+            reject: 0,
         }
     }
 
@@ -187,9 +194,11 @@ impl<A: Addr> Verdict<A> {
         Action::Answer
     }
 
-    /// Dropped by the filter, and the sender told.
+    /// Dropped because a rule rejects it, and the sender is told so as `with` says, one of [`crate::abi::reject`], as with
+    /// [`Self::answer`].
     #[must_use]
-    pub const fn reject(&mut self, _with: u8) -> Action {
+    pub const fn reject(&mut self, with: u8) -> Action {
+        self.reject = with;
         self.answer(Reason::Rejected, 0)
     }
 

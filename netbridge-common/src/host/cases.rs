@@ -4,13 +4,13 @@
 mod fragment;
 mod guard;
 
-use crate::abi::{FlowKey, Hook, Reason, network_flags, proto, verdict};
+use crate::abi::{FlowKey, Hook, Reason, network_flags, proto, reject, verdict};
 use crate::wire::{icmp, tcp};
 
 use super::build::{Datagram, packet_of};
 use super::lab::{
     A, B, D, ELSEWHERE, GATEWAY, GATEWAYS, HOST, REMOTE, ROUTER, SECOND, UNREACHABLE, at, ifindex, inward, lab, out,
-    publish, restrict, slot,
+    publish, restrict, rule, slot,
 };
 use super::rewrite::apply;
 use super::{Frame, HostEnv, Prefix};
@@ -141,6 +141,13 @@ fn sent() -> Vec<Case> {
             Reason::Filtered,
             Hook,
             with_policy_drop(),
+            at(ifindex::A, Datagram::new(A, B).udp(1, 2, b"")),
+        ),
+        case(
+            "a rule rejects",
+            Reason::Rejected,
+            Hook,
+            with_rejection(),
             at(ifindex::A, Datagram::new(A, B).udp(1, 2, b"")),
         ),
         case(
@@ -395,6 +402,14 @@ fn flipped(mut bytes: Vec<u8>, place: usize) -> Vec<u8> {
         *byte = !*byte;
     }
     bytes
+}
+
+fn with_rejection() -> HostEnv {
+    let mut env = lab();
+    let mut reject = rule(verdict::REJECT);
+    reject.head.with = reject::UNREACHABLE + 3;
+    env.set_filter(verdict::ACCEPT, &[reject]);
+    env
 }
 
 fn with_policy_drop() -> HostEnv {

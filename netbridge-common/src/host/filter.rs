@@ -53,6 +53,8 @@ pub struct RuleHead {
     pub flags: u8,
     /// One of [`verdict`].
     pub verdict: u8,
+    /// How the sender is told, one of [`crate::abi::reject`].
+    pub with: u8,
 }
 
 /// `-s` and `-d`; a zero mask leaves it open, others have their ones first.
@@ -175,6 +177,7 @@ pub fn compile(policy: u8, rules: &[RuleV4], links: &std::collections::HashMap<u
             ];
             let small = |(first, more): (u32, u32)| (first as u16, more as u16);
             let mut made = open(rule.head.verdict, place as u32);
+            made.with = rule.head.with;
             (made.src, made.src_more) = src;
             (made.dst, made.dst_more) = dst;
             (made.sport, made.sport_more) = small(sport);

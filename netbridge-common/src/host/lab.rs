@@ -215,6 +215,7 @@ pub const fn rule(decision: u8) -> RuleV4 {
             states: CtState::ANY,
             flags: 0,
             verdict: decision,
+            with: 0,
         },
         tail: RuleAddrs {
             src: [0; 4],

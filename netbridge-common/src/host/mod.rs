@@ -21,13 +21,15 @@ use bytemuck::Zeroable;
 
 use crate::abi::{
     AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, FirstFragment, FlowKey, FlowV4, FragmentKey, HeldHead,
-    Hook, Learned, LinkV4, Load, MAX_NETWORKS, MacKey, NetworkV4, Passed, PathKey, Peer, PeerKey, PortBlock, PortKey,
-    PublishedV4, REASON_SLOTS, Reason, SLOTS, SourceKey, Station, Traffic,
+    Hook, Learned, LinkV4, Load, MAX_NETWORKS, MacKey, NO_SLOT, NetworkV4, Passed, PathKey, Peer, PeerKey, PortBlock,
+    PortKey, PublishedV4, REASON_SLOTS, Reason, SLOTS, SourceKey, Station, Traffic, V4, ZONE_UPLINK,
 };
+use crate::datapath::conntrack::{Arrival, Cx};
 use crate::datapath::env::{Budget, Hop};
 use crate::datapath::filter::{Subject, decide};
+use crate::datapath::fragments::judged;
 use crate::datapath::parse::{Head, Packet, parse};
-use crate::datapath::pipeline::{Scratch, run};
+use crate::datapath::pipeline::{Scratch, run, settle};
 use crate::datapath::search::Search;
 use crate::datapath::verdict::Verdict;
 
@@ -82,8 +84,8 @@ pub struct HostEnv {
     pub peers: RefCell<HashMap<PeerKey<Ip>, Peer<Ip>>>,
     /// The filter's banks.
     pub filter: [Bank; BANKS as usize],
-    /// Paths of several places.
-    pub paths: RefCell<HashMap<PathKey, u32>>,
+    /// Paths of several places, by number.
+    pub paths: RefCell<HashMap<u32, PathKey>>,
     /// What went each path, by bank and number.
     pub passed: RefCell<HashMap<(u32, u32), Passed>>,
     /// The host's routes; without one the stack answers.
@@ -192,19 +194,57 @@ impl Default for HostEnv {
 /// What every byte that another frame left behind is here.
 const LEFT_OVER: u8 = 0xa5;
 
+/// Room as a program finds it: with what the frame before this one left.
+fn used() -> Scratch<V4> {
+    let mut scratch = Scratch::new();
+    bytemuck::bytes_of_mut(&mut scratch.head).fill(LEFT_OVER);
+    let verdict = &mut scratch.work.verdict;
+    (verdict.ttl, verdict.l4, verdict.inner_sum) = (LEFT_OVER, LEFT_OVER.into(), LEFT_OVER.into());
+    (verdict.src, verdict.dst, verdict.ports) = ([LEFT_OVER; 4], [LEFT_OVER; 4], [LEFT_OVER; 4]);
+    (verdict.pseudo_diff, verdict.l4_diff) = (LEFT_OVER.into(), LEFT_OVER.into());
+    (verdict.quote, verdict.mtu, verdict.reject) = (LEFT_OVER.into(), LEFT_OVER.into(), LEFT_OVER);
+    scratch
+}
+
 impl HostEnv {
     /// What the hook's program would do with the frame; the tables change as the kernel's would.
     pub fn run(&self, hook: Hook, frame: &Frame) -> Verdict<Ip> {
-        let mut scratch = Scratch::new();
-        // A program finds what the frame before this one left.
-        bytemuck::bytes_of_mut(&mut scratch.head).fill(LEFT_OVER);
-        let verdict = &mut scratch.work.verdict;
-        (verdict.ttl, verdict.l4, verdict.inner_sum) = (LEFT_OVER, LEFT_OVER.into(), LEFT_OVER.into());
-        (verdict.src, verdict.dst, verdict.ports) = ([LEFT_OVER; 4], [LEFT_OVER; 4], [LEFT_OVER; 4]);
-        (verdict.pseudo_diff, verdict.l4_diff) = (LEFT_OVER.into(), LEFT_OVER.into());
-        (verdict.quote, verdict.mtu) = (LEFT_OVER.into(), LEFT_OVER.into());
+        let mut scratch = used();
         run(&View { tables: self, frame }, hook, &mut scratch);
         scratch.work.verdict
+    }
+
+    /// What the hook's program would do with the frame of an interface that it knows if a rule rejected it with `with`, one
+    /// of [`crate::abi::reject`]: how [`Self::run`] ends.
+    pub fn reject(&self, hook: Hook, frame: &Frame, with: u8) -> Verdict<Ip> {
+        let env = View { tables: self, frame };
+        let Scratch {
+            mut head,
+            mut packet,
+            mut work,
+        } = used();
+        work.verdict.reset();
+        parse(&env, hook, &mut head, &mut packet);
+        let mut cx = Cx {
+            env: &env,
+            config: &self.config,
+            packet: &mut packet,
+            arrival: Arrival {
+                hook,
+                zone: ZONE_UPLINK,
+                ifindex: frame.ifindex,
+                slot: NO_SLOT,
+                now: self.now,
+                generation: self.config.generation,
+            },
+        };
+        if let Some(link) = self.links.get(&frame.ifindex) {
+            cx.enter(link.head.station.net);
+            cx.arrival.slot = link.head.slot;
+        }
+        let action = judged(&mut cx, hook, &mut work, |_, work| work.verdict.reject(with));
+        work.verdict.action = settle(&cx, hook, action, &mut work);
+        work.verdict
     }
 
     /// What the core reads of a container's frame, whatever lay where it is read to.

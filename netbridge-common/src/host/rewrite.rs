@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use crate::abi::proto;
 use crate::datapath::verdict::{Action, Verdict, checksum_offset, edits};
-use crate::wire::{ethernet, icmp, ipv4, udp};
+use crate::wire::{ethernet, icmp, ipv4, tcp, udp};
 
 use super::Ip;
 
@@ -66,12 +66,24 @@ pub fn apply(verdict: &Verdict<Ip>, frame: &mut Vec<u8>) {
 /// The answer to a frame: the verdict's headers but their checksums, and as much of the packet as they cover.
 fn answer(verdict: &Verdict<Ip>, frame: &[u8]) -> Vec<u8> {
     let mut answer = bytemuck::bytes_of(&verdict.answer).to_vec();
-    let message = answer.len() - usize::from(icmp::LEN);
-    answer.extend(frame.iter().skip(IP).take(verdict.quote.into()));
-    for (covered, at) in [(IP..message, ipv4::CHECKSUM), (message..answer.len(), icmp::CHECKSUM)] {
+    let payload = usize::from(ethernet::LEN + ipv4::MIN_LEN);
+    let mut pseudo = 0;
+    let checksum = if verdict.quote == 0 {
+        let addresses = answer.get(IP + usize::from(ipv4::SRC)..payload).map_or(0, sum);
+        pseudo = add(addresses, u16::from(proto::TCP) + tcp::MIN_LEN);
+        tcp::CHECKSUM
+    } else {
+        answer.truncate(payload + usize::from(icmp::LEN));
+        answer.extend(frame.iter().skip(IP).take(verdict.quote.into()));
+        icmp::CHECKSUM
+    };
+    for (covered, at, more) in [
+        (IP..payload, ipv4::CHECKSUM, 0),
+        (payload..answer.len(), checksum, pseudo),
+    ] {
         let place = covered.start + usize::from(at);
         put(&mut answer, place, &[0, 0]);
-        let checksum = !answer.get(covered).map_or(0, sum);
+        let checksum = !add(answer.get(covered).map_or(0, sum), more);
         put(&mut answer, place, &checksum.to_be_bytes());
     }
     answer

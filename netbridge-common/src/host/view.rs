@@ -1,12 +1,13 @@
 //! The tables as the core sees them when a frame is in front of it.
 
 use std::cell::RefCell;
+use std::collections::hash_map::Entry;
 
 use bytemuck::Zeroable;
 
 use crate::abi::{
     AddrKey, BindingKey, BindingV4, Config, DropEvent, FilterHead, FirstFragment, FlowKey, FlowV4, FragmentKey,
-    HeldHead, Learned, LinkV4, Load, MacKey, NetworkV4, PLACES, PathKey, PortKey, PublishedV4, Reason, RuleBox, SLOTS,
+    HeldHead, Learned, LinkV4, Load, MacKey, NetworkV4, PathKey, PortKey, PublishedV4, Reason, RuleBox, SLOTS,
     SourceKey, Station, V4, station_flags, word,
 };
 use crate::datapath::env::{Env, Hop, HopKind, Inserted, Released, Renewal};
@@ -380,10 +381,18 @@ impl Env for View<'_> {
         self.tables.filter.get(bank as usize)?.boxes.get(index as usize)
     }
 
-    fn joined_path(&self, key: &PathKey) -> u32 {
-        let mut paths = self.tables.paths.borrow_mut();
-        let next = PLACES + paths.len() as u32;
-        *paths.entry(*key).or_insert(next)
+    fn path(&self, number: u32) -> Option<PathKey> {
+        self.tables.paths.borrow().get(&number).copied()
+    }
+
+    fn path_insert(&self, number: u32, path: &PathKey) -> Inserted {
+        match self.tables.paths.borrow_mut().entry(number) {
+            Entry::Occupied(_) => Inserted::Exists,
+            Entry::Vacant(place) => {
+                place.insert(*path);
+                Inserted::Yes
+            }
+        }
     }
 
     fn count_path(&self, bank: u32, path: u32, bytes: u32) {

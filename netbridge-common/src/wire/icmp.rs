@@ -54,6 +54,12 @@ pub const fn is_reply(icmp_type: u8) -> bool {
     matches!(icmp_type, ECHO_REPLY | TIMESTAMP_REPLY)
 }
 
+/// True for the queries and replies of RFC 792 and RFC 950, which an error may be about. Of a type that is not known one
+/// cannot say that it is no error itself (RFC 1122, section 3.2.2), and Linux does not answer it either.
+pub const fn is_query_or_reply(icmp_type: u8) -> bool {
+    matches!(icmp_type, ECHO_REPLY | ECHO_REQUEST | TIMESTAMP_REQUEST..=18)
+}
+
 /// The type of the other direction: a request's reply, and a reply's request.
 pub const fn counterpart(icmp_type: u8) -> u8 {
     match icmp_type {

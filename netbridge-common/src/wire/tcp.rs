@@ -19,6 +19,16 @@ pub const URG: u8 = 32;
 /// The six flags of RFC 793, which filters know by name.
 pub const NAMED: u8 = 63;
 
+/// What an endpoint without a connection resets one by: sequence number, acknowledgement and flags of its answer to a
+/// segment with these flags, numbers and so many bytes of payload (RFC 9293, section 3.10.7.1).
+pub const fn reset(flags: u8, (seq, ack): (u32, u32), payload: u32) -> (u32, u32, u8) {
+    if flags & ACK != 0 {
+        return (ack, 0, RST);
+    }
+    let control = (flags & SYN != 0) as u32 + (flags & FIN != 0) as u32;
+    (0, seq.wrapping_add(payload).wrapping_add(control), RST | ACK)
+}
+
 /// Combinations of [`FIN`], [`SYN`], [`RST`], [`ACK`] and [`URG`] that a segment can have, one bit each.
 const VALID: u64 = 1 << SYN
     | 1 << (SYN | URG)

@@ -254,13 +254,13 @@ fn read_ports(words: &[&str]) -> Result<Ports> {
 }
 
 /// Verdict, protocol, interface and network in, interface and network out, states, flags, source ports, destination
-/// ports, source and its mask, destination and its mask.
+/// ports, source and its mask, destination and its mask, how a rejected packet's sender is told.
 fn write_rule(text: &mut String, rule: &RuleV4) -> Result<()> {
     let (head, tail) = (&rule.head, &rule.tail);
     let address = |address: Ip| std::net::Ipv4Addr::from(address);
     Ok(writeln!(
         text,
-        "rule {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}",
+        "rule {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}",
         head.verdict,
         head.proto,
         head.in_ifindex,
@@ -276,7 +276,8 @@ fn write_rule(text: &mut String, rule: &RuleV4) -> Result<()> {
         address(tail.src),
         address(tail.src_mask),
         address(tail.dst),
-        address(tail.dst_mask)
+        address(tail.dst_mask),
+        head.with
     )?)
 }
 
@@ -298,9 +299,10 @@ fn read_rule(words: &[&str]) -> Result<RuleV4> {
         src_mask,
         dst,
         dst_mask,
+        with,
     ] = *words
     else {
-        bail!("a rule is sixteen words");
+        bail!("a rule is seventeen words");
     };
     Ok(RuleV4 {
         head: RuleHead {
@@ -316,6 +318,7 @@ fn read_rule(words: &[&str]) -> Result<RuleV4> {
             states: states.parse()?,
             flags: flags.parse()?,
             verdict: verdict.parse()?,
+            with: with.parse()?,
         },
         tail: RuleAddrs {
             src: address(src)?,

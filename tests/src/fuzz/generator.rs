@@ -4,7 +4,7 @@
 //! Of the program's own packets 72 % are nearly valid (a sound packet, none, one or two fields changed), 18 % hostile by
 //! construction, and 10 % random bytes or sound packets cut off.
 
-use netbridge_common::abi::{CtState, Hook, network_flags, proto, verdict};
+use netbridge_common::abi::{CtState, Hook, network_flags, proto, reject, verdict};
 use netbridge_common::host::filter::{RuleV4, rule_flags};
 use netbridge_common::host::lab::{A, B, HOST, SECOND, ifindex, rule};
 use netbridge_common::host::{Frame, Ip};
@@ -163,8 +163,9 @@ fn filter(random: &mut Random) -> Change {
 }
 
 fn any_rule(random: &mut Random) -> RuleV4 {
-    let mut rule = rule(random.pick(&[verdict::ACCEPT, verdict::ACCEPT, verdict::DROP]));
+    let mut rule = rule(random.pick(&[verdict::ACCEPT, verdict::ACCEPT, verdict::DROP, verdict::REJECT]));
     let head = &mut rule.head;
+    head.with = random.pick(&[reject::UNREACHABLE + 3, reject::UNREACHABLE + 13, reject::TCP_RESET]);
     head.proto = random.pick(&[0, 0, 1, 6, 17]);
     head.in_net = random.pick(&[0, 0, 1, 3]);
     head.out_ifindex = random.pick(&[0, 0, ifindex::B, ifindex::UPLINK]);

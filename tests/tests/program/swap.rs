@@ -7,9 +7,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use aya::{TestRun as _, TestRunOptions};
 use netbridge::datapath::Datapath;
-use netbridge_common::abi::{Hook, MAX_RULES, Policy, RuleV4, proto, verdict};
+use netbridge::filter::tables::{Tables, World, compile};
+use netbridge::filter::{legacy, parse};
+use netbridge_common::abi::Hook;
 use netbridge_common::host::build::Datagram;
-use netbridge_common::host::lab::{A, B, at, ifindex, lab, rule};
+use netbridge_common::host::lab::{A, B, at, ifindex, lab};
 use netbridge_tests::wait::wait_until;
 
 use netbridge_tests::fuzz::bed::with_kernel;
@@ -41,17 +43,18 @@ fn flood(datapath: &Datapath, cpu: usize, stop: &AtomicBool, sent: &AtomicU64) -
     Ok(())
 }
 
+/// Rules that match none of these packets, and a policy that decides about all.
+fn tables(policy: &str, rules: usize) -> Result<Tables> {
+    let rules = "-A FORWARD -p tcp -j DROP\n".repeat(rules);
+    let text = format!("*filter\n:FORWARD {policy} [0:0]\n{rules}COMMIT\n");
+    Ok(compile(&legacy::upgrade(&parse("rules", &text)?), &World::default())?)
+}
+
 /// Every verdict in force that accepts, after a swap to a filter that drops everything.
-fn swap(datapath: &Datapath, rules: &[RuleV4], sent: &AtomicU64) -> Result<usize> {
+fn swap(datapath: &Datapath, [accepts, drops]: [&Tables; 2], sent: &AtomicU64) -> Result<usize> {
     let tables = datapath.tables();
-    let policy = |decision| Policy {
-        rules: MAX_RULES,
-        policy: decision,
-        active: 1,
-        pad: 0,
-    };
-    tables.swap_filter(&policy(verdict::ACCEPT), rules)?;
-    tables.swap_filter(&policy(verdict::DROP), rules)?;
+    tables.swap_filter(accepts)?;
+    tables.swap_filter(drops)?;
     // The packet that was being judged is done when two more have followed.
     let before = sent.load(Ordering::Acquire);
     wait_until("two more packets", LIMIT, || {
@@ -72,14 +75,15 @@ fn a_verdict_of_the_old_filter_is_never_kept_as_one_of_the_new() -> Result<()> {
     let [_, other] = two()?;
     with_kernel(4096, |kernel| {
         kernel.install(&lab())?;
-        let mut unmatched = rule(verdict::DROP);
-        unmatched.head.proto = proto::TCP;
-        let rules = vec![unmatched; usize::try_from(MAX_RULES)?];
+        let [accepts, drops] = ["ACCEPT", "DROP"].map(|policy| tables(policy, 64));
+        let (accepts, drops) = (accepts?, drops?);
         let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
         let datapath = kernel.datapath();
         let wrong = thread::scope(|scope| {
             let flood = scope.spawn(|| flood(datapath, other, &stop, &sent));
-            let wrong = (0..ROUNDS).try_fold(0, |sum, _| Ok::<_, anyhow::Error>(sum + swap(datapath, &rules, &sent)?));
+            let wrong = (0..ROUNDS).try_fold(0, |sum, _| {
+                Ok::<_, anyhow::Error>(sum + swap(datapath, [&accepts, &drops], &sent)?)
+            });
             stop.store(true, Ordering::Relaxed);
             flood.join().ok().context("the flood panicked")??;
             wrong

@@ -38,6 +38,19 @@ pub struct Tables {
     pub steps: usize,
 }
 
+impl Tables {
+    /// Everything is accepted, and nothing counted.
+    pub fn empty() -> Self {
+        Self {
+            head: FilterHead::zeroed(),
+            words: Vec::new(),
+            boxes: Vec::new(),
+            counts: Vec::new(),
+            steps: 0,
+        }
+    }
+}
+
 /// Why rules cannot be compiled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TooComplex {
