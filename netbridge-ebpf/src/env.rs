@@ -14,22 +14,25 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::TcContext;
 use netbridge_common::abi::{
-    self, AddrKey, BOX_PAGES, BindingKey, BindingV4, Config, DropEvent, FilterHead, FirstFragment, FlowKey, FlowV4,
-    FragmentKey, Held, HeldHead, LinkV4, Load, MacKey, NetworkV4, PAGE_BOXES, PAGE_WORDS, PathKey, PortKey,
-    PublishedV4, Reason, RuleBox, SAMPLES, SourceKey, Station, V4, WORD_PAGES, proto, station_flags, word,
+    AddrKey, BindingKey, BindingV4, Config, DropEvent, FilterHead, FirstFragment, FlowKey, FlowV4, FragmentKey, Held,
+    HeldHead, LinkV4, Load, MacKey, NetworkV4, PortKey, PublishedV4, Reason, SAMPLES, SourceKey, Station, V4, proto,
+    station_flags,
 };
+use netbridge_common::datapath::conntrack::Work;
 use netbridge_common::datapath::env::{Env, Hop, HopKind, Inserted, Released, Renewal};
 use netbridge_common::datapath::parse::Head;
+use netbridge_common::datapath::search::Tables as _;
 use netbridge_common::datapath::state::outlived;
 
+use crate::filter::{self, Maps};
 use crate::maps::{
-    ADDRESSES, ANSWER_RATE, BINDINGS, CHUNK, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FILTER, FILTER_BOXES,
-    FILTER_WORDS, FLOODS, FLOWS, FRAGMENTS, HALF_OPEN, HELD, HELD_BY, Ip, LEARNED, LINKS, LOADS, NETWORKS, PASSED,
-    PATHS, PUBLISHED, RECLAIMED, SOURCES, SUBNETS, SUMMED, TRAFFIC,
+    ADDRESSES, ANSWER_RATE, BINDINGS, CHUNK, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FILTER, FLOODS, FLOWS, FRAGMENTS,
+    HALF_OPEN, HELD, HELD_BY, Ip, LEARNED, LINKS, LOADS, NETWORKS, PUBLISHED, RECLAIMED, SOURCES, SUBNETS, SUMMED,
+    TRAFFIC,
 };
 
 /// `errno` of an insertion that must not replace.
-const EEXIST: i32 = -17;
+pub(crate) const EEXIST: i32 = -17;
 
 /// `AF_INET`.
 const AF_INET: u8 = 2;
@@ -90,6 +93,25 @@ fn walk<K, V, F: FnMut(&K, &V)>(map: *const c_void, visit: &mut F) {
             (&raw mut *visit).cast(),
             0,
         );
+    }
+}
+
+/// Calls `step` until it answers false, at most `times` times.
+#[inline(always)]
+pub(crate) fn repeat<S: FnMut(u32) -> bool>(times: u32, mut step: S) {
+    /// What `bpf_loop` calls: 0 to go on, 1 to stop.
+    unsafe extern "C" fn round<S: FnMut(u32) -> bool>(index: u32, step: *mut c_void) -> i64 {
+        // SAFETY: the pointer passed to the helper below, which calls back before it returns.
+        let step = unsafe { &mut *step.cast::<S>() };
+        let mut stop = i64::from(!step(index));
+        // SAFETY: arithmetic on a register. The verifier wants to see 0 or 1, and of a `bool` that was in memory it has
+        // forgotten, and the compiler has not, that it is nothing else.
+        unsafe { asm!("{0} &= 1", inout(reg) stop, options(pure, nomem, nostack)) };
+        stop
+    }
+    // SAFETY: the callback has the signature the helper calls, and `step` outlives the call.
+    unsafe {
+        helper::bpf_loop(times, round::<S> as *mut c_void, (&raw mut step).cast(), 0);
     }
 }
 
@@ -573,43 +595,13 @@ impl Env for Skb<'_> {
     }
 
     #[inline(always)]
-    fn filter_word(&self, bank: u32, index: u32) -> u64 {
-        let page = FILTER_WORDS.get(bank.wrapping_mul(WORD_PAGES).wrapping_add(index / PAGE_WORDS));
-        let word = page.and_then(|page| page.get((index % PAGE_WORDS) as usize));
-        word.copied().unwrap_or(word::EMPTY)
-    }
-
-    #[inline(always)]
-    fn filter_box(&self, bank: u32, index: u32) -> Option<&RuleBox> {
-        let page = FILTER_BOXES.get(bank.wrapping_mul(BOX_PAGES).wrapping_add(index / PAGE_BOXES));
-        page.and_then(|page| page.get((index % PAGE_BOXES) as usize))
-    }
-
-    #[inline(always)]
-    fn path(&self, number: u32) -> Option<PathKey> {
-        // SAFETY: copied at once; the controller removes only those of rules that are not in force, so an element that is
-        // reused meanwhile costs a number.
-        unsafe { PATHS.get(number) }.copied()
-    }
-
-    #[inline(always)]
-    fn path_insert(&self, number: u32, path: &PathKey) -> Inserted {
-        match PATHS.insert(number, path, u64::from(BPF_NOEXIST)) {
-            Ok(()) => Inserted::Yes,
-            Err(EEXIST) => Inserted::Exists,
-            Err(_) => Inserted::Full,
-        }
+    fn search(&self, generation: u32, _work: &mut Work<V4>) {
+        filter::search(generation);
     }
 
     #[inline(always)]
     fn count_path(&self, bank: u32, path: u32, bytes: u32) {
-        if let Some(passed) = PASSED.get_ptr_mut(bank.wrapping_mul(abi::PATHS).wrapping_add(path)) {
-            // SAFETY: this CPU's own element, and programs of one CPU do not interrupt each other here.
-            unsafe {
-                (*passed).packets += 1;
-                (*passed).bytes += u64::from(bytes);
-            }
-        }
+        Maps.count(bank, path, bytes);
     }
 
     #[inline(never)]
@@ -652,21 +644,8 @@ impl Env for Skb<'_> {
     }
 
     #[inline(always)]
-    fn repeat<S: FnMut(u32) -> bool>(&self, times: u32, mut step: S) {
-        /// What `bpf_loop` calls: 0 to go on, 1 to stop.
-        unsafe extern "C" fn round<S: FnMut(u32) -> bool>(index: u32, step: *mut c_void) -> i64 {
-            // SAFETY: the pointer passed to the helper below, which calls back before it returns.
-            let step = unsafe { &mut *step.cast::<S>() };
-            let mut stop = i64::from(!step(index));
-            // SAFETY: arithmetic on a register. The verifier wants to see 0 or 1, and of a `bool` that was in memory it has
-            // forgotten, and the compiler has not, that it is nothing else.
-            unsafe { asm!("{0} &= 1", inout(reg) stop, options(pure, nomem, nostack)) };
-            stop
-        }
-        // SAFETY: the callback has the signature the helper calls, and `step` outlives the call.
-        unsafe {
-            helper::bpf_loop(times, round::<S> as *mut c_void, (&raw mut step).cast(), 0);
-        }
+    fn repeat<S: FnMut(u32) -> bool>(&self, times: u32, step: S) {
+        repeat(times, step);
     }
 
     #[inline(always)]

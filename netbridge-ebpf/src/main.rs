@@ -17,6 +17,7 @@
 
 mod answer;
 mod env;
+mod filter;
 mod forward;
 mod fragments;
 mod from_container;

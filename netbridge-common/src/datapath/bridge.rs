@@ -116,7 +116,7 @@ where
 fn elsewhere<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>) -> Action {
     work.verdict.edits = 0;
     let subject = Subject::of(cx, state::named(work.half.head())).to(station.ifindex, cx.arrival.zone);
-    filter::ask(cx, &subject, work)
+    filter::ask(cx, subject, work)
 }
 
 /// The filter's word on a packet that opens no flow; where it is part of one, the flow is as it was.
@@ -132,7 +132,7 @@ where
     } else {
         conntrack::opening_state(cx)
     };
-    filter::ask(cx, &Subject::of(cx, state).to(station.ifindex, cx.arrival.zone), work)
+    filter::ask(cx, Subject::of(cx, state).to(station.ifindex, cx.arrival.zone), work)
 }
 
 /// Fills in both halves of a flow between two stations; false if the packet opens none, or may not pass. A function of its
@@ -140,7 +140,7 @@ where
 #[inline(never)]
 fn first_packet<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>) -> bool {
     let state = conntrack::opening_state(cx);
-    work.verdict.action = filter::ask(cx, &Subject::of(cx, state).to(station.ifindex, cx.arrival.zone), work);
+    work.verdict.action = filter::ask(cx, Subject::of(cx, state).to(station.ifindex, cx.arrival.zone), work);
     if work.verdict.action as u8 != Action::Pass as u8 || !conntrack::may_open(cx) {
         return false;
     }

@@ -15,6 +15,7 @@ use super::filter::{self, Subject};
 use super::flows;
 use super::fragments::Datagram;
 use super::icmp::Quoted;
+use super::inbound::Entry;
 use super::nat::Choice;
 use super::parse::{Fragment, Packet};
 use super::search::Search;
@@ -78,6 +79,10 @@ pub struct Work<F: Family> {
     pub choice: Choice,
     /// The datagram of a fragment.
     pub datagram: Datagram<F::Addr>,
+    /// By what a packet comes to a container's port.
+    pub entry: Entry,
+    /// What the filter is asked about.
+    pub subject: Subject<F::Addr>,
     /// The search for the filter's word, and what it has come to.
     pub search: Search,
     /// What the times of `half` say, as bits; zero before they are looked at.
@@ -221,15 +226,16 @@ pub fn state_of<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> u8 {
     }
 }
 
-/// What the filter sees of a packet of this flow: after DNAT, before SNAT.
-pub fn subject<E: Env>(cx: &Cx<'_, E>, flow: &FlowOf<E>, state: u8) -> Subject<AddrOf<E>> {
-    let (head, to) = (flow.head(), flow.tail());
-    let mut subject = Subject::of(cx, state).to(head.ifindex, head.peer_zone);
+/// Fills in what the filter sees of a packet of `work.half`: after DNAT, before SNAT.
+#[inline(always)]
+fn subject<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) {
+    let Work { half, subject, .. } = work;
+    let (head, to) = (half.head(), half.tail());
+    *subject = Subject::of(cx, state::named(head)).to(head.ifindex, head.peer_zone);
     subject.dst = to.dst;
     if cx.packet.has_ports() {
         subject.dport = u16::from_be_bytes(to.dport).into();
     }
-    subject
 }
 
 /// What becomes of a tracked packet whose flow exists; none if there is none, or if the packet opens another in its
@@ -369,8 +375,8 @@ fn age<E: Env>(cx: &Cx<'_, E>, head: &FlowHead) -> u32 {
 /// Asks the filter about a packet of `work.half`, and keeps its answer; [`Action::Pass`] if it may pass.
 #[inline(never)]
 pub(super) fn judge<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
-    let subject = subject(cx, &work.half, state::named(work.half.head()));
-    let action = filter::ask(cx, &subject, work);
+    subject(cx, work);
+    let action = filter::asked(cx, work);
     let head = work.half.head_mut();
     head.reason = work.verdict.reason as u8;
     head.epoch = work.search.epoch(cx.arrival.generation);

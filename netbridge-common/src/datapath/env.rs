@@ -2,9 +2,10 @@
 
 use crate::abi::{
     AddrKey, BindingKey, Config, DropEvent, Family, FilterHead, FirstFragment, FlowKey, FlowState, FragmentKey,
-    HeldHead, Load, Mac, MacKey, PathKey, PortKey, Reason, RuleBox, SourceKey, Station,
+    HeldHead, Load, Mac, MacKey, PortKey, Reason, SourceKey, Station,
 };
 
+use super::conntrack::Work;
 use super::parse::Head;
 
 /// Addresses of an environment's family.
@@ -228,14 +229,9 @@ pub trait Env {
     fn is_source(&self, key: &SourceKey<AddrOf<Self>>) -> bool;
     /// The head of a filter bank.
     fn filter(&self, bank: u32) -> Option<&FilterHead>;
-    /// A word of a filter bank; [`crate::abi::word::EMPTY`] beyond its end.
-    fn filter_word(&self, bank: u32, index: u32) -> u64;
-    /// A box of a filter bank.
-    fn filter_box(&self, bank: u32, index: u32) -> Option<&RuleBox>;
-    /// The path of several places that has a number.
-    fn path(&self, number: u32) -> Option<PathKey>;
-    /// Gives a number to a path of several places, if no other has it.
-    fn path_insert(&self, number: u32, path: &PathKey) -> Inserted;
+    /// Searches the filter of a generation for what becomes of `work.subject`: [`super::filter::decide`], which is the same for
+    /// every program, and long.
+    fn search(&self, generation: u32, work: &mut Work<Self::F>);
     /// Counts a packet on a path of a bank.
     fn count_path(&self, bank: u32, path: u32, bytes: u32);
     /// How the host routes to `dst` a packet of `src` that comes in by `ifindex`.

@@ -6,11 +6,12 @@ use crate::wire::ethernet;
 
 use super::conntrack::{Cx, Work};
 use super::env::{AddrOf, Env};
-use super::search::{self, Asked, Search};
+use super::search::{self, Asked, Search, Tables};
 use super::verdict::{Action, Verdict};
 
 /// What the filter sees of a packet: the container's side of every translation, as netfilter's
 /// FORWARD hook does (after DNAT, before SNAT).
+#[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<A> {
     /// Interface it came in by, 0 if unknown.
@@ -42,6 +43,23 @@ pub struct Subject<A> {
 }
 
 impl<A: Addr> Subject<A> {
+    /// Nothing to ask about yet.
+    pub const EMPTY: Self = Self {
+        in_ifindex: 0,
+        in_net: 0,
+        out_ifindex: 0,
+        out_net: 0,
+        src: A::UNSPECIFIED,
+        dst: A::UNSPECIFIED,
+        sport: 0,
+        dport: 0,
+        mac: [0; 6],
+        proto: 0,
+        state: 0,
+        tcp: 0,
+        bytes: 0,
+    };
+
     /// A packet as it stands, from where it arrived.
     pub fn of<E: Env>(cx: &Cx<'_, E>, state: u8) -> Self
     where
@@ -72,6 +90,12 @@ impl<A: Addr> Subject<A> {
         }
     }
 
+    /// The source MAC as a number.
+    const fn mac_value(&self) -> u64 {
+        let [a, b, c, d, e, f] = self.mac;
+        u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+    }
+
     /// Where it goes.
     #[must_use]
     pub const fn to(mut self, ifindex: u32, net: u16) -> Self {
@@ -100,12 +124,19 @@ pub fn is_active<E: Env>(cx: &Cx<'_, E>) -> bool {
     cx.env.filter(bank(cx)).is_none_or(|head| head.active != 0)
 }
 
-/// What the filter says of a packet; which rules matched is kept in the verdict, to be counted when the packet is settled, and
-/// in `work.search`, for the flow. [`Action::Pass`] to let pass.
-#[inline(never)]
-pub fn ask<E: Env>(cx: &Cx<'_, E>, subject: &Subject<AddrOf<E>>, work: &mut Work<E::F>) -> Action {
+/// What the filter says of `subject`; which rules matched is kept in the verdict, to be counted when the packet is settled,
+/// and in `work.search`, for the flow. [`Action::Pass`] to let pass.
+#[inline(always)]
+pub fn ask<E: Env>(cx: &Cx<'_, E>, subject: Subject<AddrOf<E>>, work: &mut Work<E::F>) -> Action {
+    work.subject = subject;
+    asked(cx, work)
+}
+
+/// [`ask`] about `work.subject`.
+#[inline(always)]
+pub fn asked<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
+    cx.env.search(cx.arrival.generation, work);
     let Work { search, verdict, .. } = work;
-    decide(cx.env, cx.arrival.generation, subject, search);
     verdict.path = search.path;
     match search.verdict {
         verdict::ACCEPT => verdict.refuse(Reason::None),
@@ -117,9 +148,9 @@ pub fn ask<E: Env>(cx: &Cx<'_, E>, subject: &Subject<AddrOf<E>>, work: &mut Work
 /// Searches the bank of a generation for what becomes of a packet. A head that cannot be read is a filter that drops
 /// everything.
 #[inline(always)]
-pub fn decide<E: Env>(env: &E, generation: u32, subject: &Subject<AddrOf<E>>, search: &mut Search) {
+pub fn decide<A: Addr, E: Tables>(env: &E, generation: u32, subject: &Subject<A>, search: &mut Search) {
     let bank = generation & (BANKS - 1);
-    match env.filter(bank) {
+    match env.head(bank) {
         None => search.settle(verdict::DROP),
         Some(head) if head.active == 0 => search.settle(verdict::ACCEPT),
         Some(head) => {
@@ -144,27 +175,25 @@ pub fn is_final<A>(action: Action, verdict: &Verdict<A>) -> bool {
 
 /// Fills in the classes of a packet.
 #[inline(always)]
-fn classify<E: Env>(env: &E, head: &FilterHead, bank: u32, subject: &Subject<AddrOf<E>>, search: &mut Search) {
-    let [a, b, c, d, e, f] = subject.mac;
-    let mac = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
-    search.classes = [
-        address(env, bank, head.src, subject.src),
-        address(env, bank, head.dst, subject.dst),
-        search::class(env, bank, head.sport, subject.sport),
-        search::class(env, bank, head.dport, subject.dport),
-        search::interface(env, head, bank, subject.in_ifindex, subject.in_net),
-        search::interface(env, head, bank, subject.out_ifindex, subject.out_net),
-        search::class(env, bank, head.proto, subject.proto.into()),
-        search::exact(env, bank, head.mac, mac, 0),
-    ];
+fn classify<A: Addr, E: Tables>(env: &E, head: &FilterHead, bank: u32, subject: &Subject<A>, search: &mut Search) {
+    // One by one: together they would not fit the registers.
+    let [src, dst, sport, dport, input, output, proto, mac] = &mut search.classes;
+    *src = address(env, bank, head.src, subject.src);
+    *dst = address(env, bank, head.dst, subject.dst);
+    *sport = search::class(env, bank, head.sport, subject.sport);
+    *dport = search::class(env, bank, head.dport, subject.dport);
+    *input = search::interface(env, head, bank, subject.in_ifindex, subject.in_net);
+    *output = search::interface(env, head, bank, subject.out_ifindex, subject.out_net);
+    *proto = search::class(env, bank, head.proto, subject.proto.into());
+    *mac = search::exact(env, bank, head.mac, subject.mac_value(), 0);
 }
 
 /// The class of an address: that of its first 32 bits names where those of the next begin.
 #[inline(always)]
-fn address<E: Env>(env: &E, bank: u32, root: u64, addr: AddrOf<E>) -> u32 {
+fn address<A: Addr, E: Tables>(env: &E, bank: u32, root: u64, addr: A) -> u32 {
     let mut found = search::class(env, bank, root, addr.word(0));
-    for place in 1..<AddrOf<E> as Addr>::WORDS {
-        found = search::class(env, bank, env.filter_word(bank, found), addr.word(place));
+    for place in 1..A::WORDS {
+        found = search::class(env, bank, env.word(bank, found), addr.word(place));
     }
     found
 }

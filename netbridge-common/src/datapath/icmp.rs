@@ -209,7 +209,7 @@ fn carry<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
     if head.flags & flow_flags::DST != 0 {
         subject.dst = to.dst;
     }
-    let action = filter::ask(cx, &subject, work);
+    let action = filter::ask(cx, subject, work);
     if action as u8 != Action::Pass as u8 {
         return action;
     }

@@ -33,11 +33,19 @@ where
             return action;
         }
     }
-    if first_packet(cx, addrs, work) {
-        flows::open(cx, work)
-    } else {
-        work.verdict.action
+    // Functions of their own in the object and not one: their stacks add up only where they nest.
+    if !leads(cx, addrs, work) {
+        return work.verdict.action;
     }
+    let action = may_enter(cx, work);
+    if action as u8 != Action::Pass as u8 {
+        return action;
+    }
+    if cx.packet.ttl <= 1 {
+        return work.verdict.answer(Reason::TtlExpired, 0);
+    }
+    returning(cx, work);
+    flows::open(cx, work)
 }
 
 /// A frame with a fault: the host's own business unless it would be answered by one that must not, or is about what is
@@ -70,10 +78,10 @@ fn is_containers<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mu
         || cx.env.subnet(key.dst).is_some_and(|net| net != SUBNET_LOCAL)
 }
 
-/// A packet without a flow: fills in both halves of the one that it opens; false if it opens none. A function of its own in
-/// the object: its stack is not the fast path's.
+/// A packet without a flow: fills in the forward half of the one that it would open; false if it opens none. A function of its
+/// own in the object: its stack is not the fast path's.
 #[inline(never)]
-fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut Work<E::F>) -> bool {
+fn leads<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut Work<E::F>) -> bool {
     let subnet = cx.env.subnet(cx.packet.key.dst).unwrap_or(SUBNET_LOCAL);
     let target = if subnet == SUBNET_LOCAL {
         behind_port(cx).filter(|target| target.open && is_owned(cx, addrs, target.net))
@@ -84,24 +92,11 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, addrs: &LinkAddrs<AddrOf<E>>, work: &mut
     let reason = match target {
         // Nobody outside holds an address of the host's or of a container's: the answers would go to its owner.
         Some(_) if cx.env.subnet(cx.packet.key.src).is_some() => Reason::SpoofedIp,
-        Some(target) => match lead(cx, &target, work) {
-            Reason::None => {
-                work.verdict.action = may_enter(cx, &target, work);
-                if work.verdict.action as u8 != Action::Pass as u8 {
-                    return false;
-                }
-                returning(cx, target.bound, work)
-            }
-            reason => reason,
-        },
+        Some(target) => lead(cx, &target, work),
         None if subnet == SUBNET_LOCAL => unsolicited(cx, addrs),
         None => Reason::DirectAccess,
     };
-    work.verdict.action = if reason as u8 == Reason::TtlExpired as u8 {
-        work.verdict.answer(reason, 0)
-    } else {
-        work.verdict.refuse(reason)
-    };
+    work.verdict.action = work.verdict.refuse(reason);
     found && reason as u8 == Reason::None as u8
 }
 
@@ -181,6 +176,21 @@ pub(super) fn published<E: Env>(
 /// True if a list of sources has the address; list 0 has everybody.
 pub(super) fn admits<E: Env>(env: &E, list: u32, src: AddrOf<E>) -> bool {
     list == 0 || env.is_source(&SourceKey { list, addr: src })
+}
+
+/// By what a packet comes to a container's port.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Who may open flows to it: a list of sources, 0 for everybody.
+    sources: u32,
+    /// Not 0 for a port that stands for one of the container's ([`binding`]).
+    bound: u32,
+}
+
+impl Entry {
+    /// By nothing yet.
+    pub const NONE: Self = Self { sources: 0, bound: 0 };
 }
 
 /// A container's port that a packet leads to.
@@ -299,6 +309,10 @@ pub(super) fn lead<E: Env>(cx: &Cx<'_, E>, target: &Target<AddrOf<E>>, work: &mu
         return Reason::UnknownLink;
     };
     let key = &cx.packet.key;
+    work.entry = Entry {
+        sources: target.sources,
+        bound: u32::from(target.bound),
+    };
     *work.half.tail_mut() = Nat {
         src: key.src,
         dst: target.addr,
@@ -322,22 +336,19 @@ pub(super) fn lead<E: Env>(cx: &Cx<'_, E>, target: &Target<AddrOf<E>>, work: &mu
 /// What becomes of a packet to a container's port, whose forward half [`lead`] has filled in: the filter has the first word,
 /// the port's list of sources the next.
 #[inline(always)]
-pub(super) fn may_enter<E: Env>(cx: &Cx<'_, E>, target: &Target<AddrOf<E>>, work: &mut Work<E::F>) -> Action {
+pub(super) fn may_enter<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
     let action = conntrack::judge(cx, work);
-    if action as u8 == Action::Pass as u8 && !admits(cx.env, target.sources, cx.packet.key.src) {
+    if action as u8 == Action::Pass as u8 && !admits(cx.env, work.entry.sources, cx.packet.key.src) {
         return work.verdict.refuse(Reason::SourceNotAllowed);
     }
     action
 }
 
-/// Fills in the reply half of a flow from the outside, whose forward half [`lead`] has filled in; `bound` if it came by a
-/// binding, which the answers then keep alive (RFC 4787 REQ-6).
-#[inline(always)]
-fn returning<E: Env>(cx: &Cx<'_, E>, bound: bool, work: &mut Work<E::F>) -> Reason {
-    if cx.packet.ttl <= 1 {
-        return Reason::TtlExpired;
-    }
-    let Work { half, other, .. } = work;
+/// Fills in the reply half of a flow from the outside, whose forward half [`lead`] has filled in. If it came by a binding, the
+/// answers keep that alive (RFC 4787 REQ-6).
+#[inline(never)]
+fn returning<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) {
+    let Work { half, other, entry, .. } = work;
     let forward = half.head();
     *other.tail_mut() = conntrack::answer(&cx.packet.key);
     let reply = other.head_mut();
@@ -346,7 +357,7 @@ fn returning<E: Env>(cx: &Cx<'_, E>, bound: bool, work: &mut Work<E::F>) -> Reas
     if forward.flags & flow_flags::DST != 0 {
         reply.flags |= flow_flags::SRC;
     }
-    if bound {
+    if entry.bound != 0 {
         reply.flags |= flow_flags::BOUND;
     }
     reply.ifindex = cx.arrival.ifindex;
@@ -357,5 +368,4 @@ fn returning<E: Env>(cx: &Cx<'_, E>, bound: bool, work: &mut Work<E::F>) -> Reas
     let network = cx.env.network(forward.peer_zone);
     reply.mtu = network.map_or(0, |network| (network.head().mtu & 0xffff) as u16);
     reply.peer_zone = cx.arrival.zone;
-    Reason::None
 }

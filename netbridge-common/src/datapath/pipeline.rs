@@ -11,11 +11,11 @@ use super::answer::{self, Answer};
 use super::bridge::{NO_STATION, bridged};
 use super::conntrack::{Arrival, Cx, Work};
 use super::env::{AddrOf, Env};
-use super::filter;
+use super::filter::{self, Subject};
 use super::fragments::{Datagram, Fragmented, judged};
 use super::guard::{self, Guard};
 use super::icmp::{Quote, Quoted};
-use super::inbound::{self, inbound};
+use super::inbound::{self, Entry, inbound};
 use super::limits;
 use super::nat::Choice;
 use super::parse::{Head, Kind, Packet, Parse, parse};
@@ -54,6 +54,8 @@ impl<F: Family> Scratch<F> {
                 quoted: Quoted::EMPTY,
                 choice: Choice::EMPTY,
                 datagram: Datagram::EMPTY,
+                entry: Entry::NONE,
+                subject: Subject::EMPTY,
                 search: Search::EMPTY,
                 age: 0,
             },

@@ -125,7 +125,7 @@ where
     } else if trackable && !conntrack::may_open(cx) {
         work.verdict.refuse(Reason::MidStream)
     } else {
-        let action = filter::ask(cx, &Subject::of(cx, CtState::NEW).to(head.uplink, 0), work);
+        let action = filter::ask(cx, Subject::of(cx, CtState::NEW).to(head.uplink, 0), work);
         if action as u8 == Action::Pass as u8 && trackable {
             return Class::Outside;
         }
@@ -144,7 +144,7 @@ fn isolated<E: Env>(cx: &Cx<'_, E>, net: u16, work: &mut Work<E::F>) -> Action {
     };
     let station = cx.env.address(&holder).unwrap_or(NO_STATION);
     let subject = Subject::of(cx, conntrack::opening_state(cx)).to(station.ifindex, net);
-    match filter::ask(cx, &subject, work) {
+    match filter::ask(cx, subject, work) {
         Action::Pass => work.verdict.refuse(Reason::Isolated),
         refused => refused,
     }
@@ -239,7 +239,7 @@ fn hairpin<E: Env>(
     }
     let reason = inbound::lead(cx, &target, work);
     work.verdict.action = if reason as u8 == Reason::None as u8 {
-        inbound::may_enter(cx, &target, work)
+        inbound::may_enter(cx, work)
     } else {
         work.verdict.refuse(reason)
     };
@@ -326,7 +326,7 @@ fn neighbour<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, work: &mut Work<E::F
         return Class::Neighbour;
     }
     let subject = Subject::of(cx, conntrack::opening_state(cx)).to(station.ifindex, cx.arrival.zone);
-    work.verdict.action = filter::ask(cx, &subject, work);
+    work.verdict.action = filter::ask(cx, subject, work);
     if work.verdict.action as u8 != Action::Pass as u8 {
         return Class::Settled;
     }

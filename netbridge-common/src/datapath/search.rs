@@ -9,10 +9,28 @@ use crate::abi::{
 };
 use crate::wire::tcp;
 
-use super::env::{Env, Inserted};
+use super::env::Inserted;
 
 /// No box.
 const NONE: u32 = u32::MAX;
+
+/// The filter's tables, and what is written while they are searched.
+pub trait Tables {
+    /// The head of a bank.
+    fn head(&self, bank: u32) -> Option<&FilterHead>;
+    /// A word of a bank; [`word::EMPTY`] beyond its end.
+    fn word(&self, bank: u32, index: u32) -> u64;
+    /// A box of a bank.
+    fn found(&self, bank: u32, index: u32) -> Option<&RuleBox>;
+    /// The path of several places that has a number.
+    fn path(&self, number: u32) -> Option<PathKey>;
+    /// Gives a number to a path of several places, if no other has it.
+    fn path_insert(&self, number: u32, path: &PathKey) -> Inserted;
+    /// Counts a packet on a path of a bank.
+    fn count(&self, bank: u32, path: u32, bytes: u32);
+    /// Calls `step` until it answers false, at most `times` times.
+    fn repeat<S: FnMut(u32) -> bool>(&self, times: u32, step: S);
+}
 
 /// What a search is for, beside classes.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +103,7 @@ impl Search {
 
     /// Searches a bank for what becomes of a packet of these classes. A table that cannot be read ends in a drop: the filter fails closed.
     #[inline(always)]
-    pub fn run<E: Env>(&mut self, env: &E, head: &FilterHead, generation: u32, asked: Asked) {
+    pub fn run<E: Tables>(&mut self, env: &E, head: &FilterHead, generation: u32, asked: Asked) {
         let Asked {
             bank,
             state,
@@ -129,12 +147,12 @@ impl Search {
 
     /// Goes to the next word; [`word::EMPTY`] if this way has ended.
     #[inline(always)]
-    fn step<E: Env>(&mut self, env: &E) {
+    fn step<E: Tables>(&mut self, env: &E) {
         let (word, at) = (self.word, word::index(self.word));
         self.word = match word::kind(word) {
             word::CUT => {
                 let class = self.classes.get(word::axis(word) as usize).copied().unwrap_or(0);
-                env.filter_word(self.bank, at.wrapping_add(word::part(word, class)))
+                env.word(self.bank, at.wrapping_add(word::part(word, class)))
             }
             word::FORK => self.fork(env, word),
             word::LIST => self.list(env, word),
@@ -148,9 +166,9 @@ impl Search {
 
     /// The first of several ways, unless nothing on it or behind can count any more; it comes back for the others.
     #[inline(always)]
-    fn fork<E: Env>(&mut self, env: &E, word: u64) -> u64 {
+    fn fork<E: Tables>(&mut self, env: &E, word: u64) -> u64 {
         let (at, count) = (word::index(word), word::count(word));
-        let least = word::index(env.filter_word(self.bank, at.wrapping_add(1)));
+        let least = word::index(env.word(self.bank, at.wrapping_add(1)));
         if count == 0 || least >= self.best {
             return word::EMPTY;
         }
@@ -160,14 +178,14 @@ impl Search {
             *place = word::many(word::FORK, count.wrapping_sub(1), at.wrapping_add(2));
             self.depth = self.depth.wrapping_add(1);
         }
-        env.filter_word(self.bank, at)
+        env.word(self.bank, at)
     }
 
     /// Looks at the first of a list of boxes; the rest of the list, if one there may count.
     #[inline(always)]
-    fn list<E: Env>(&mut self, env: &E, word: u64) -> u64 {
+    fn list<E: Tables>(&mut self, env: &E, word: u64) -> u64 {
         let (at, count) = (word::index(word), word::count(word));
-        let found = word::index(env.filter_word(self.bank, at));
+        let found = word::index(env.word(self.bank, at));
         if count == 0 || found >= self.best || self.look(env, found) {
             return word::EMPTY;
         }
@@ -176,11 +194,11 @@ impl Search {
 
     /// True if the packet is in a box, which is then the best.
     #[inline(always)]
-    fn look<E: Env>(&mut self, env: &E, index: u32) -> bool {
+    fn look<E: Tables>(&mut self, env: &E, index: u32) -> bool {
         if index < self.from || index >= self.best {
             return false;
         }
-        let Some(found) = env.filter_box(self.bank, index) else {
+        let Some(found) = env.found(self.bank, index) else {
             return false;
         };
         let matches = found.states & self.states != 0 && holds(found, &self.classes);
@@ -208,8 +226,8 @@ impl Search {
 
     /// Does what the best box says; true if the search goes on.
     #[inline(always)]
-    fn conclude<E: Env>(&mut self, env: &E, head: &FilterHead, generation: u32) -> bool {
-        let Some(found) = env.filter_box(self.bank, self.best) else {
+    fn conclude<E: Tables>(&mut self, env: &E, head: &FilterHead, generation: u32) -> bool {
+        let Some(found) = env.found(self.bank, self.best) else {
             return false;
         };
         if found.place != NO_PATH {
@@ -235,7 +253,7 @@ impl Search {
     /// Adds a place to the path. Where there is no number left for the path so far and this place, the former is counted at
     /// once, and the flow is not known by it: the next packet is searched for too.
     #[inline(always)]
-    fn go_on<E: Env>(&mut self, env: &E, generation: u32, place: u32) {
+    fn go_on<E: Tables>(&mut self, env: &E, generation: u32, place: u32) {
         if self.path != NO_PATH {
             let key = PathKey {
                 generation,
@@ -247,7 +265,7 @@ impl Search {
                 self.path = joined;
                 return;
             }
-            env.count_path(self.bank, self.path, self.bytes);
+            env.count(self.bank, self.path, self.bytes);
             self.varies = 1;
         }
         self.path = place;
@@ -257,7 +275,7 @@ impl Search {
 /// The number of a path of several places, a new one if it was not met before; [`NO_PATH`] if there is none left. Two CPUs
 /// that meet a path at the same moment agree: what one has inserted the other finds.
 #[inline(never)]
-fn joined<E: Env>(env: &E, key: &PathKey) -> u32 {
+fn joined<E: Tables>(env: &E, key: &PathKey) -> u32 {
     let first = key.place_of_number();
     for probe in 0..PROBES {
         let number = PLACES.wrapping_add(first.wrapping_add(probe) & (JOINED_PATHS - 1));
@@ -290,15 +308,15 @@ fn holds(found: &RuleBox, classes: &[u32; axis::COUNT as usize]) -> bool {
 
 /// The class of a value.
 #[inline(never)]
-pub fn class<E: Env>(env: &E, bank: u32, root: u64, value: u32) -> u32 {
+pub fn class<E: Tables>(env: &E, bank: u32, root: u64, value: u32) -> u32 {
     let mut word = root;
     for _ in 0..CLASS_STEPS {
         let at = word::index(word);
         word = match word::kind(word) {
-            word::CUT => env.filter_word(bank, at.wrapping_add(word::part(word, value))),
+            word::CUT => env.word(bank, at.wrapping_add(word::part(word, value))),
             word::SPLIT => {
-                let later = value >= word::index(env.filter_word(bank, at));
-                env.filter_word(bank, at.wrapping_add(1).wrapping_add(u32::from(later)))
+                let later = value >= word::index(env.word(bank, at));
+                env.word(bank, at.wrapping_add(1).wrapping_add(u32::from(later)))
             }
             _ => break,
         };
@@ -308,14 +326,14 @@ pub fn class<E: Env>(env: &E, bank: u32, root: u64, value: u32) -> u32 {
 
 /// The class of one of the values that are known exactly, 48 bits; that of all others if it is none.
 #[inline(never)]
-pub fn exact<E: Env>(env: &E, bank: u32, root: u64, value: u64, others: u32) -> u32 {
+pub fn exact<E: Tables>(env: &E, bank: u32, root: u64, value: u64, others: u32) -> u32 {
     let (first, mask) = word::place(root, value);
     if word::kind(root) != word::EXACT {
         return others;
     }
     for probe in 0..PROBES {
         let place = first.wrapping_add(probe) & mask;
-        let entry = env.filter_word(bank, word::index(root).wrapping_add(place));
+        let entry = env.word(bank, word::index(root).wrapping_add(place));
         if entry >> 16 == value {
             return (entry & 0xffff) as u32;
         }
@@ -325,10 +343,10 @@ pub fn exact<E: Env>(env: &E, bank: u32, root: u64, value: u64, others: u32) -> 
 
 /// The class of an interface, that of its network where it is not known itself.
 #[inline(always)]
-pub fn interface<E: Env>(env: &E, head: &FilterHead, bank: u32, ifindex: u32, network: u32) -> u32 {
+pub fn interface<E: Tables>(env: &E, head: &FilterHead, bank: u32, ifindex: u32, network: u32) -> u32 {
     if word::kind(head.interface) == word::CLASS {
         return word::index(head.interface);
     }
-    let others = env.filter_word(bank, head.networks.wrapping_add(network & (MAX_NETWORKS - 1)));
+    let others = env.word(bank, head.networks.wrapping_add(network & (MAX_NETWORKS - 1)));
     exact(env, bank, head.interface, u64::from(ifindex), word::index(others))
 }

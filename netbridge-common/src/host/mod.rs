@@ -279,11 +279,7 @@ impl HostEnv {
     /// What the filter in force says of a packet.
     pub fn decide(&self, subject: &Subject<Ip>) -> Search {
         let mut search = Search::EMPTY;
-        let view = View {
-            tables: self,
-            frame: &Frame::default(),
-        };
-        decide(&view, self.config.generation, subject, &mut search);
+        decide(self, self.config.generation, subject, &mut search);
         search
     }
 

@@ -14,6 +14,10 @@ use crate::datapath::env::{Env, Hop, HopKind, Inserted, Released, Renewal};
 use crate::datapath::parse::Head;
 use crate::datapath::state::outlived;
 
+use crate::datapath::conntrack::Work;
+use crate::datapath::filter::decide;
+use crate::datapath::search::Tables;
+
 use super::{Frame, HostEnv, Ip, longest, rewrite};
 
 /// One frame in front of the tables.
@@ -370,36 +374,12 @@ impl Env for View<'_> {
         self.tables.filter.get(bank as usize).map(|bank| &bank.head)
     }
 
-    fn filter_word(&self, bank: u32, index: u32) -> u64 {
-        let bank = self.tables.filter.get(bank as usize);
-        bank.and_then(|bank| bank.words.get(index as usize))
-            .copied()
-            .unwrap_or(word::EMPTY)
-    }
-
-    fn filter_box(&self, bank: u32, index: u32) -> Option<&RuleBox> {
-        self.tables.filter.get(bank as usize)?.boxes.get(index as usize)
-    }
-
-    fn path(&self, number: u32) -> Option<PathKey> {
-        self.tables.paths.borrow().get(&number).copied()
-    }
-
-    fn path_insert(&self, number: u32, path: &PathKey) -> Inserted {
-        match self.tables.paths.borrow_mut().entry(number) {
-            Entry::Occupied(_) => Inserted::Exists,
-            Entry::Vacant(place) => {
-                place.insert(*path);
-                Inserted::Yes
-            }
-        }
+    fn search(&self, generation: u32, work: &mut Work<V4>) {
+        decide(self.tables, generation, &work.subject, &mut work.search);
     }
 
     fn count_path(&self, bank: u32, path: u32, bytes: u32) {
-        let mut passed = self.tables.passed.borrow_mut();
-        let passed = passed.entry((bank, path)).or_default();
-        passed.packets += 1;
-        passed.bytes += u64::from(bytes);
+        self.tables.count(bank, path, bytes);
     }
 
     fn next_hop(&self, _src: Ip, dst: Ip, _ifindex: u32) -> Hop<Ip> {
@@ -479,4 +459,46 @@ fn due(last: &RefCell<u32>, refresh: u32, now: u32) -> bool {
         *last = now;
     }
     due
+}
+
+impl Tables for HostEnv {
+    fn head(&self, bank: u32) -> Option<&FilterHead> {
+        self.filter.get(bank as usize).map(|bank| &bank.head)
+    }
+
+    fn word(&self, bank: u32, index: u32) -> u64 {
+        let bank = self.filter.get(bank as usize);
+        bank.and_then(|bank| bank.words.get(index as usize))
+            .copied()
+            .unwrap_or(word::EMPTY)
+    }
+
+    fn found(&self, bank: u32, index: u32) -> Option<&RuleBox> {
+        self.filter.get(bank as usize)?.boxes.get(index as usize)
+    }
+
+    fn path(&self, number: u32) -> Option<PathKey> {
+        self.paths.borrow().get(&number).copied()
+    }
+
+    fn path_insert(&self, number: u32, path: &PathKey) -> Inserted {
+        match self.paths.borrow_mut().entry(number) {
+            Entry::Occupied(_) => Inserted::Exists,
+            Entry::Vacant(place) => {
+                place.insert(*path);
+                Inserted::Yes
+            }
+        }
+    }
+
+    fn count(&self, bank: u32, path: u32, bytes: u32) {
+        let mut passed = self.passed.borrow_mut();
+        let passed = passed.entry((bank, path)).or_default();
+        passed.packets += 1;
+        passed.bytes += u64::from(bytes);
+    }
+
+    fn repeat<S: FnMut(u32) -> bool>(&self, times: u32, mut step: S) {
+        let _stopped = (0..times).all(&mut step);
+    }
 }

@@ -10,7 +10,7 @@ use netbridge_tests::fuzz::bed::with_kernel;
 /// a program at 1,000,000.
 const BUDGET: [(Hook, u32); 4] = [
     (Hook::FromContainer, 192_000),
-    (Hook::ToContainer, 9_300),
+    (Hook::ToContainer, 13_500),
     (Hook::FromUplink, 78_000),
     (Hook::ToUplink, 174_000),
 ];
