@@ -1,14 +1,20 @@
 //! The search through the filter's tables: a global function, which the verifier walks once, on its own, and not wherever it
 //! is called (Linux 5.6, commit 51c39bb1d5d1).
 
+use core::arch::asm;
+
 use aya_ebpf::bindings::BPF_NOEXIST;
-use netbridge_common::abi::{self, BOX_PAGES, FilterHead, PAGE_BOXES, PAGE_WORDS, PathKey, RuleBox, WORD_PAGES, word};
+use aya_ebpf::helpers::generated as helper;
+use netbridge_common::abi::{
+    self, BOX_PAGES, BucketKey, FilterHead, LIMITS, Limit, PAGE_BOXES, PAGE_PATHS, PAGE_WORDS, PathKey, RuleBox,
+    WORD_PAGES, word,
+};
 use netbridge_common::datapath::env::Inserted;
 use netbridge_common::datapath::filter::decide;
 use netbridge_common::datapath::search::Tables;
 
 use crate::env::{EEXIST, repeat};
-use crate::maps::{FILTER, FILTER_BOXES, FILTER_WORDS, PASSED, PATHS, SCRATCH};
+use crate::maps::{FILTER, FILTER_BOXES, FILTER_LIMITS, FILTER_WORDS, LIMIT_BUCKETS, PASSED, PATHS, SCRATCH};
 
 /// Searches the filter of a generation for what becomes of the packet in work; what it comes to is in the scratch space too.
 /// Returns nothing that counts: the verifier wants a number.
@@ -29,6 +35,9 @@ extern "C" fn filter_search(generation: u32) -> u32 {
     decide(&Maps, generation, &work.subject, &mut work.search);
     1
 }
+
+/// Pages of paths of a bank.
+const PATHS_OF_BANK: u32 = abi::PATHS / PAGE_PATHS;
 
 /// The filter's maps.
 pub(crate) struct Maps;
@@ -69,13 +78,58 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn limit(&self, bank: u32, number: u32) -> Option<&Limit> {
+        FILTER_LIMITS.get(bank.wrapping_mul(LIMITS).wrapping_add(number))
+    }
+
+    #[inline(always)]
+    fn moment(&self) -> u64 {
+        // SAFETY: no preconditions.
+        unsafe { helper::bpf_jiffies64() << 16 }
+    }
+
+    #[inline(always)]
+    fn bucket(&self, key: &BucketKey) -> Option<u64> {
+        // SAFETY: eight aligned bytes, read at once.
+        LIMIT_BUCKETS.get_ptr(key).map(|due| unsafe { due.read_volatile() })
+    }
+
+    #[inline(always)]
+    fn bucket_insert(&self, key: &BucketKey, due: u64) -> Inserted {
+        match LIMIT_BUCKETS.insert(key, due, u64::from(BPF_NOEXIST)) {
+            Ok(()) => Inserted::Yes,
+            Err(EEXIST) => Inserted::Exists,
+            Err(_) => Inserted::Full,
+        }
+    }
+
+    #[inline(always)]
+    fn bucket_replace(&self, key: &BucketKey, was: u64, due: u64) -> bool {
+        let Some(place) = LIMIT_BUCKETS.get_ptr_mut(key) else {
+            return false;
+        };
+        let mut found = was;
+        // SAFETY: eight aligned bytes of a map's element. The instruction (Linux 5.12) has what it compares with in `r0`, and
+        // leaves there what it found.
+        unsafe {
+            asm!(
+                "r0 = cmpxchg_64({0} + 0, r0, {1})",
+                in(reg) place,
+                in(reg) due,
+                inlateout("r0") found,
+            );
+        }
+        found == was
+    }
+
+    #[inline(always)]
     fn count(&self, bank: u32, path: u32, bytes: u32) {
-        if let Some(passed) = PASSED.get_ptr_mut(bank.wrapping_mul(abi::PATHS).wrapping_add(path)) {
-            // SAFETY: this CPU's own element, and programs of one CPU do not interrupt each other here.
-            unsafe {
-                (*passed).packets += 1;
-                (*passed).bytes += u64::from(bytes);
-            }
+        let page = PASSED.get_ptr_mut(bank.wrapping_mul(PATHS_OF_BANK).wrapping_add(path / PAGE_PATHS));
+        // SAFETY: this CPU's own element, and programs of one CPU do not interrupt each other here.
+        let page = page.map(|page| unsafe { &mut *page });
+        if let Some(passed) = page.and_then(|page| page.get_mut((path % PAGE_PATHS) as usize)) {
+            passed.packets += 1;
+            passed.bytes += u64::from(bytes);
         }
     }
 

@@ -6,10 +6,10 @@
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use netbridge_common::abi::{
-    AddrKey, BANKS, BOX_PAGES, BindingKey, BindingV4, BoxPage, Config, DropEvent, EVENT_BYTES, FilterHead,
-    FirstFragment, FlowKey, FlowV4, FragmentKey, Held, JOINED_PATHS, Learned, LinkV4, Load, MAX_NETWORKS, MacKey,
-    NetworkV4, Passed, PathKey, Peer, PeerKey, PortKey, PublishedV4, REASON_SLOTS, SAMPLES, SLOTS, STATIONS, SourceKey,
-    Station, Traffic, V4, WORD_PAGES, WordPage,
+    AddrKey, BANKS, BOX_PAGES, BUCKETS, BindingKey, BindingV4, BoxPage, BucketKey, Config, DropEvent, EVENT_BYTES,
+    FilterHead, FirstFragment, FlowKey, FlowV4, FragmentKey, Held, JOINED_PATHS, LIMITS, Learned, Limit, LinkV4, Load,
+    MAX_NETWORKS, MacKey, NetworkV4, PAGE_PATHS, PassedPage, PathKey, Peer, PeerKey, PortKey, PublishedV4,
+    REASON_SLOTS, SAMPLES, SLOTS, STATIONS, SourceKey, Station, Traffic, V4, WORD_PAGES, WordPage,
 };
 use netbridge_common::datapath::env::Budget;
 use netbridge_common::datapath::pipeline::Scratch;
@@ -108,9 +108,18 @@ pub(crate) static FILTER_BOXES: Array<BoxPage, { (BANKS * BOX_PAGES) as usize }>
 #[btf_map]
 pub(crate) static PATHS: HashMap<u32, PathKey, { JOINED_PATHS as usize }> = HashMap::new();
 
+/// Limits of both banks. The controller writes those of the bank not in force.
+#[btf_map]
+pub(crate) static FILTER_LIMITS: Array<Limit, { (BANKS * LIMITS) as usize }> = Array::new();
+
+/// Buckets of limits. Written by the programs; what was used least lately is evicted, and is full when it comes back.
+#[btf_map]
+pub(crate) static LIMIT_BUCKETS: LruHashMap<BucketKey, u64, { BUCKETS as usize }> = LruHashMap::new();
+
 /// What went each path, by bank. Counted by the programs; the controller zeroes those of a bank before it writes it.
 #[btf_map]
-pub(crate) static PASSED: PerCpuArray<Passed, { (BANKS * netbridge_common::abi::PATHS) as usize }> = PerCpuArray::new();
+pub(crate) static PASSED: PerCpuArray<PassedPage, { (BANKS * netbridge_common::abi::PATHS / PAGE_PATHS) as usize }> =
+    PerCpuArray::new();
 
 /// Drops by reason. Counted by the programs, read by the controller.
 #[btf_map]

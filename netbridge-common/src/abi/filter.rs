@@ -21,11 +21,17 @@ pub const WORD_PAGES: u32 = 2048;
 /// Pages of boxes that a bank has: 8 MiB, 131,072 boxes.
 pub const BOX_PAGES: u32 = 2048;
 
+/// Paths of a page.
+pub const PAGE_PATHS: u32 = 64;
+
 /// A page of words.
 pub type WordPage = [u64; PAGE_WORDS as usize];
 
 /// A page of boxes.
 pub type BoxPage = [RuleBox; PAGE_BOXES as usize];
+
+/// A page of what went paths.
+pub type PassedPage = [Passed; PAGE_PATHS as usize];
 
 /// Paths that consist of one place of the compiled rules: their numbers are those of the places.
 pub const PLACES: u32 = 131_072;
@@ -254,8 +260,8 @@ pub struct FilterHead {
     pub networks: u32,
     /// Boxes, at most 64 times [`BOX_PAGES`].
     pub boxes: u32,
-    /// Pages of words in use.
-    pub pages: u32,
+    /// Places of the compiled rules.
+    pub places: u32,
     /// Zero if everything is accepted and nothing counted: nothing to ask, nothing to track.
     pub active: u32,
     /// What the tables were made from, as a number: the controller knows by it if they are those it would make.
@@ -304,15 +310,69 @@ pub struct RuleBox {
     pub proto_more: u8,
     /// One of [`verdict`].
     pub verdict: u8,
-    /// How a rejected packet's sender is told.
+    /// How a rejected packet's sender is told; where the verdict is not final, how many boxes of the place are behind this one.
     pub with: u8,
     /// The place of the compiled rules that this box is part of, or [`NO_PATH`].
     pub place: u32,
-    /// The first box that may be next, where the verdict is not final.
+    /// The first box that may be next where the verdict is not final; where it is, that of the place behind, for packets that
+    /// there is no token for.
     pub next: u32,
-    /// Zero.
-    pub pad: u32,
+    /// 0, or the number of the [`Limit`] that must have a token, from 1 on.
+    pub limit: u32,
 }
+
+/// Limits that a bank has.
+pub const LIMITS: u32 = 1024;
+
+/// A limit of packets in time, as `-m limit` and `-m hashlimit` set them. Each of the buckets that it has is the moment, in
+/// units of 2⁻¹⁶ jiffies, at which the next packet would be due if they came at this very rate (GCRA; ITU-T I.371, annex A).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct Limit {
+    /// Units of time between two packets, on the average.
+    pub interval: u64,
+    /// Units of time that a packet may come before it is due.
+    pub tolerance: u64,
+    /// Whose buckets these are: the same in all limits that share them, and after the rules have changed.
+    pub id: u32,
+    /// Leading bits of the source address that tell buckets apart.
+    pub source: u8,
+    /// Of the destination address.
+    pub destination: u8,
+    /// Bits of [`limit_flags`].
+    pub flags: u8,
+    /// Zero.
+    pub pad: u8,
+}
+
+/// Bits of [`Limit::flags`].
+pub mod limit_flags {
+    /// The source port tells buckets apart.
+    pub const SPORT: u8 = 1;
+    /// The destination port does.
+    pub const DPORT: u8 = 2;
+    /// Packets for which there is no token match, and others do not.
+    pub const ABOVE: u8 = 4;
+}
+
+/// Which bucket: the limit's [`Limit::id`] and what tells it apart, zero elsewhere.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct BucketKey {
+    /// [`Limit::id`].
+    pub id: u32,
+    /// Source address.
+    pub src: [u32; 4],
+    /// Destination address.
+    pub dst: [u32; 4],
+    /// Source port.
+    pub sport: u16,
+    /// Destination port.
+    pub dport: u16,
+}
+
+/// Buckets that are kept; those that were not used for longest make room.
+pub const BUCKETS: u32 = 16_384;
 
 /// A path of several places: the last of them, and the path up to there.
 #[repr(C)]

@@ -30,9 +30,9 @@ pub use binding::{Binding, BindingHead, BindingKey, BindingV4, BindingV6};
 pub use config::{Config, Timeouts};
 pub use counters::{DropEvent, EVENT_BYTES, Hook, Load, REASON_SLOTS, SAMPLES, SLOTS, Traffic};
 pub use filter::{
-    BANKS, BOX_PAGES, BoxPage, CLASS_STEPS, CtState, FilterHead, JOINED_PATHS, NO_PATH, PAGE_BOXES, PAGE_WORDS, PATHS,
-    PLACES, PROBES, Passed, PathKey, RuleBox, SEARCH_DEPTH, SEARCH_STEPS, WORD_PAGES, WordPage, axis, reject, verdict,
-    word,
+    BANKS, BOX_PAGES, BUCKETS, BoxPage, BucketKey, CLASS_STEPS, CtState, FilterHead, JOINED_PATHS, LIMITS, Limit,
+    NO_PATH, PAGE_BOXES, PAGE_PATHS, PAGE_WORDS, PATHS, PLACES, PROBES, Passed, PassedPage, PathKey, RuleBox,
+    SEARCH_DEPTH, SEARCH_STEPS, WORD_PAGES, WordPage, axis, limit_flags, reject, verdict, word,
 };
 pub use flow::{
     FlowHead, FlowKey, FlowState, FlowV4, FlowV6, LISTED_AT, MOST_LISTED, NO_SLOT, Nat, ZONE_UPLINK, flow_action,
@@ -106,6 +106,7 @@ mod tests {
         let keys = [
             size_of::<AddrKey<Ip>>(),
             size_of::<BindingKey<Ip>>(),
+            size_of::<BucketKey>(),
             size_of::<FlowKey<Ip>>(),
             size_of::<FragmentKey<Ip>>(),
             size_of::<MacKey>(),
@@ -123,6 +124,7 @@ mod tests {
             size_of::<FlowV4>(),
             size_of::<Held>(),
             size_of::<Learned>(),
+            size_of::<Limit>(),
             size_of::<LinkV4>(),
             size_of::<Load>(),
             size_of::<NetworkV4>(),
@@ -137,8 +139,8 @@ mod tests {
             (VERSION, keys, values),
             (
                 5,
-                [8, 12, 16, 16, 8, 12, 16, 12, 8, 8],
-                [16, 120, 88, 16, 60, 2064, 16, 48, 16, 40, 16, 8, 28, 64, 20, 40]
+                [8, 12, 40, 16, 16, 8, 12, 16, 12, 8, 8],
+                [16, 120, 88, 16, 60, 2064, 16, 24, 48, 16, 40, 16, 8, 28, 64, 20, 40]
             )
         );
     }

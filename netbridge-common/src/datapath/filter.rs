@@ -6,7 +6,7 @@ use crate::wire::ethernet;
 
 use super::conntrack::{Cx, Work};
 use super::env::{AddrOf, Env};
-use super::search::{self, Asked, Search, Tables};
+use super::search::{self, Search, Tables};
 use super::verdict::{Action, Verdict};
 
 /// What the filter sees of a packet: the container's side of every translation, as netfilter's
@@ -155,13 +155,7 @@ pub fn decide<A: Addr, E: Tables>(env: &E, generation: u32, subject: &Subject<A>
         Some(head) if head.active == 0 => search.settle(verdict::ACCEPT),
         Some(head) => {
             classify(env, head, bank, subject, search);
-            let asked = Asked {
-                bank,
-                state: subject.state,
-                flags: subject.tcp,
-                bytes: subject.bytes,
-            };
-            search.run(env, head, generation, asked);
+            search.run(env, head, generation, subject);
         }
     }
 }

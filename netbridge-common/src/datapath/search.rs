@@ -4,12 +4,13 @@
 //! the same loop, so the verifier walks it once.
 
 use crate::abi::{
-    CLASS_STEPS, CtState, FilterHead, JOINED_PATHS, MAX_NETWORKS, NO_PATH, PLACES, PROBES, PathKey, RuleBox,
-    SEARCH_DEPTH, SEARCH_STEPS, axis, verdict, word,
+    Addr, BANKS, BucketKey, CLASS_STEPS, CtState, FilterHead, JOINED_PATHS, Limit, MAX_NETWORKS, NO_PATH, PLACES,
+    PROBES, PathKey, RuleBox, SEARCH_DEPTH, SEARCH_STEPS, axis, limit_flags, verdict, word,
 };
 use crate::wire::tcp;
 
 use super::env::Inserted;
+use super::filter::Subject;
 
 /// No box.
 const NONE: u32 = u32::MAX;
@@ -26,23 +27,20 @@ pub trait Tables {
     fn path(&self, number: u32) -> Option<PathKey>;
     /// Gives a number to a path of several places, if no other has it.
     fn path_insert(&self, number: u32, path: &PathKey) -> Inserted;
+    /// A limit of a bank.
+    fn limit(&self, bank: u32, number: u32) -> Option<&Limit>;
+    /// The kernel's tick counter, in units of 2⁻¹⁶ ticks.
+    fn moment(&self) -> u64;
+    /// What a bucket says.
+    fn bucket(&self, key: &BucketKey) -> Option<u64>;
+    /// Begins a bucket, if there is none.
+    fn bucket_insert(&self, key: &BucketKey, due: u64) -> Inserted;
+    /// Replaces what a bucket says, if it is what it was; false if another CPU came before.
+    fn bucket_replace(&self, key: &BucketKey, was: u64, due: u64) -> bool;
     /// Counts a packet on a path of a bank.
     fn count(&self, bank: u32, path: u32, bytes: u32);
     /// Calls `step` until it answers false, at most `times` times.
     fn repeat<S: FnMut(u32) -> bool>(&self, times: u32, step: S);
-}
-
-/// What a search is for, beside classes.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked {
-    /// The bank.
-    pub bank: u32,
-    /// Bits of [`CtState`].
-    pub state: u8,
-    /// TCP flags.
-    pub flags: u8,
-    /// Length of the packet from its IP header on.
-    pub bytes: u32,
 }
 
 /// Where a search is. In memory and not on the stack, which is too small for it, and where the verifier forgets which way it
@@ -68,8 +66,8 @@ pub struct Search {
     best: u32,
     /// The first box that counts.
     from: u32,
-    /// Length of the packet as it is counted.
-    bytes: u32,
+    /// The bucket that is asked for a token.
+    bucket: BucketKey,
     /// Which rules have matched, or [`NO_PATH`].
     pub path: u32,
     /// Not 0 if the answer depends on more than the flow.
@@ -93,7 +91,13 @@ impl Search {
         bank: 0,
         best: NONE,
         from: 0,
-        bytes: 0,
+        bucket: BucketKey {
+            id: 0,
+            src: [0; 4],
+            dst: [0; 4],
+            sport: 0,
+            dport: 0,
+        },
         path: NO_PATH,
         varies: 0,
         verdict: verdict::DROP,
@@ -103,17 +107,10 @@ impl Search {
 
     /// Searches a bank for what becomes of a packet of these classes. A table that cannot be read ends in a drop: the filter fails closed.
     #[inline(always)]
-    pub fn run<E: Tables>(&mut self, env: &E, head: &FilterHead, generation: u32, asked: Asked) {
-        let Asked {
-            bank,
-            state,
-            flags,
-            bytes,
-        } = asked;
-        self.bytes = bytes;
-        self.tcp = 1 << (flags & tcp::NAMED);
-        self.states = 1 << CtState::number(state);
-        self.bank = bank;
+    pub fn run<A: Addr, E: Tables>(&mut self, env: &E, head: &FilterHead, generation: u32, subject: &Subject<A>) {
+        self.tcp = 1 << (subject.tcp & tcp::NAMED);
+        self.states = 1 << CtState::number(subject.state);
+        self.bank = generation & (BANKS - 1);
         self.word = head.root;
         self.depth = 0;
         self.best = NONE;
@@ -124,7 +121,7 @@ impl Search {
         self.with = 0;
         env.repeat(SEARCH_STEPS, |_| {
             self.step(env);
-            self.word != word::EMPTY || self.back() || self.conclude(env, head, generation)
+            self.word != word::EMPTY || self.back() || self.conclude(env, head, generation, subject)
         });
     }
 
@@ -226,26 +223,37 @@ impl Search {
 
     /// Does what the best box says; true if the search goes on.
     #[inline(always)]
-    fn conclude<E: Tables>(&mut self, env: &E, head: &FilterHead, generation: u32) -> bool {
+    fn conclude<A: Addr, E: Tables>(
+        &mut self,
+        env: &E,
+        head: &FilterHead,
+        generation: u32,
+        subject: &Subject<A>,
+    ) -> bool {
         let Some(found) = env.found(self.bank, self.best) else {
             return false;
         };
-        if found.place != NO_PATH {
-            self.go_on(env, generation, found.place);
+        let mut granted = true;
+        if found.limit != 0 {
+            self.varies = 1;
+            granted = self.is_granted(env, found.limit.wrapping_sub(1), subject);
         }
-        match found.verdict {
-            verdict::CONTINUE | verdict::LOG => {
-                self.from = found.next;
-                self.best = NONE;
-                self.word = head.root;
-                true
-            }
-            decision => {
-                self.verdict = decision;
-                self.with = found.with;
-                false
-            }
+        if granted && found.place != NO_PATH {
+            self.go_on(env, generation, found.place, subject.bytes);
         }
+        let goes_on = found.verdict == verdict::CONTINUE || found.verdict == verdict::LOG;
+        if granted && !goes_on {
+            self.verdict = found.verdict;
+            self.with = found.with;
+            return false;
+        }
+        self.from = match (granted, goes_on) {
+            (false, true) => self.best.wrapping_add(u32::from(found.with)).wrapping_add(1),
+            _ => found.next,
+        };
+        self.best = NONE;
+        self.word = head.root;
+        true
     }
 }
 
@@ -253,7 +261,7 @@ impl Search {
     /// Adds a place to the path. Where there is no number left for the path so far and this place, the former is counted at
     /// once, and the flow is not known by it: the next packet is searched for too.
     #[inline(always)]
-    fn go_on<E: Tables>(&mut self, env: &E, generation: u32, place: u32) {
+    fn go_on<E: Tables>(&mut self, env: &E, generation: u32, place: u32, bytes: u32) {
         if self.path != NO_PATH {
             let key = PathKey {
                 generation,
@@ -265,10 +273,70 @@ impl Search {
                 self.path = joined;
                 return;
             }
-            env.count(self.bank, self.path, self.bytes);
+            env.count(self.bank, self.path, bytes);
             self.varies = 1;
         }
         self.path = place;
+    }
+}
+
+impl Search {
+    /// True if a limit lets the packet match, which takes a token. A CPU that is outrun by others too often goes without.
+    #[inline(never)]
+    fn is_granted<A: Addr, E: Tables>(&mut self, env: &E, number: u32, subject: &Subject<A>) -> bool {
+        let Some(limit) = env.limit(self.bank, number) else {
+            return false;
+        };
+        let asks = |flag: u8, port: u32| {
+            if limit.flags & flag != 0 {
+                (port & 0xffff) as u16
+            } else {
+                0
+            }
+        };
+        self.bucket.id = limit.id;
+        masked(subject.src, limit.source, &mut self.bucket.src);
+        masked(subject.dst, limit.destination, &mut self.bucket.dst);
+        self.bucket.sport = asks(limit_flags::SPORT, subject.sport);
+        self.bucket.dport = asks(limit_flags::DPORT, subject.dport);
+        let now = env.moment();
+        let mut token = false;
+        for _ in 0..TRIES {
+            let (taken, settled) = match env.bucket(&self.bucket) {
+                None => {
+                    let begun = env.bucket_insert(&self.bucket, now.wrapping_add(limit.interval));
+                    (true, begun as u8 != Inserted::Exists as u8)
+                }
+                Some(due) if due > now.wrapping_add(limit.tolerance) => (false, true),
+                Some(due) => {
+                    let next = due.max(now).wrapping_add(limit.interval);
+                    (true, env.bucket_replace(&self.bucket, due, next))
+                }
+            };
+            if settled {
+                token = taken;
+                break;
+            }
+        }
+        token != (limit.flags & limit_flags::ABOVE != 0)
+    }
+}
+
+/// How often a token is tried for, when other CPUs take theirs at the same moment.
+const TRIES: u32 = 4;
+
+/// The first bits of an address.
+#[inline(always)]
+fn masked<A: Addr>(addr: A, bits: u8, into: &mut [u32; 4]) {
+    let mut left = u32::from(bits);
+    for (place, word) in into.iter_mut().enumerate() {
+        let taken = left.min(32);
+        left = left.wrapping_sub(taken);
+        *word = if taken == 0 {
+            0
+        } else {
+            addr.word(place) & (u32::MAX << (32_u32.wrapping_sub(taken) & 31))
+        };
     }
 }
 

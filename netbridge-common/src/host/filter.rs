@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytemuck::Zeroable;
 
-use crate::abi::{CtState, FilterHead, LinkV4, MAX_NETWORKS, NO_PATH, RuleBox, verdict, word};
+use crate::abi::{CtState, FilterHead, Limit, LinkV4, MAX_NETWORKS, NO_PATH, RuleBox, verdict, word};
 
 use super::Ip;
 
@@ -88,6 +88,8 @@ pub struct Bank {
     pub words: Vec<u64>,
     /// Its boxes.
     pub boxes: Vec<RuleBox>,
+    /// Its limits.
+    pub limits: Vec<Limit>,
 }
 
 impl Default for Bank {
@@ -97,6 +99,7 @@ impl Default for Bank {
             head: FilterHead::zeroed(),
             words: Vec::new(),
             boxes: Vec::new(),
+            limits: Vec::new(),
         }
     }
 }
@@ -196,7 +199,12 @@ pub fn compile(policy: u8, rules: &[RuleV4], links: &std::collections::HashMap<u
     head.boxes = boxes.len() as u32;
     head.root = word::many(word::LIST, head.boxes, words.len() as u32);
     words.extend((0..head.boxes).map(u64::from));
-    Bank { head, words, boxes }
+    Bank {
+        head,
+        words,
+        boxes,
+        limits: Vec::new(),
+    }
 }
 
 /// A box that holds everything.

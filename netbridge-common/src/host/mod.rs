@@ -20,9 +20,9 @@ use std::collections::{HashMap, HashSet};
 use bytemuck::Zeroable;
 
 use crate::abi::{
-    AddrKey, BANKS, BindingKey, BindingV4, Config, DropEvent, FirstFragment, FlowKey, FlowV4, FragmentKey, HeldHead,
-    Hook, Learned, LinkV4, Load, MAX_NETWORKS, MacKey, NO_SLOT, NetworkV4, Passed, PathKey, Peer, PeerKey, PortBlock,
-    PortKey, PublishedV4, REASON_SLOTS, Reason, SLOTS, SourceKey, Station, Traffic, V4, ZONE_UPLINK,
+    AddrKey, BANKS, BindingKey, BindingV4, BucketKey, Config, DropEvent, FirstFragment, FlowKey, FlowV4, FragmentKey,
+    HeldHead, Hook, Learned, LinkV4, Load, MAX_NETWORKS, MacKey, NO_SLOT, NetworkV4, Passed, PathKey, Peer, PeerKey,
+    PortBlock, PortKey, PublishedV4, REASON_SLOTS, Reason, SLOTS, SourceKey, Station, Traffic, V4, ZONE_UPLINK,
 };
 use crate::datapath::conntrack::{Arrival, Cx};
 use crate::datapath::env::{Budget, Hop};
@@ -86,6 +86,8 @@ pub struct HostEnv {
     pub filter: [Bank; BANKS as usize],
     /// Paths of several places, by number.
     pub paths: RefCell<HashMap<u32, PathKey>>,
+    /// Buckets of limits.
+    pub buckets: RefCell<HashMap<BucketKey, u64>>,
     /// What went each path, by bank and number.
     pub passed: RefCell<HashMap<(u32, u32), Passed>>,
     /// The host's routes; without one the stack answers.
@@ -159,6 +161,7 @@ impl Default for HostEnv {
             peers: RefCell::default(),
             filter: Default::default(),
             paths: RefCell::default(),
+            buckets: RefCell::default(),
             passed: RefCell::default(),
             hops: HashMap::new(),
             fdb: RefCell::default(),

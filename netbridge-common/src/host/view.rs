@@ -6,9 +6,9 @@ use std::collections::hash_map::Entry;
 use bytemuck::Zeroable;
 
 use crate::abi::{
-    AddrKey, BindingKey, BindingV4, Config, DropEvent, FilterHead, FirstFragment, FlowKey, FlowV4, FragmentKey,
-    HeldHead, Learned, LinkV4, Load, MacKey, NetworkV4, PathKey, PortKey, PublishedV4, Reason, RuleBox, SLOTS,
-    SourceKey, Station, V4, station_flags, word,
+    AddrKey, BindingKey, BindingV4, BucketKey, Config, DropEvent, FilterHead, FirstFragment, FlowKey, FlowV4,
+    FragmentKey, HeldHead, Learned, Limit, LinkV4, Load, MacKey, NetworkV4, PathKey, PortKey, PublishedV4, Reason,
+    RuleBox, SLOTS, SourceKey, Station, V4, station_flags, word,
 };
 use crate::datapath::env::{Env, Hop, HopKind, Inserted, Released, Renewal};
 use crate::datapath::parse::Head;
@@ -489,6 +489,34 @@ impl Tables for HostEnv {
                 Inserted::Yes
             }
         }
+    }
+
+    fn limit(&self, bank: u32, number: u32) -> Option<&Limit> {
+        self.filter.get(bank as usize)?.limits.get(number as usize)
+    }
+
+    fn moment(&self) -> u64 {
+        u64::from(self.now) << 22
+    }
+
+    fn bucket(&self, key: &BucketKey) -> Option<u64> {
+        self.buckets.borrow().get(key).copied()
+    }
+
+    fn bucket_insert(&self, key: &BucketKey, due: u64) -> Inserted {
+        match self.buckets.borrow_mut().entry(*key) {
+            Entry::Occupied(_) => Inserted::Exists,
+            Entry::Vacant(place) => {
+                place.insert(due);
+                Inserted::Yes
+            }
+        }
+    }
+
+    fn bucket_replace(&self, key: &BucketKey, was: u64, due: u64) -> bool {
+        let mut buckets = self.buckets.borrow_mut();
+        let found = buckets.get_mut(key).filter(|found| **found == was);
+        found.map(|found| *found = due).is_some()
     }
 
     fn count(&self, bank: u32, path: u32, bytes: u32) {

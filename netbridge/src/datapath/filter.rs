@@ -1,22 +1,29 @@
-//! The filter's banks: written page by page, switched in one write.
+//! The filter's banks: written page by page, switched in one write, and what they have counted.
+
+use std::collections::{BTreeSet, HashMap};
 
 use bytemuck::Zeroable;
 use netbridge_common::abi::{
-    BANKS, BOX_PAGES, BoxPage, FilterHead, PAGE_BOXES, PAGE_WORDS, Passed, WORD_PAGES, WordPage,
+    BANKS, BOX_PAGES, BoxPage, FilterHead, PAGE_BOXES, PAGE_PATHS, PAGE_WORDS, PATHS, PLACES, Passed, PassedPage,
+    PathKey, WORD_PAGES, WordPage,
 };
 
-use super::map::{Array, PerCpu};
+use super::map::{Array, Hash, PerCpu};
 use super::object::maps;
 use super::tables::Tables;
 use super::{DatapathError, Pins};
 use crate::filter::tables as compiled;
+
+/// Pages of paths that a bank has.
+const PATH_PAGES: u32 = PATHS / PAGE_PATHS;
 
 /// The maps of the filter.
 pub(super) struct FilterMaps {
     heads: Array<FilterHead>,
     words: Array<WordPage>,
     boxes: Array<BoxPage>,
-    passed: PerCpu<Passed>,
+    paths: Hash<u32, PathKey>,
+    passed: PerCpu<PassedPage>,
 }
 
 impl FilterMaps {
@@ -25,11 +32,12 @@ impl FilterMaps {
             heads: Array::open(pins, maps::FILTER)?,
             words: Array::open(pins, maps::FILTER_WORDS)?,
             boxes: Array::open(pins, maps::FILTER_BOXES)?,
+            paths: Hash::open(pins, maps::PATHS)?,
             passed: PerCpu::open(pins, maps::PASSED)?,
         })
     }
 
-    /// Writes a bank.
+    /// Writes a bank that is not in force.
     fn write(&self, bank: u32, tables: &compiled::Tables) -> Result<(), DatapathError> {
         for (index, words) in (bank * WORD_PAGES..).zip(tables.words.chunks(PAGE_WORDS as usize)) {
             let mut page = WordPage::zeroed();
@@ -43,6 +51,20 @@ impl FilterMaps {
         }
         self.heads.set(bank, &tables.head)
     }
+
+    /// Zeroes what a bank that is not in force has counted, and forgets the paths through it.
+    fn clear(&self, bank: u32, in_force: u32) -> Result<(), DatapathError> {
+        let mut pages: BTreeSet<u32> = (0..self.heads.get(bank)?.places.div_ceil(PAGE_PATHS)).collect();
+        for (number, key) in self.paths.entries()? {
+            if key.generation != in_force {
+                self.paths.remove(&number)?;
+                pages.insert(number / PAGE_PATHS);
+            }
+        }
+        pages
+            .into_iter()
+            .try_for_each(|page| self.passed.zero(bank * PATH_PAGES + page))
+    }
 }
 
 impl Tables {
@@ -54,29 +76,74 @@ impl Tables {
     /// A packet that is being judged while two swaps happen may meet rules of two filters; no later one does.
     pub fn swap_filter(&self, tables: &compiled::Tables) -> Result<(), DatapathError> {
         let mut config = self.config()?;
-        config.generation = next_generation(config.generation);
-        self.filter_maps().write(config.generation % BANKS, tables)?;
+        let before = config.generation;
+        config.generation = next_generation(before);
+        let bank = config.generation % BANKS;
+        let maps = self.filter_maps();
+        maps.clear(bank, before)?;
+        maps.write(bank, tables)?;
         self.put_config(&config)
     }
 
     /// The head of the filter in force.
     pub fn filter(&self) -> Result<FilterHead, DatapathError> {
-        let bank = self.config()?.generation % BANKS;
-        self.filter_maps().heads.get(bank)
+        self.filter_maps().heads.get(self.config()?.generation % BANKS)
     }
 
-    /// What went a path of the filter in force, summed over the CPUs.
-    pub fn passed(&self, path: u32) -> Result<Passed, DatapathError> {
-        let bank = self.config()?.generation % BANKS;
-        self.filter_maps().passed.fold(
-            bank * netbridge_common::abi::PATHS + path,
-            Passed::default(),
-            |sum, cpu| Passed {
-                packets: sum.packets + cpu.packets,
-                bytes: sum.bytes + cpu.bytes,
-            },
-        )
+    /// What each rule of the filter in force has matched, summed over the CPUs; `counts` says for which rules each place of
+    /// it counts. A rule that is not listed has matched nothing.
+    pub fn matched(
+        &self,
+        counts: &[Vec<compiled::RuleId>],
+    ) -> Result<HashMap<compiled::RuleId, Passed>, DatapathError> {
+        let generation = self.config()?.generation;
+        let maps = self.filter_maps();
+        let first = generation % BANKS * PATH_PAGES;
+        let joined: HashMap<u32, PathKey> = maps.paths.entries()?.into_iter().collect();
+        let places = u32::try_from(counts.len()).unwrap_or(u32::MAX).div_ceil(PAGE_PATHS);
+        let pages = joined.keys().map(|number| number / PAGE_PATHS);
+        let pages: BTreeSet<u32> = (0..places).chain(pages).collect();
+        let mut matched: HashMap<compiled::RuleId, Passed> = HashMap::new();
+        for page in pages {
+            let passed = maps.passed.fold(first + page, PassedPage::zeroed(), sum)?;
+            let passed = (page * PAGE_PATHS..)
+                .zip(passed)
+                .filter(|(_, passed)| passed.packets > 0);
+            for (path, passed) in passed {
+                for place in places_of(path, generation, &joined) {
+                    for rule in counts.get(place as usize).into_iter().flatten() {
+                        let rule = matched.entry(*rule).or_default();
+                        rule.packets += passed.packets;
+                        rule.bytes += passed.bytes;
+                    }
+                }
+            }
+        }
+        Ok(matched)
     }
+}
+
+/// The places of a path, from the last to the first.
+fn places_of(path: u32, generation: u32, joined: &HashMap<u32, PathKey>) -> Vec<u32> {
+    let mut places = Vec::new();
+    let mut path = path;
+    while path >= PLACES {
+        let Some(key) = joined.get(&path).filter(|key| key.generation == generation) else {
+            return Vec::new();
+        };
+        places.push(key.place);
+        path = key.path;
+    }
+    places.push(path);
+    places
+}
+
+fn sum(mut sum: PassedPage, cpu: PassedPage) -> PassedPage {
+    for (sum, cpu) in sum.iter_mut().zip(cpu) {
+        sum.packets += cpu.packets;
+        sum.bytes += cpu.bytes;
+    }
+    sum
 }
 
 /// The generation after this one: in the other bank, and never 0.

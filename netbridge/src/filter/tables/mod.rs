@@ -3,6 +3,7 @@
 mod axis;
 mod conditions;
 mod forest;
+mod limits;
 mod program;
 mod sets;
 mod world;
@@ -11,15 +12,16 @@ use std::collections::BTreeMap;
 
 use bytemuck::Zeroable;
 use netbridge_common::abi::{
-    BOX_PAGES, FilterHead, MAX_NETWORKS, NO_PATH, PAGE_BOXES, PAGE_WORDS, PROBES, RuleBox, SEARCH_STEPS, WORD_PAGES,
-    axis as number, word,
+    BOX_PAGES, FilterHead, LIMITS, Limit, MAX_NETWORKS, NO_PATH, PAGE_BOXES, PAGE_WORDS, PROBES, RuleBox, SEARCH_STEPS,
+    WORD_PAGES, axis as number, word,
 };
 
 use self::axis::{Axis, Classes, EVERYTHING, Span, put, reserve};
 use self::conditions::{Axes, Conditions};
 use self::forest::{AXES, Cell, forest};
+use self::limits::Limits;
 pub use self::program::RuleId;
-use self::program::{Place, program};
+use self::program::{NoProgram, Place, program};
 pub use self::world::{KnownInterface, World};
 use super::syntax::{Policy, Ruleset};
 
@@ -32,6 +34,8 @@ pub struct Tables {
     pub words: Vec<u64>,
     /// Its boxes.
     pub boxes: Vec<RuleBox>,
+    /// Its limits.
+    pub limits: Vec<Limit>,
     /// For each place, the rules that it counts for.
     pub counts: Vec<Vec<RuleId>>,
     /// Most steps that a search takes.
@@ -45,6 +49,7 @@ impl Tables {
             head: FilterHead::zeroed(),
             words: Vec::new(),
             boxes: Vec::new(),
+            limits: Vec::new(),
             counts: Vec::new(),
             steps: 0,
         }
@@ -60,6 +65,12 @@ pub enum TooComplex {
         program::MOST_PLACES
     )]
     Places {
+        /// The rule that goes beyond.
+        at: RuleId,
+    },
+    /// Limits.
+    #[error("the rules have more than {LIMITS} limits")]
+    Limits {
         /// The rule that goes beyond.
         at: RuleId,
     },
@@ -86,7 +97,11 @@ pub fn compile(rules: &Ruleset, world: &World) -> Result<Tables, TooComplex> {
         axes: std::array::from_fn(|_| Axis::default()),
         macs: BTreeMap::new(),
     };
-    let places = program(rules, &mut axes).map_err(|program::TooLong { at }| TooComplex::Places { at })?;
+    let mut limits = Limits::new(world.hz);
+    let places = program(rules, &mut axes, &mut limits).map_err(|error| match error {
+        NoProgram::TooLong(at) => TooComplex::Places { at },
+        NoProgram::TooManyLimits(at) => TooComplex::Limits { at },
+    })?;
     let mut words = Vec::new();
     let classes = axes.axes.each_ref().map(Axis::classes);
     let mut head = FilterHead {
@@ -121,11 +136,12 @@ pub fn compile(rules: &Ruleset, world: &World) -> Result<Tables, TooComplex> {
     if words.len() > most || cost.steps > SEARCH_STEPS as usize {
         return Err(TooComplex::Crossing);
     }
-    head.pages = u32::try_from(words.len().div_ceil(PAGE_WORDS as usize)).unwrap_or(u32::MAX);
+    head.places = u32::try_from(places.len()).unwrap_or(u32::MAX);
     Ok(Tables {
         head,
         words,
         boxes,
+        limits: limits.all,
         counts: places.into_iter().map(|place| place.counts).collect(),
         steps: cost.steps,
     })
@@ -157,6 +173,7 @@ fn boxes(
         firsts.push(u32::try_from(boxes.len()).unwrap_or(u32::MAX));
         for conditions in &place.any_of {
             let hides = place.outcome.is_final()
+                && place.limit == 0
                 && conditions.states == u32::MAX
                 && conditions.tcp == u64::MAX
                 && reach <= index;
@@ -173,11 +190,17 @@ fn boxes(
         }
     }
     let _ = axes;
-    for found in &mut boxes {
-        let next = places
-            .get(found.next as usize)
-            .filter(|place| !place.outcome.is_final());
-        found.next = next.map_or(NO_PATH, |place| firsts.get(place.next).copied().unwrap_or(NO_PATH));
+    for (found, index) in boxes.iter_mut().zip(0_u32..) {
+        let number = found.next as usize;
+        let Some(place) = places.get(number) else { continue };
+        let first = |place: usize| firsts.get(place).copied().unwrap_or(NO_PATH);
+        if place.outcome.is_final() {
+            found.next = first(number + 1);
+        } else {
+            found.next = first(place.next);
+            let behind = first(number + 1).saturating_sub(index + 1);
+            found.with = u8::try_from(behind).unwrap_or(u8::MAX);
+        }
     }
     Ok((boxes, cells))
 }
@@ -238,7 +261,7 @@ fn made(spans: &[Span; AXES], conditions: &Conditions, place: &Place, index: usi
         with: place.outcome.with,
         place: if place.counts.is_empty() { NO_PATH } else { index },
         next: index,
-        pad: 0,
+        limit: place.limit,
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use netbridge_common::abi::verdict;
 
 use super::conditions::{Axes, Conditions};
+use super::limits::{self, Limits};
 use crate::filter::syntax::{Chain, Policy, RejectWith, Rule, Ruleset, Target};
 
 /// Most places of a program.
@@ -58,20 +59,24 @@ pub(super) struct Place {
     pub(super) next: usize,
     /// The rules that it counts for.
     pub(super) counts: Vec<RuleId>,
+    /// The number of the limit that lets packets in, 0 for none.
+    pub(super) limit: u32,
 }
 
 /// A place that may not be known yet.
 type Label = usize;
 
-/// Rules that reach more places than a program may have.
+/// Why there is no program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooLong {
-    /// The rule that goes beyond.
-    pub(super) at: RuleId,
+pub(super) enum NoProgram {
+    /// Rules reach more places than a program may have, this one the first beyond.
+    TooLong(RuleId),
+    /// More limits than a filter holds, this rule's the first beyond.
+    TooManyLimits(RuleId),
 }
 
 /// The places of a set of rules, the policy of `FORWARD` the last.
-pub(super) fn program(rules: &Ruleset, axes: &mut Axes<'_>) -> Result<Vec<Place>, TooLong> {
+pub(super) fn program(rules: &Ruleset, axes: &mut Axes<'_>, limits: &mut Limits) -> Result<Vec<Place>, NoProgram> {
     let chains = rules
         .chains
         .iter()
@@ -81,6 +86,8 @@ pub(super) fn program(rules: &Ruleset, axes: &mut Axes<'_>) -> Result<Vec<Place>
         rules,
         chains: chains.collect(),
         axes,
+        limits,
+        limit: 0,
         places: Vec::with_capacity(rules.chains.iter().map(|chain| chain.rules.len()).sum::<usize>() + 1),
         labels: Vec::new(),
     };
@@ -119,13 +126,16 @@ struct Writer<'a, 'w> {
     rules: &'a Ruleset,
     chains: HashMap<&'a str, usize>,
     axes: &'a mut Axes<'w>,
+    limits: &'a mut Limits,
+    /// The limit of the rule that is being written, until a place has it.
+    limit: u32,
     places: Vec<Place>,
     labels: Vec<Option<usize>>,
 }
 
 impl<'a> Writer<'a, '_> {
     /// Writes a chain.
-    fn chain(&mut self, index: usize, mut way: Way) -> Result<(), TooLong> {
+    fn chain(&mut self, index: usize, mut way: Way) -> Result<(), NoProgram> {
         let rules = self.rules;
         let Some(chain) = rules.chains.get(index) else {
             return Ok(());
@@ -136,7 +146,7 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    fn rule(&mut self, _chain: &Chain, own: RuleId, rule: &'a Rule, way: &mut Way) -> Result<(), TooLong> {
+    fn rule(&mut self, _chain: &Chain, own: RuleId, rule: &'a Rule, way: &mut Way) -> Result<(), NoProgram> {
         let asked = self.axes.asked(rule);
         let any_of = self.axes.both(&way.guard, &asked.any_of);
         let after = self.label();
@@ -144,6 +154,8 @@ impl<'a> Writer<'a, '_> {
             let none_of = self.axes.both(&way.guard, &asked.none_of);
             self.place(none_of, Outcome::of(verdict::CONTINUE), after, Vec::new())?;
         }
+        let limit = self.limits.of(rule, (own.chain, own.rule));
+        self.limit = limit.map_err(|limits::TooMany| NoProgram::TooManyLimits(own))?;
         let leaving = with(&way.leaving, own);
         match &rule.target {
             Target::Accept => self.place(any_of, Outcome::of(verdict::ACCEPT), after, leaving)?,
@@ -188,15 +200,15 @@ impl<'a> Writer<'a, '_> {
     }
 
     /// Writes a chain where it is jumped to, and what becomes of packets that it says nothing of.
-    fn enter(&mut self, name: &str, mut jump: Way) -> Result<(), TooLong> {
+    fn enter(&mut self, name: &str, mut jump: Way) -> Result<(), NoProgram> {
         let Some(index) = self.chains.get(name).copied() else {
             return Ok(());
         };
         let (behind, returning) = (jump.behind, jump.returning.clone());
         let skipped = self.label();
         let mut end = jump.guard.clone();
-        if jump.guard.len() > MOST_ALTERNATIVES {
-            // Each rule would be given every alternative: the chain is guarded by a place of its own.
+        if jump.guard.len() > MOST_ALTERNATIVES || self.limit != 0 {
+            // Each rule would be given every alternative, or take a token: the chain is guarded by a place of its own.
             let inside = self.label();
             let guard = std::mem::replace(&mut jump.guard, vec![Conditions::ANY]);
             self.place(guard, Outcome::of(verdict::CONTINUE), inside, Vec::new())?;
@@ -221,16 +233,17 @@ impl<'a> Writer<'a, '_> {
         outcome: Outcome,
         next: Label,
         counts: Vec<RuleId>,
-    ) -> Result<(), TooLong> {
+    ) -> Result<(), NoProgram> {
         if self.places.len() >= MOST_PLACES {
             let at = counts.last().copied().unwrap_or(id(0, 0));
-            return Err(TooLong { at });
+            return Err(NoProgram::TooLong(at));
         }
         self.places.push(Place {
             any_of,
             outcome,
             next,
             counts,
+            limit: std::mem::take(&mut self.limit),
         });
         Ok(())
     }

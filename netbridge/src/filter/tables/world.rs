@@ -28,6 +28,8 @@ pub struct World {
     pub local: Vec<Ipv4Addr>,
     /// Broadcast addresses of its networks.
     pub broadcast: Vec<Ipv4Addr>,
+    /// Ticks of the kernel's clock in a second.
+    pub hz: u64,
 }
 
 impl World {
