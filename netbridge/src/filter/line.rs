@@ -4,9 +4,8 @@ use std::slice::Iter;
 
 use super::{
     Match, Ports, Prefix, Protocol, Rule, States, Verdict,
-    fault::Refusal,
-    interface,
     option::{Extension, Opt},
+    syntax::{fault::Refusal, interface},
 };
 
 /// Longest comment netfilter takes (`XT_MAX_COMMENT_LEN` less its terminator), bytes.
@@ -135,7 +134,7 @@ impl Reader<'_> {
             Opt::Protocol => rule.protocol = Protocol::parse(value)?,
             Opt::SourcePort => rule.source_ports = Some(Ports::parse(value)?),
             Opt::DestinationPort => rule.destination_ports = Some(Ports::parse(value)?),
-            Opt::State | Opt::CtState => rule.states = Some(States::parse(value)?),
+            Opt::State | Opt::CtState => rule.states = Some(states(value)?),
             Opt::Comment => rule.comment = Some(comment(value)?),
             Opt::Match => self.loaded.push(self.extension(value)?),
             Opt::Jump => rule.verdict = target(value)?,
@@ -241,7 +240,30 @@ fn prefix(word: &str, negated: bool) -> Result<Option<Match<Prefix>>, Refusal> {
 }
 
 fn name(word: &str, negated: bool) -> Result<Match<String>, Refusal> {
-    interface::parse(word).map(|value| Match { value, negated })
+    if word.len() < 17 && word.ends_with('+') {
+        return Err(Refusal::new(
+            word,
+            "wildcard interfaces are not supported",
+            "name one interface or network, or leave the option out to match all",
+        ));
+    }
+    interface::check(word)?;
+    Ok(Match {
+        value: word.to_owned(),
+        negated,
+    })
+}
+
+fn states(word: &str) -> Result<States, Refusal> {
+    let states = States::parse(word)?;
+    if let Some(name) = states
+        .names()
+        .find(|name| matches!(*name, "UNTRACKED" | "SNAT" | "DNAT"))
+    {
+        let advice = "give a comma-separated list of INVALID, NEW, RELATED and ESTABLISHED";
+        return Err(Refusal::new(name, "this connection state is not tracked", advice));
+    }
+    Ok(states)
 }
 
 fn comment(text: &str) -> Result<String, Refusal> {

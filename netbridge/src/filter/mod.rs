@@ -4,28 +4,17 @@
 //! datapath, and displaying a [`Ruleset`] gives the canonical text back. One file so drives both
 //! netfilter and netbridge; what netbridge cannot honour is refused, never skipped.
 
-mod address;
 mod compile;
-mod fault;
-mod interface;
-mod lex;
 mod line;
 mod option;
 mod parse;
-mod port;
-mod protocol;
 mod rule;
 mod show;
-mod state;
 pub mod syntax;
 #[cfg(test)]
 mod tests;
 
-pub use address::Prefix;
 pub use compile::{Interface, Unresolved, compile, unresolved};
-pub use fault::{Fault, FilterErrors};
 pub use parse::parse;
-pub use port::Ports;
-pub use protocol::Protocol;
 pub use rule::{Match, Rule, Ruleset, Verdict};
-pub use state::States;
+pub use syntax::{Fault, FilterErrors, Ports, Prefix, Protocol, States};

@@ -1,8 +1,13 @@
 //! The lines of a rule file: tables, chains, and which of them hold rules.
 
+use std::borrow::Cow;
+
 use netbridge_common::abi::MAX_RULES;
 
-use super::{Fault, FilterErrors, Rule, Ruleset, Verdict, fault::Refusal, lex, line};
+use super::{
+    Fault, FilterErrors, Rule, Ruleset, Verdict, line,
+    syntax::{fault::Refusal, lex},
+};
 
 /// The one table that is read.
 const TABLE: &str = "filter";
@@ -146,7 +151,9 @@ impl Reader {
 
     /// `[PACKETS:BYTES] -A FORWARD …`
     fn rule(&mut self, text: &str) -> Result<(), Vec<Refusal>> {
-        let words = lex::words(text).map_err(|refusal| vec![refusal])?;
+        let mut split = Vec::new();
+        lex::split(text, &mut split).map_err(|refusal| vec![refusal])?;
+        let words: Vec<String> = split.into_iter().map(Cow::into_owned).collect();
         let mut words = words.as_slice();
         if let [first, rest @ ..] = words
             && is_counters(first)

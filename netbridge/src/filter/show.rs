@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Match, Rule, Ruleset, lex};
+use super::{Match, Rule, Ruleset, syntax::lex};
 
 impl fmt::Display for Ruleset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -82,6 +82,7 @@ pub fn interface_names(state: &State, links: &[LinkInfo]) -> impl Fn(&str) -> In
 pub fn filter_faults(errors: FilterErrors) -> Faults {
     let file = errors.file;
     let fault = |fault: filter::Fault| {
+        let file = fault.file.as_ref().unwrap_or(&file);
         let place = format!("{file}:{}: `{}`", fault.line, fault.token);
         Fault::usage(place, fault.reason, fault.advice)
     };

@@ -8,11 +8,14 @@ use serde::{Serialize, Serializer};
 use super::fault::Refusal;
 
 /// The states, in the order in which `iptables-save` writes them.
-const NAMES: [(u8, &str); 4] = [
+const NAMES: [(u8, &str); 7] = [
     (CtState::INVALID, "INVALID"),
     (CtState::NEW, "NEW"),
     (CtState::RELATED, "RELATED"),
     (CtState::ESTABLISHED, "ESTABLISHED"),
+    (States::UNTRACKED, "UNTRACKED"),
+    (States::SNAT, "SNAT"),
+    (States::DNAT, "DNAT"),
 ];
 
 /// A set of connection states, never empty.
@@ -20,12 +23,19 @@ const NAMES: [(u8, &str); 4] = [
 pub struct States(u8);
 
 impl States {
-    /// The set with these [`CtState`] bits; `None` if it is empty or has a bit that is no state.
+    /// Beside the bits of [`CtState`]: no state is kept for the packet.
+    pub const UNTRACKED: u8 = 16;
+    /// The flow's source is translated.
+    pub const SNAT: u8 = 32;
+    /// The flow's destination is translated.
+    pub const DNAT: u8 = 64;
+
+    /// The set with these bits; `None` if it is empty or has a bit that is no state.
     pub fn from_bits(bits: u8) -> Option<Self> {
-        (bits != 0 && bits & !CtState::ANY == 0).then_some(Self(bits))
+        (bits != 0 && bits & !(CtState::ANY | Self::UNTRACKED | Self::SNAT | Self::DNAT) == 0).then_some(Self(bits))
     }
 
-    /// The set as [`CtState`] bits.
+    /// The set as bits: those of [`CtState`] and those above.
     pub fn bits(self) -> u8 {
         self.0
     }
@@ -39,16 +49,13 @@ impl States {
     }
 
     /// Reads a comma-separated list.
-    pub(super) fn parse(word: &str) -> Result<Self, Refusal> {
+    pub(in crate::filter) fn parse(word: &str) -> Result<Self, Refusal> {
         let mut bits = 0;
         for state in word.split(',') {
             let Some((bit, _)) = NAMES.iter().find(|(_, name)| state.eq_ignore_ascii_case(name)) else {
-                let reason = match state.to_ascii_uppercase().as_str() {
-                    "UNTRACKED" | "SNAT" | "DNAT" => "this connection state is not tracked",
-                    _ => "unknown connection state",
-                };
-                let advice = "give a comma-separated list of INVALID, NEW, RELATED and ESTABLISHED";
-                return Err(Refusal::new(state, reason, advice));
+                let advice =
+                    "give a comma-separated list of INVALID, NEW, RELATED, ESTABLISHED, UNTRACKED, SNAT and DNAT";
+                return Err(Refusal::new(state, "unknown connection state", advice));
             };
             bits |= bit;
         }
@@ -91,6 +98,11 @@ mod tests {
                 CtState::ANY,
                 "INVALID,NEW,RELATED,ESTABLISHED",
             ),
+            (
+                "dnat,SNAT,UNTRACKED,NEW",
+                CtState::NEW | States::UNTRACKED | States::SNAT | States::DNAT,
+                "NEW,UNTRACKED,SNAT,DNAT",
+            ),
         ] {
             let states = States::parse(word).unwrap();
             assert_eq!((states.bits(), states.to_string().as_str()), (bits, shown), "{word}");
@@ -100,8 +112,6 @@ mod tests {
     #[test]
     fn other_states_say_why() {
         for (word, token, reason) in [
-            ("NEW,UNTRACKED", "UNTRACKED", "not tracked"),
-            ("DNAT", "DNAT", "not tracked"),
             ("NEWS", "NEWS", "unknown"),
             ("NEW,", "", "unknown"),
             ("", "", "unknown"),
@@ -114,7 +124,7 @@ mod tests {
     #[test]
     fn bits_outside_the_set_are_no_states() {
         assert_eq!(States::from_bits(0), None);
-        assert_eq!(States::from_bits(16), None);
+        assert_eq!(States::from_bits(128), None);
         assert_eq!(States::from_bits(CtState::NEW).map(States::bits), Some(CtState::NEW));
     }
 }

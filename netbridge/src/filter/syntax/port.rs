@@ -23,7 +23,7 @@ impl Ports {
     };
 
     /// Reads `N`, `N:M`, `N:` or `:M`; an end left out is the lowest or highest port there is.
-    pub(super) fn parse(word: &str) -> Result<Self, Refusal> {
+    pub(in crate::filter) fn parse(word: &str) -> Result<Self, Refusal> {
         let Some((first, last)) = word.split_once(':') else {
             let port = number(word, word)?;
             return Ok(Self {

@@ -39,7 +39,7 @@ impl Prefix {
     }
 
     /// Reads `ADDR`, `ADDR/LENGTH` or `ADDR/MASK`.
-    pub(super) fn parse(word: &str) -> Result<Self, Refusal> {
+    pub(in crate::filter) fn parse(word: &str) -> Result<Self, Refusal> {
         if word.contains(',') {
             return Err(Refusal::new(
                 word,

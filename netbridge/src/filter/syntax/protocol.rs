@@ -88,7 +88,7 @@ impl Protocol {
     }
 
     /// Reads a name or a number; `None` for `all` and 0.
-    pub(super) fn parse(word: &str) -> Result<Option<Self>, Refusal> {
+    pub(in crate::filter) fn parse(word: &str) -> Result<Option<Self>, Refusal> {
         if word.eq_ignore_ascii_case("all") {
             return Ok(None);
         }

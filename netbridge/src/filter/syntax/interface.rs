@@ -1,24 +1,17 @@
-//! `-i` and `-o`: an interface or network by name, resolved only when the rules are compiled.
+//! `-i` and `-o`: an interface, network or endpoint by name, resolved only when the rules are compiled.
 
-use super::fault::Refusal;
+use super::{Interface, fault::Refusal};
 
 /// Longest interface name the kernel takes (`IFNAMSIZ` less its terminator), bytes.
 const MAX_NAME: usize = 15;
 
 /// Checks that `name` could be an interface's.
-pub(super) fn parse(name: &str) -> Result<String, Refusal> {
+pub(in crate::filter) fn check(name: &str) -> Result<(), Refusal> {
     if name.len() > MAX_NAME {
         return Err(Refusal::new(
             name,
             "an interface name has at most 15 bytes",
             "shorten it",
-        ));
-    }
-    if name.ends_with('+') {
-        return Err(Refusal::new(
-            name,
-            "wildcard interfaces are not supported",
-            "name one interface or network, or leave the option out to match all",
         ));
     }
     let forbidden = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':' | '"');
@@ -29,7 +22,20 @@ pub(super) fn parse(name: &str) -> Result<String, Refusal> {
             "give the name of an interface or network",
         ));
     }
-    Ok(name.to_owned())
+    Ok(())
+}
+
+/// Reads a name, or with `+` at its end how names begin; `None` for `+` alone, which is every interface.
+pub(super) fn parse(word: &str) -> Result<Option<Interface>, Refusal> {
+    if word == "+" {
+        return Ok(None);
+    }
+    check(word)?;
+    let (name, wildcard) = word.strip_suffix('+').map_or((word, false), |name| (name, true));
+    Ok(Some(Interface {
+        name: name.to_owned(),
+        wildcard,
+    }))
 }
 
 #[cfg(test)]
@@ -47,17 +53,26 @@ mod tests {
             "é",
             "123456789012345",
         ] {
-            assert_eq!(parse(name).unwrap(), name);
+            let interface = parse(name).unwrap().unwrap();
+            assert_eq!((interface.name.as_str(), interface.wildcard), (name, false));
         }
+    }
+
+    #[test]
+    fn a_plus_at_the_end_is_any_end() {
+        for (word, name) in [("eth+", "eth"), ("a++", "a+"), ("12345678901234+", "12345678901234")] {
+            let interface = parse(word).unwrap().unwrap();
+            assert_eq!((interface.name.as_str(), interface.wildcard), (name, true));
+        }
+        assert_eq!(parse("+").unwrap(), None);
     }
 
     #[test]
     fn bad_names_say_why() {
         for (name, reason) in [
             ("1234567890123456", "at most 15"),
+            ("123456789012345+", "at most 15"),
             ("ééééééé é", "at most 15"),
-            ("eth+", "wildcard"),
-            ("+", "wildcard"),
             ("", "not an interface name"),
             (".", "not an interface name"),
             ("..", "not an interface name"),
