@@ -7,7 +7,7 @@ use super::{
     fault::Refusal,
     given::{Build, Given},
     interface,
-    line::{Goal, Options, Place},
+    options::{Goal, Options, Place},
 };
 
 /// Most rules in a filter, all chains that `FORWARD` reaches together.

@@ -7,8 +7,8 @@ use super::{
     fault::Refusal,
     file::{FORWARD, Line, Table},
     lex,
-    line::{Chains, Goal, Options},
     note::Note,
+    options::{Chains, Goal, Options},
 };
 
 /// Chains that may be within one another, `FORWARD` included: as many as netfilter takes.

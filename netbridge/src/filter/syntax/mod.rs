@@ -19,6 +19,7 @@ mod line;
 mod mac;
 mod note;
 mod number;
+mod options;
 mod port;
 mod protocol;
 mod rule;

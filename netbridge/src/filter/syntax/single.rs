@@ -6,8 +6,8 @@ use super::{
     chain_name::{BUILT_IN, check_chain_name},
     fault::Refusal,
     lex,
-    line::{Chains, Options},
     number::digits,
+    options::{Chains, Options},
 };
 
 /// Reads one rule: its options, or with `-A CHAIN` before them a line of a file. What it jumps to and the sets it asks

@@ -111,17 +111,21 @@ fn chains_that_lead_round_in_circles_are_refused() {
 #[test]
 fn chains_are_as_deep_within_one_another_as_for_netfilter() {
     let deep = |count: usize| {
-        let names: Vec<_> = (1..count).map(|number| format!("c{number}")).collect();
-        let declared: String = names.iter().map(|name| format!(":{name} - [0:0]\n")).collect();
-        let mut rules = String::new();
-        let mut from = "FORWARD";
-        for name in &names {
-            rules += &format!("-A {from} -j {name}\n");
-            from = name;
-        }
+        let name = |number| {
+            if number == 0 {
+                "FORWARD".to_owned()
+            } else {
+                format!("c{number}")
+            }
+        };
+        let declared: Vec<_> = (1..count).map(|number| format!(":c{number} - [0:0]")).collect();
+        let rules: Vec<_> = (1..count)
+            .map(|number| format!("-A {} -j c{number}", name(number - 1)))
+            .collect();
+        let (declared, rules) = (declared.join("\n"), rules.join("\n"));
         parse(
             "f",
-            &format!("*filter\n:FORWARD DROP [0:0]\n{declared}{rules}COMMIT\n"),
+            &format!("*filter\n:FORWARD DROP [0:0]\n{declared}\n{rules}\nCOMMIT\n"),
             None,
         )
     };
@@ -137,11 +141,12 @@ fn chains_are_as_deep_within_one_another_as_for_netfilter() {
 #[test]
 fn a_long_way_through_chains_is_followed() {
     let count = 20_000;
-    let declared: String = (0..count).map(|number| format!(":c{number} - [0:0]\n")).collect();
-    let rules: String = (1..count)
-        .map(|number| format!("-A c{} -j c{number}\n", number - 1))
+    let declared: Vec<_> = (0..count).map(|number| format!(":c{number} - [0:0]")).collect();
+    let rules: Vec<_> = (1..count)
+        .map(|number| format!("-A c{} -j c{number}", number - 1))
         .collect();
-    let text = format!("*filter\n:FORWARD DROP [0:0]\n{declared}-A FORWARD -j c0\n{rules}COMMIT\n");
+    let (declared, rules) = (declared.join("\n"), rules.join("\n"));
+    let text = format!("*filter\n:FORWARD DROP [0:0]\n{declared}\n-A FORWARD -j c0\n{rules}\nCOMMIT\n");
     let errors = parse("f", &text, None).unwrap_err();
     assert_eq!(errors.faults.len(), 1);
 }

@@ -3,6 +3,7 @@
 mod accepted;
 mod files;
 pub(in crate::filter) mod generate;
+mod generate_sets;
 mod property;
 mod refused;
 mod sets;

@@ -157,10 +157,6 @@ fn calico_is_refused_for_its_marks_alone() {
     let lines: Vec<_> = errors.faults.iter().map(|fault| fault.line).collect();
     assert_eq!(lines, expected);
     assert!(errors.faults.iter().all(|fault| fault.token == "-j MARK"), "{errors}");
-    let unmarked: String = text
-        .lines()
-        .filter(|line| !line.contains("-j MARK"))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    parse("calico", &unmarked, Some(("sets", sets))).unwrap_or_else(|errors| panic!("{errors}"));
+    let unmarked: Vec<_> = text.lines().filter(|line| !line.contains("-j MARK")).collect();
+    parse("calico", &unmarked.join("\n"), Some(("sets", sets))).unwrap_or_else(|errors| panic!("{errors}"));
 }
