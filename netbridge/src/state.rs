@@ -10,6 +10,9 @@ use ipnet::Ipv4Net;
 use netbridge_common::abi;
 use serde::{Deserialize, Serialize};
 
+use crate::filter::FilterErrors;
+use crate::filter::syntax::{self, Parsed};
+use crate::filter::tables::Uses;
 use crate::model::{Claims, MacAddr, Name, PortSpec, Settings, Transport};
 
 /// A network.
@@ -215,6 +218,39 @@ pub struct FilterSource {
     /// Where the text came from, for messages.
     pub file: String,
     /// `iptables-save` syntax.
+    pub text: String,
+    /// The sets that its rules name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sets: Option<SetSource>,
+    /// What its tables depend on beside it.
+    #[serde(default)]
+    pub uses: Uses,
+}
+
+impl FilterSource {
+    /// Rules without sets, not read yet.
+    pub fn new(file: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            file: file.into(),
+            text: text.into(),
+            sets: None,
+            uses: Uses::default(),
+        }
+    }
+
+    /// Reads it.
+    pub fn parse(&self) -> Result<Parsed, FilterErrors> {
+        let sets = self.sets.as_ref().map(|sets| (sets.file.as_str(), sets.text.as_str()));
+        syntax::parse(&self.file, &self.text, sets)
+    }
+}
+
+/// The sets of a filter, as their author wrote them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SetSource {
+    /// Where the text came from, for messages.
+    pub file: String,
+    /// `ipset save` syntax.
     pub text: String,
 }
 

@@ -12,15 +12,12 @@ use netbridge_common::datapath::conntrack::other_half;
 use super::{Run, sockets};
 use crate::datapath::{Datapath, Ipv4};
 use crate::encode;
-use crate::filter::{self, tables::World};
+use crate::filter::tables::{self, World};
 use crate::listener::rivals;
 use crate::model::{Claims, PortSpec, Transport};
 use crate::netlink::LinkInfo;
 use crate::plan::{vacant, world};
 use crate::state::{Endpoint, FilterSource, Network, Published, State, Uplink};
-
-/// The filter that is in force when none is.
-const EMPTY_FILTER: &str = "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n";
 
 impl Run<'_> {
     pub(super) fn add_network(&self, network: &Network) -> Result<()> {
@@ -207,7 +204,8 @@ impl<'a> Wanted<'a> {
         let (source, world) = (state.filter.as_ref(), world(state, links));
         let digest = source.map_or(0, |source| {
             let mut hasher = DefaultHasher::new();
-            (&source.text, &world).hash(&mut hasher);
+            (&source.text, &source.sets).hash(&mut hasher);
+            world.digest(&source.uses, &mut hasher);
             hasher.finish()
         });
         Self { source, world, digest }
@@ -219,21 +217,24 @@ impl<'a> Wanted<'a> {
         if before.digest == self.digest {
             return Ok(Vec::new());
         }
-        let (file, text) = self
+        let rules = self
             .source
-            .map_or(("", EMPTY_FILTER), |source| (&source.file, &source.text));
-        let rules = filter::legacy::upgrade(&filter::parse(file, text)?);
-        let mut made = filter::tables::compile(&rules, &self.world)?;
+            .map(FilterSource::parse)
+            .transpose()?
+            .map(|parsed| parsed.ruleset);
+        let hz = datapath.clock().hz();
+        let compiled = rules.as_ref().map(|rules| tables::compile(rules, &self.world, hz));
+        let mut made = compiled.transpose()?.unwrap_or_else(tables::Tables::empty);
         made.head.digest = self.digest;
         if before.active == 0 && made.head.active != 0 {
             // Connections between neighbours were not tracked: they are to be known, not opened again.
             datapath.pick_up(PICKUP)?;
         }
         datapath.tables().swap_filter(&made)?;
-        let gone = filter::tables::unknown(&rules, &self.world).into_iter();
-        Ok(gone
-            .map(|(line, name)| format!("{file}:{line}: `{name}` is gone; the rule matches it no more"))
-            .collect())
+        let gone = rules.iter().flat_map(|rules| tables::unknown(rules, &self.world));
+        let file = self.source.map_or("", |source| &source.file);
+        let told = gone.map(|(line, name)| format!("{file}:{line}: `{name}` is gone; the rule matches it no more"));
+        Ok(told.collect())
     }
 }
 

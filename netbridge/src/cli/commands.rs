@@ -12,9 +12,9 @@ use super::port::{self, Port};
 use super::reply::{Reply, list};
 use super::{lab, monitor, views};
 use crate::doctor::{self, Status};
-use crate::filter::{Ruleset, Verdict};
 use crate::model::Fault;
 use crate::ops::{self, Failure, Host};
+use crate::state::FilterSource;
 use crate::state::Published;
 
 /// Carries out a command.
@@ -138,23 +138,20 @@ async fn filter(global: &Global, command: Filter) -> Result<Reply, Failure> {
     let open = || Host::open(&global.options());
     match command {
         Filter::Check { file } => {
-            let (name, text) = read(&file)?;
-            let ruleset = ops::filter_check(&name, &text)?;
-            Reply::new(&ruleset, format!("{name}: no fault, rules: {}", ruleset.rules.len()))
+            let source = source(&file)?;
+            let parsed = ops::filter_check(&source)?;
+            let rules: usize = parsed.ruleset.chains.iter().map(|chain| chain.rules.len()).sum();
+            Reply::new(&parsed.notes, format!("{}: no fault, rules: {rules}", source.file))
         }
         Filter::Load { file } => {
-            let (name, text) = read(&file)?;
-            let done = ops::filter_load(&open()?, &name, &text).await?;
+            let done = ops::filter_load(&open()?, &source(&file)?).await?;
             Reply::done(&done, global.dry_run, |source| {
                 format!("the rules of {} are in force", source.file)
             })
         }
         Filter::Show => {
             let filter = ops::filter_show(&open()?)?;
-            let text = match &filter {
-                Some(filter) => filter.ruleset.to_string(),
-                None => NO_RULES.to_string(),
-            };
+            let text = filter.as_ref().map_or(NO_RULES, |filter| &filter.rules);
             Reply::new(&filter, text.trim_end())
         }
         Filter::Flush => {
@@ -165,10 +162,13 @@ async fn filter(global: &Global, command: Filter) -> Result<Reply, Failure> {
 }
 
 /// What is in force while no filter is loaded.
-const NO_RULES: Ruleset = Ruleset {
-    policy: Verdict::Accept,
-    rules: Vec::new(),
-};
+const NO_RULES: &str = "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n";
+
+/// The rules in a file.
+fn source(file: &Path) -> Result<FilterSource, Failure> {
+    let (file, text) = read(file)?;
+    Ok(FilterSource::new(file, text))
+}
 
 /// Inspections are JSON for people too.
 fn inspection(details: &impl serde::Serialize) -> Result<Reply, Failure> {

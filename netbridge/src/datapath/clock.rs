@@ -32,6 +32,11 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// Ticks of the kernel in a second.
+    pub fn hz(&self) -> u64 {
+        1_000_000_000 / self.jiffy
+    }
+
     /// Reads the kernel's tick counter through the `ticks` program.
     pub(super) fn calibrate(ticks: &SchedClassifier) -> Result<Self, DatapathError> {
         let jiffy = nanoseconds(clock_getres(ClockId::CLOCK_MONOTONIC_COARSE))

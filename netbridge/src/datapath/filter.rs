@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use bytemuck::Zeroable;
 use netbridge_common::abi::{
-    BANKS, BOX_PAGES, BoxPage, FilterHead, PAGE_BOXES, PAGE_PATHS, PAGE_WORDS, PATHS, PLACES, Passed, PassedPage,
-    PathKey, WORD_PAGES, WordPage,
+    BANKS, BOX_PAGES, BoxPage, FilterHead, LIMITS, Limit, PAGE_BOXES, PAGE_PATHS, PAGE_WORDS, PATHS, PLACES, Passed,
+    PassedPage, PathKey, WORD_PAGES, WordPage,
 };
 
 use super::map::{Array, Hash, PerCpu};
@@ -22,6 +22,7 @@ pub(super) struct FilterMaps {
     heads: Array<FilterHead>,
     words: Array<WordPage>,
     boxes: Array<BoxPage>,
+    limits: Array<Limit>,
     paths: Hash<u32, PathKey>,
     passed: PerCpu<PassedPage>,
 }
@@ -32,6 +33,7 @@ impl FilterMaps {
             heads: Array::open(pins, maps::FILTER)?,
             words: Array::open(pins, maps::FILTER_WORDS)?,
             boxes: Array::open(pins, maps::FILTER_BOXES)?,
+            limits: Array::open(pins, maps::FILTER_LIMITS)?,
             paths: Hash::open(pins, maps::PATHS)?,
             passed: PerCpu::open(pins, maps::PASSED)?,
         })
@@ -48,6 +50,9 @@ impl FilterMaps {
             let mut page = BoxPage::zeroed();
             page.iter_mut().zip(boxes).for_each(|(place, found)| *place = *found);
             self.boxes.set(index, &page)?;
+        }
+        for (index, limit) in (bank * LIMITS..).zip(&tables.limits) {
+            self.limits.set(index, limit)?;
         }
         self.heads.set(bank, &tables.head)
     }

@@ -35,6 +35,7 @@ pub(super) mod maps {
     pub(crate) const FILTER: &str = "FILTER";
     pub(crate) const FILTER_WORDS: &str = "FILTER_WORDS";
     pub(crate) const FILTER_BOXES: &str = "FILTER_BOXES";
+    pub(crate) const FILTER_LIMITS: &str = "FILTER_LIMITS";
     pub(crate) const PATHS: &str = "PATHS";
     pub(crate) const PASSED: &str = "PASSED";
     pub(crate) const DROPS: &str = "DROPS";
@@ -43,7 +44,7 @@ pub(super) mod maps {
     pub(crate) const EVENTS: &str = "EVENTS";
 
     /// All of them.
-    pub(crate) const ALL: [&str; 22] = [
+    pub(crate) const ALL: [&str; 23] = [
         CONFIG,
         LINKS,
         NETWORKS,
@@ -60,6 +61,7 @@ pub(super) mod maps {
         FILTER,
         FILTER_WORDS,
         FILTER_BOXES,
+        FILTER_LIMITS,
         PATHS,
         PASSED,
         DROPS,

@@ -1,31 +1,10 @@
-//! The user's filter language: the `FORWARD` chain as `iptables-save` writes it.
+//! The user's filter: `FORWARD` as `iptables-save` writes it, and what the datapath makes of it.
 //!
-//! [`parse`] reads a file into a [`Ruleset`], [`compile`](compile()) turns that into the tables of the
-//! datapath, and displaying a [`Ruleset`] gives the canonical text back. One file so drives both
+//! [`syntax::parse`] reads files into a [`syntax::Ruleset`], [`tables::compile`] turns that into the tables of the
+//! datapath, and displaying a ruleset gives the canonical text back. One file so drives both
 //! netfilter and netbridge; what netbridge cannot honour is refused, never skipped.
 
-mod address;
-mod fault;
-mod interface;
-pub mod legacy;
-mod lex;
-mod line;
-mod option;
-mod parse;
-mod port;
-mod protocol;
-mod rule;
-mod show;
-mod state;
 pub mod syntax;
 pub mod tables;
-#[cfg(test)]
-mod tests;
 
-pub use address::Prefix;
-pub use fault::{Fault, FilterErrors};
-pub use parse::parse;
-pub use port::Ports;
-pub use protocol::Protocol;
-pub use rule::{Match, Rule, Ruleset, Verdict};
-pub use state::States;
+pub use syntax::{Fault, FilterErrors, Ports, Prefix, Protocol, States};

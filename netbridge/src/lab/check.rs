@@ -330,10 +330,7 @@ impl<'a> Check<'a> {
     ) -> Option<FilterSource> {
         let file = named.get_ref();
         match read(file) {
-            Ok(text) => Some(FilterSource {
-                file: file.clone(),
-                text,
-            }),
+            Ok(text) => Some(FilterSource::new(file, text)),
             Err(error) => {
                 let remedy = "name a file beside this one, in iptables-save syntax";
                 let fault = self.places.fault(named, "filter", error.to_string(), remedy);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::settings::{SettingsView, settings_view};
 use super::{Done, Failure, Host};
 use crate::facts::{HostFacts, TargetFacts};
-use crate::filter::{self, Ruleset};
+use crate::filter::syntax::Parsed;
 use crate::listener::rivals;
 use crate::model::{Attach, Faults, Name, NetCreate, PortSpec, Ports, Tune};
 use crate::plan;
@@ -80,15 +80,15 @@ pub async fn port_remove(host: &Host, request: &Ports) -> Result<Done<Vec<Publis
         .await
 }
 
-/// Reads a filter and says what is wrong with it; `file` names it in messages.
-pub fn filter_check(file: &str, text: &str) -> Result<Ruleset, Failure> {
-    filter::parse(file, text).map_err(|errors| plan::filter_faults(errors).into())
+/// Reads a filter and says what is wrong with it.
+pub fn filter_check(source: &FilterSource) -> Result<Parsed, Failure> {
+    source.parse().map_err(|errors| plan::filter_faults(errors).into())
 }
 
-/// Puts a filter in force, in place of the one before; `file` names it in messages.
-pub async fn filter_load(host: &Host, file: &str, text: &str) -> Result<Done<FilterSource>, Failure> {
+/// Puts a filter in force, in place of the one before.
+pub async fn filter_load(host: &Host, source: &FilterSource) -> Result<Done<FilterSource>, Failure> {
     let loaded = |_: &State, new: &State| new.filter.clone();
-    host.change(|state, facts| Ok(plan::filter_load(state, facts, file, text)?), loaded)
+    host.change(|state, facts| Ok(plan::filter_load(state, facts, source)?), loaded)
         .await
 }
 

@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::traffic::{TrafficView, traffic_of};
 use super::{Failure, Host};
 use crate::datapath::Datapath;
-use crate::filter::{self, Ruleset};
 use crate::model::{MacAddr, Name};
 use crate::plan::{find_endpoint, find_network};
 use crate::state::{Endpoint, Network, Published, State, Uplink};
@@ -52,9 +51,8 @@ pub struct EndpointDetails {
 pub struct FilterView {
     /// Where it was read from.
     pub file: String,
-    /// Its rules.
-    #[serde(flatten)]
-    pub ruleset: Ruleset,
+    /// Its rules, as `iptables-save` writes them.
+    pub rules: String,
 }
 
 /// A station that the datapath knows by its MAC.
@@ -124,10 +122,10 @@ pub fn filter_show(host: &Host) -> Result<Option<FilterView>, Failure> {
     let Some(source) = host.state()?.filter else {
         return Ok(None);
     };
-    let ruleset = filter::parse(&source.file, &source.text).map_err(anyhow::Error::from)?;
+    let parsed = source.parse().map_err(anyhow::Error::from)?;
     Ok(Some(FilterView {
         file: source.file,
-        ruleset,
+        rules: parsed.ruleset.to_string(),
     }))
 }
 

@@ -4,41 +4,45 @@ use netbridge_common::abi::ZONE_UPLINK;
 
 use super::{Plan, Step, check_loaded};
 use crate::facts::HostFacts;
-use crate::filter::tables::{self, KnownInterface, World};
+use crate::filter::syntax::Parsed;
+use crate::filter::tables::{self, KnownInterface, Uses, World};
 use crate::filter::{self, FilterErrors};
 use crate::model::{Fault, Faults};
 use crate::netlink::LinkInfo;
 use crate::state::{Endpoint, FilterSource, Network, State};
 
-/// Plans that the filter in `text` takes force; `file` names it in messages.
-pub fn filter_load(state: &State, host: &HostFacts, file: &str, text: &str) -> Result<Plan, Faults> {
+/// Plans that a filter takes force.
+pub fn filter_load(state: &State, host: &HostFacts, source: &FilterSource) -> Result<Plan, Faults> {
     let mut faults = Faults::default();
     faults.keep(check_loaded(state, host.loaded, &host.instance));
     if state.is_empty() {
         faults.push(no_network(host));
     }
-    match filter::parse(file, text) {
+    let (mut warnings, mut uses) = (Vec::new(), Uses::default());
+    match source.parse() {
         Err(errors) => filter_faults(errors).into_iter().for_each(|fault| faults.push(fault)),
-        Ok(ruleset) => {
-            for (line, name) in tables::unknown(&filter::legacy::upgrade(&ruleset), &world(state, &host.links)) {
-                let what = format!("{file}:{line}: `{name}`");
+        Ok(Parsed { ruleset, notes }) => {
+            for (line, name) in tables::unknown(&ruleset, &world(state, &host.links)) {
+                let what = format!("{}:{line}: `{name}`", source.file);
                 let why = "is neither a network, nor an endpoint, nor an interface of the host";
                 faults.push(Fault::not_found(what, why, "correct the name, or create it first"));
             }
+            uses = Uses::of(&ruleset);
+            warnings.extend(
+                notes
+                    .iter()
+                    .map(|note| format!("{}:{note}", note.file.as_ref().unwrap_or(&source.file))),
+            );
         }
     }
     faults.check()?;
-    let filter = Some(FilterSource {
-        file: file.to_owned(),
-        text: text.to_owned(),
-    });
     Ok(Plan {
         steps: vec![Step::SwapFilter],
         state: State {
-            filter,
+            filter: Some(FilterSource { uses, ..source.clone() }),
             ..state.clone()
         },
-        warnings: Vec::new(),
+        warnings,
     })
 }
 
@@ -119,6 +123,7 @@ pub fn world(state: &State, links: &[LinkInfo]) -> World {
 pub fn filter_faults(errors: FilterErrors) -> Faults {
     let file = errors.file;
     let fault = |fault: filter::Fault| {
+        let file = fault.file.as_ref().unwrap_or(&file);
         let place = format!("{file}:{}: `{}`", fault.line, fault.token);
         Fault::usage(place, fault.reason, fault.advice)
     };

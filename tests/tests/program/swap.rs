@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use aya::{TestRun as _, TestRunOptions};
 use netbridge::datapath::Datapath;
+use netbridge::filter::syntax::parse;
 use netbridge::filter::tables::{Tables, World, compile};
-use netbridge::filter::{legacy, parse};
 use netbridge_common::abi::Hook;
 use netbridge_common::host::build::Datagram;
 use netbridge_common::host::lab::{A, B, at, ifindex, lab};
@@ -47,7 +47,7 @@ fn flood(datapath: &Datapath, cpu: usize, stop: &AtomicBool, sent: &AtomicU64) -
 fn tables(policy: &str, rules: usize) -> Result<Tables> {
     let rules = "-A FORWARD -p tcp -j DROP\n".repeat(rules);
     let text = format!("*filter\n:FORWARD {policy} [0:0]\n{rules}COMMIT\n");
-    Ok(compile(&legacy::upgrade(&parse("rules", &text)?), &World::default())?)
+    Ok(compile(&parse("rules", &text, None)?.ruleset, &World::default(), 250)?)
 }
 
 /// Every verdict in force that accepts, after a swap to a filter that drops everything.

@@ -226,7 +226,8 @@ pub struct SetMatch {
     pub source: Vec<bool>,
 }
 
-/// A token bucket: `limit`'s, and each of `hashlimit`'s.
+/// A token bucket: `limit`'s, and each of `hashlimit`'s. The rate is what netfilter makes of the one written: it counts
+/// in fractions of a second, so that `--limit 3000/sec` is 3,333 a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// Packets in `seconds`, at least one.
@@ -248,6 +249,22 @@ pub struct HashLimit {
     pub above: bool,
     /// What tells buckets apart.
     pub key: HashKey,
+    /// The table of buckets.
+    pub table: HashTable,
+}
+
+/// What `hashlimit` says about its table, each `None` where netfilter's own choice stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HashTable {
+    /// `--hashlimit-htable-size`: its rows.
+    pub size: Option<u32>,
+    /// `--hashlimit-htable-max`: buckets at most.
+    pub max: Option<u32>,
+    /// `--hashlimit-htable-gcinterval`: milliseconds between two searches for idle buckets.
+    pub gc_interval: Option<u32>,
+    /// `--hashlimit-htable-expire`: milliseconds after which an idle bucket is forgotten, and begins full again; else
+    /// the seconds of the rate.
+    pub expire: Option<u32>,
 }
 
 /// `--hashlimit-mode`, with its masks.
@@ -285,7 +302,8 @@ pub enum Target {
     Reject(RejectWith),
     /// It is reported, and the next rule asked.
     Log(Log),
-    /// The chain is left: the rule behind the jump is next. In `FORWARD`, and where a goto led here from there, the policy decides.
+    /// The chain is left: the rule behind the jump is next. In `FORWARD`, and where a goto led here from there, the
+    /// policy decides.
     Return,
     /// `-j CHAIN`: that chain is asked, then the next rule.
     Jump(String),

@@ -41,17 +41,15 @@ pub enum Part {
     Network(Prefix),
     /// A range of addresses.
     Range(AddressRange),
-    /// Ports of a protocol. A set of ports alone (`bitmap:port`) has no protocol: any that has ports.
+    /// Ports of a protocol. A set of ports alone (`bitmap:port`) has no protocol: TCP and UDP.
     Port {
-        /// The protocol, `None` for any with ports.
+        /// The protocol, `None` for TCP and UDP alike.
         protocol: Option<Protocol>,
-        /// The ports; for ICMP type and code, the type in the high byte.
+        /// The ports; for ICMP type and code, the type in the high byte; for a protocol without ports 0.
         ports: Ports,
     },
     /// A MAC.
     Mac(Mac),
-    /// An interface by name.
-    Interface(String),
     /// Another set, in a `list:set`.
     Set(String),
 }

@@ -35,11 +35,6 @@ impl Conditions {
         states: u32::MAX,
         tcp: u64::MAX,
     };
-
-    /// True if every packet is asked for.
-    pub(super) fn is_any(&self) -> bool {
-        *self == Self::ANY
-    }
 }
 
 /// What a rule asks for.
@@ -199,7 +194,7 @@ impl Axes<'_> {
     /// A set of one dimension is a set of values; of others each element is a box of its own.
     fn set(&mut self, asked: &mut Asked, asks: &Match<crate::filter::syntax::SetMatch>) {
         let Match { value, negated: not } = asks;
-        match sets::elements(self.sets, self.world, &mut self.macs, value) {
+        match sets::elements(self.sets, &mut self.macs, value) {
             sets::Elements::Values { number, spans } => {
                 let all = if number == axis::SPORT || number == axis::DPORT {
                     PORTS

@@ -22,7 +22,7 @@ use self::forest::{AXES, Cell, forest};
 use self::limits::Limits;
 pub use self::program::RuleId;
 use self::program::{NoProgram, Place, program};
-pub use self::world::{KnownInterface, World};
+pub use self::world::{KnownInterface, Uses, World};
 use super::syntax::{Policy, Ruleset};
 
 /// A compiled filter.
@@ -88,8 +88,8 @@ pub enum TooComplex {
     Crossing,
 }
 
-/// Compiles rules for a host.
-pub fn compile(rules: &Ruleset, world: &World) -> Result<Tables, TooComplex> {
+/// Compiles rules for a host, whose kernel's clock ticks `hz` times in a second.
+pub fn compile(rules: &Ruleset, world: &World, hz: u64) -> Result<Tables, TooComplex> {
     let forward = rules.chains.first().map_or(0, |chain| chain.rules.len());
     let mut axes = Axes {
         world,
@@ -97,7 +97,7 @@ pub fn compile(rules: &Ruleset, world: &World) -> Result<Tables, TooComplex> {
         axes: std::array::from_fn(|_| Axis::default()),
         macs: BTreeMap::new(),
     };
-    let mut limits = Limits::new(world.hz);
+    let mut limits = Limits::new(hz);
     let places = program(rules, &mut axes, &mut limits).map_err(|error| match error {
         NoProgram::TooLong(at) => TooComplex::Places { at },
         NoProgram::TooManyLimits(at) => TooComplex::Limits { at },

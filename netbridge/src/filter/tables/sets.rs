@@ -6,8 +6,7 @@ use netbridge_common::abi::{Mac, axis, proto};
 
 use super::axis::{Span, complement, intersection, union};
 use super::conditions::{port_span, prefix_spans, range_spans};
-use super::world::World;
-use crate::filter::syntax::{Element, Interface, Part, SetMatch, Sets};
+use crate::filter::syntax::{Element, Part, SetMatch, Sets};
 
 /// The axes that a box is bounded on, and its spans there.
 pub(super) type Bounds = Vec<(u32, Vec<Span>)>;
@@ -21,7 +20,7 @@ pub(super) enum Elements {
 }
 
 /// The elements of the set that a rule names, looked up as it says; those of a list's members.
-pub(super) fn elements(sets: &Sets, world: &World, macs: &mut BTreeMap<Mac, u32>, asks: &SetMatch) -> Elements {
+pub(super) fn elements(sets: &Sets, macs: &mut BTreeMap<Mac, u32>, asks: &SetMatch) -> Elements {
     let mut all = Vec::new();
     collect(sets, &asks.name, &mut all);
     let mut boxes: Vec<(Bounds, bool)> = Vec::with_capacity(all.len());
@@ -29,7 +28,7 @@ pub(super) fn elements(sets: &Sets, world: &World, macs: &mut BTreeMap<Mac, u32>
         let mut bounds = Bounds::new();
         let directions = asks.source.iter().copied().chain(std::iter::repeat(true));
         for (part, source) in element.parts.iter().zip(directions) {
-            bounds.append(&mut bounds_of(part, source, world, macs));
+            bounds.append(&mut bounds_of(part, source, macs));
         }
         boxes.push((bounds, element.nomatch));
     }
@@ -92,7 +91,7 @@ fn most_specific(mut elements: Vec<(Vec<Span>, bool)>) -> Vec<Span> {
 }
 
 /// What a part of an element is bounded on.
-fn bounds_of(part: &Part, source: bool, world: &World, macs: &mut BTreeMap<Mac, u32>) -> Bounds {
+fn bounds_of(part: &Part, source: bool, macs: &mut BTreeMap<Mac, u32>) -> Bounds {
     let addresses = if source { axis::SRC } else { axis::DST };
     match part {
         Part::Network(prefix) => vec![(addresses, prefix_spans(*prefix))],
@@ -107,21 +106,15 @@ fn bounds_of(part: &Part, source: bool, world: &World, macs: &mut BTreeMap<Mac, 
             } else {
                 (axis::DPORT, vec![(first, last)])
             };
-            let protocol = number.map(|number| (axis::PROTO, vec![(number.into(), number.into())]));
-            protocol.into_iter().chain([ports]).collect()
+            // Without one they are those of every protocol that has ports.
+            let protocols = number.map_or(vec![proto::TCP, proto::UDP], |number| vec![number]);
+            let protocols = protocols.into_iter().map(|number| (number.into(), number.into()));
+            vec![(axis::PROTO, protocols.collect()), ports]
         }
         Part::Mac(mac) => {
             let next = u32::try_from(macs.len()).unwrap_or(u32::MAX).saturating_add(1);
             let number = *macs.entry(*mac).or_insert(next);
             vec![(axis::MAC, vec![(number, number)])]
-        }
-        Part::Interface(name) => {
-            let named = Interface {
-                name: name.clone(),
-                wildcard: false,
-            };
-            let number = if source { axis::INPUT } else { axis::OUTPUT };
-            vec![(number, world.named(&named))]
         }
         Part::Set(_) => Vec::new(),
     }

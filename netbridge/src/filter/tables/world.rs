@@ -1,10 +1,14 @@
 //! What names in rules stand for: interfaces, networks, endpoints, and the host's own addresses.
 
+use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
 
 use super::axis::{Span, complement, union};
 use super::conditions::value;
-use crate::filter::syntax::{AddressTypes, Interface};
+use crate::filter::syntax::{AddressTypes, Extension, Interface, Ruleset};
 
 /// An interface that packets come from or go to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -15,6 +19,30 @@ pub struct KnownInterface {
     pub network: u16,
     /// The names that stand for it alone.
     pub names: Vec<String>,
+}
+
+/// What of a host rules depend on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uses {
+    /// Names of interfaces, networks and endpoints, with a `+` behind those of which more may follow.
+    pub names: BTreeSet<String>,
+    /// The host's own addresses.
+    pub addresses: bool,
+}
+
+impl Uses {
+    /// What these rules depend on.
+    pub fn of(rules: &Ruleset) -> Self {
+        let all = || rules.chains.iter().flat_map(|chain| &chain.rules);
+        let names = all()
+            .flat_map(|rule| [&rule.in_interface, &rule.out_interface])
+            .flatten();
+        let types = |extension: &Extension| matches!(extension, Extension::AddrType { .. });
+        Self {
+            names: names.map(|asks| asks.value.to_string()).collect(),
+            addresses: all().any(|rule| rule.matches.iter().any(types)),
+        }
+    }
 }
 
 /// What a host and its state say.
@@ -28,8 +56,6 @@ pub struct World {
     pub local: Vec<Ipv4Addr>,
     /// Broadcast addresses of its networks.
     pub broadcast: Vec<Ipv4Addr>,
-    /// Ticks of the kernel's clock in a second.
-    pub hz: u64,
 }
 
 impl World {
@@ -61,9 +87,31 @@ impl World {
         union(places.map(|(place, _)| (place, place)).collect())
     }
 
+    /// The interfaces that a name stands for, each by index and network.
+    pub fn interfaces_named<'a>(&'a self, name: &Interface) -> impl Iterator<Item = (u32, u16)> + 'a {
+        let places = self.named(name).into_iter().flat_map(|(first, last)| first..=last);
+        let known = places.filter_map(|place| self.interfaces.get(place as usize));
+        known.map(|interface| (interface.ifindex, interface.network))
+    }
+
     /// True if a name stands for something.
     pub fn knows(&self, name: &Interface) -> bool {
         name.wildcard || !self.named(name).is_empty()
+    }
+
+    /// Tells apart what rules that use this would be compiled to.
+    pub fn digest(&self, uses: &Uses, hasher: &mut impl Hasher) {
+        for name in &uses.names {
+            let wildcard = name.strip_suffix('+');
+            let name = Interface {
+                name: wildcard.unwrap_or(name).to_owned(),
+                wildcard: wildcard.is_some(),
+            };
+            self.interfaces_named(&name).collect::<Vec<_>>().hash(hasher);
+        }
+        if uses.addresses {
+            (&self.local, &self.broadcast).hash(hasher);
+        }
     }
 
     /// The addresses of some types.

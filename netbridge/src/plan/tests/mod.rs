@@ -48,10 +48,7 @@ pub(super) fn attach_app(state: &State, request: &Attach) -> Result<Plan, Faults
 pub(super) fn filtered() -> State {
     let text = "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -i web -j ACCEPT\nCOMMIT\n".to_owned();
     State {
-        filter: Some(FilterSource {
-            file: "f".to_owned(),
-            text,
-        }),
+        filter: Some(FilterSource::new("f", text)),
         ..state()
     }
 }

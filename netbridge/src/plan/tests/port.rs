@@ -4,6 +4,7 @@ use super::*;
 use crate::facts::HostFacts;
 use crate::listener::Listener;
 use crate::model::{FaultKind, Transport};
+use crate::state::FilterSource;
 
 /// A program that listens at every address of the host.
 fn listener(port: u16) -> Listener {
@@ -261,21 +262,15 @@ fn only_published_ports_can_be_removed() {
 
 #[test]
 fn names_in_a_filter_must_exist() {
-    let rules = |body: &str| format!("*filter\n:FORWARD ACCEPT [0:0]\n{body}\nCOMMIT\n");
+    let rules = |body: &str| FilterSource::new("f", format!("*filter\n:FORWARD ACCEPT [0:0]\n{body}\nCOMMIT\n"));
     let good = rules("-A FORWARD -i front -o web -j DROP\n-A FORWARD -i up0 -o nb-front -j DROP");
-    assert!(filter_load(&state(), &host(), "f", &good).is_ok());
-    let text = whys(filter_load(
-        &state(),
-        &host(),
-        "f",
-        &rules("-A FORWARD -i nope -j DROP"),
-    ));
+    assert!(filter_load(&state(), &host(), &good).is_ok());
+    let text = whys(filter_load(&state(), &host(), &rules("-A FORWARD -i nope -j DROP")));
     assert!(text.contains("f:3: `nope`"), "{text}");
     let text = whys(filter_load(
         &state(),
         &host(),
-        "f",
-        &rules("-A FORWARD -j REJECT\n-A FORWARD -j LOG"),
+        &rules("-A FORWARD -j MARK\n-A FORWARD -m owner -j DROP"),
     ));
     assert!(text.contains("f:3:") && text.contains("f:4:"), "{text}");
 }

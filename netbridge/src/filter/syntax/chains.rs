@@ -1,0 +1,171 @@
+//! Chains: which of them `FORWARD` reaches, and that no way leads round in circles.
+
+use super::{
+    Chain, Rule,
+    build::{self, Asked, Output},
+    chain_name::BUILT_IN,
+    fault::Refusal,
+    file::{FORWARD, Line, Table},
+    lex,
+    note::Note,
+    options::{Chains, Goal, Options},
+};
+
+/// Chains that may be within one another, `FORWARD` included: as many as netfilter takes.
+pub const MAX_DEPTH: usize = 16;
+
+/// What `FORWARD` reaches.
+pub(super) struct Reached {
+    pub(super) chains: Vec<Chain>,
+    /// The sets that its rules ask for.
+    pub(super) asked: Vec<Asked>,
+}
+
+/// A jump: the line it stands on, and the number of the chain it leads to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Jump {
+    line: usize,
+    to: usize,
+}
+
+/// Reads the rules of the chains that are reached; of the others only that they are there. Faults and notes go to the
+/// table.
+pub(super) fn reach(table: &mut Table<'_>) -> Reached {
+    let mut rules: Vec<Option<Vec<Rule>>> = table.chains.iter().map(|_| None).collect();
+    let mut jumps: Vec<Vec<Jump>> = table.chains.iter().map(|_| Vec::new()).collect();
+    let (mut options, mut output, mut words) = (Options::default(), Output::default(), Vec::new());
+    let mut waiting = vec![FORWARD];
+    while let Some(number) = waiting.pop() {
+        if rules[number].is_some() {
+            continue;
+        }
+        let lines = &table.chains[number].rules;
+        output.rules.reserve(lines.len());
+        for line in lines {
+            words.clear();
+            let Line {
+                number: place,
+                counters,
+                options: text,
+            } = line;
+            if let Err(refusal) = lex::split(text, &mut words) {
+                table.faults.push(refusal.at(*place));
+                continue;
+            }
+            options.read(&words, Chains::These(&table.numbers));
+            if let Some(Goal::Jump(at) | Goal::Goto(at)) = options.goal
+                && let Some(to) = words.get(at).and_then(|name| table.numbers.get(&**name)).copied()
+            {
+                jumps[number].push(Jump { line: *place, to });
+                waiting.push(to);
+            }
+            build::rules(*place, *counters, &words, &mut options, &mut output);
+            let faults = options.faults.drain(..);
+            table.faults.extend(faults.map(|refusal| refusal.at(*place)));
+        }
+        let read = std::mem::take(&mut output.rules);
+        output.elsewhere += read.len();
+        rules[number] = Some(read);
+    }
+    check_ways(table, &jumps);
+    let mut chains = Vec::new();
+    let user = BUILT_IN.len()..table.chains.len();
+    for number in std::iter::once(FORWARD).chain(user) {
+        let lines = &table.chains[number];
+        if let Some(rules) = rules[number].take() {
+            chains.push(Chain {
+                name: lines.name.to_owned(),
+                line: lines.line,
+                counters: if number == FORWARD {
+                    lines.counters
+                } else {
+                    super::Counters::default()
+                },
+                rules,
+            });
+        } else {
+            let text = format!(
+                "rules left alone: {}; FORWARD does not reach the chain",
+                lines.rules.len()
+            );
+            table.notes.push(Note::new(lines.line, lines.name, text));
+        }
+    }
+    Reached {
+        chains,
+        asked: output.sets,
+    }
+}
+
+/// A chain on the way from `FORWARD` to the one that is looked at, and how many of its jumps were followed.
+struct Step {
+    number: usize,
+    followed: usize,
+}
+
+/// Refuses jumps that lead back to where they come from, and those that lead too deep.
+fn check_ways(table: &mut Table<'_>, jumps: &[Vec<Jump>]) {
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum Seen {
+        Never,
+        OnTheWay,
+        Done,
+    }
+    let mut seen = vec![Seen::Never; jumps.len()];
+    let mut done = Vec::new();
+    let mut circles = false;
+    let mut way = vec![Step {
+        number: FORWARD,
+        followed: 0,
+    }];
+    while let Some(step) = way.last_mut() {
+        let number = step.number;
+        seen[number] = Seen::OnTheWay;
+        let Some(jump) = jumps[number].get(step.followed).copied() else {
+            seen[number] = Seen::Done;
+            done.push(number);
+            way.pop();
+            continue;
+        };
+        step.followed += 1;
+        match seen[jump.to] {
+            Seen::Never => way.push(Step {
+                number: jump.to,
+                followed: 0,
+            }),
+            Seen::OnTheWay => {
+                circles = true;
+                let circle = way
+                    .iter()
+                    .map(|step| step.number)
+                    .skip_while(|number| *number != jump.to);
+                let mut names: Vec<_> = circle.map(|number| table.chains[number].name).collect();
+                names.push(table.chains[jump.to].name);
+                let token = table.chains[jump.to].name;
+                let reason = format!("the chain leads back to itself: {}", names.join(" → "));
+                let advice = "take one of these jumps out";
+                table.faults.push(Refusal::new(token, reason, advice).at(jump.line));
+            }
+            Seen::Done => {}
+        }
+    }
+    if circles {
+        return;
+    }
+    let mut depth = vec![1; jumps.len()];
+    for number in done.into_iter().rev() {
+        for Jump { line, to } in &jumps[number] {
+            let deeper = depth[number] + 1;
+            if deeper == MAX_DEPTH + 1 {
+                let reason = format!("netfilter takes {MAX_DEPTH} chains within one another, and this is one more");
+                let refusal = Refusal::new(
+                    table.chains[*to].name,
+                    reason,
+                    "write the chain's rules in place of the jump",
+                );
+                table.faults.push(refusal.at(*line));
+            }
+            depth[*to] = depth[*to].max(deeper);
+        }
+    }
+}
