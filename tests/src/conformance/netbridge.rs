@@ -11,6 +11,7 @@ use netbridge::model::{NetCreate, Ports, Profile, Tune};
 use netbridge::netlink::in_namespace;
 use netbridge::netns::Netns;
 use netbridge::ops::{self, Failure, Options};
+use netbridge::state::FilterSource;
 use netbridge_common::abi::{
     BindingKey, BindingV4, Config, FirstFragment, FlowKey, FlowV4, FragmentKey, Held, Learned as Count, Load, MacKey,
     Reason, SLOTS, Station as Learned, flow_flags, network_flags, station_flags,
@@ -309,7 +310,7 @@ impl Router for Netbridge<'_> {
         }
         text += "COMMIT\n";
         self.play(async |host| {
-            ops::filter_load(host, "denied", &text).await?;
+            ops::filter_load(host, &FilterSource::new("denied", text)).await?;
             // For some minutes after the first filter connections are taken up in the middle: nothing here may depend on
             // the time.
             ops::flows_pick_up(host, 0).await.map(drop)

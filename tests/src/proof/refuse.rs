@@ -32,10 +32,10 @@ pub(super) fn check(report: &mut Report, lab: &Lab<'_>) {
             Reason::Filtered,
         ),
         (
-            "isolated web → db:5432",
+            "filtered web → db:5432, of another network",
             "web",
             SocketAddrV4::new(DB, 5432),
-            Reason::Isolated,
+            Reason::Filtered,
         ),
         (
             "no direct access outside → web:53",

@@ -102,12 +102,6 @@ fn nftables() -> Result<()> {
 #[test]
 fn netbridge() -> Result<()> {
     let cannot = play(Contestant::Netbridge)?;
-    let too_many = |id: &String| {
-        ["/rules-100", "/rules-1000", "/rules-10000"]
-            .iter()
-            .any(|end| id.ends_with(end))
-    };
-    let expected: Vec<String> = ids().into_iter().filter(too_many).collect();
-    ensure!(cannot == expected, "{cannot:?}");
+    ensure!(cannot.is_empty(), "{cannot:?}");
     Ok(())
 }
