@@ -4,6 +4,7 @@ mod axis;
 mod conditions;
 mod forest;
 mod limits;
+mod pairs;
 mod program;
 mod sets;
 mod world;
@@ -22,7 +23,7 @@ use self::forest::{AXES, Cell, forest};
 use self::limits::Limits;
 pub use self::program::RuleId;
 use self::program::{NoProgram, Place, program};
-pub use self::world::{KnownInterface, Uses, World};
+pub use self::world::{KnownEndpoint, KnownInterface, Uses, World};
 use super::syntax::{Policy, Ruleset};
 
 /// A compiled filter.
@@ -136,6 +137,7 @@ pub fn compile(rules: &Ruleset, world: &World, hz: u64) -> Result<Tables, TooCom
     if words.len() > most || cost.steps > SEARCH_STEPS as usize {
         return Err(TooComplex::Crossing);
     }
+    pairs::write(&mut words, &mut head, world, &classes, &boxes);
     head.places = u32::try_from(places.len()).unwrap_or(u32::MAX);
     Ok(Tables {
         head,

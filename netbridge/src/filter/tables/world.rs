@@ -21,6 +21,19 @@ pub struct KnownInterface {
     pub names: Vec<String>,
 }
 
+/// An endpoint with one address, which its packets come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownEndpoint {
+    /// Its traffic slot.
+    pub slot: u32,
+    /// The host side of its veth.
+    pub ifindex: u32,
+    /// Its network.
+    pub network: u16,
+    /// Its address.
+    pub address: Ipv4Addr,
+}
+
 /// What of a host rules depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uses {
@@ -46,12 +59,14 @@ impl Uses {
 }
 
 /// What a host and its state say.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct World {
     /// The interfaces, one for each network with index 0 and the network 0 among them; those of a network follow each other.
     pub interfaces: Vec<KnownInterface>,
     /// Names of networks and of their bridges. They stand for all interfaces of the network, and go before others.
     pub networks: Vec<(String, u16)>,
+    /// The endpoints.
+    pub endpoints: Vec<KnownEndpoint>,
     /// Addresses of the host.
     pub local: Vec<Ipv4Addr>,
     /// Broadcast addresses of its networks.
