@@ -7,6 +7,8 @@ mod limits;
 mod pairs;
 mod program;
 mod sets;
+#[cfg(test)]
+mod tests;
 mod world;
 
 use std::collections::BTreeMap;
