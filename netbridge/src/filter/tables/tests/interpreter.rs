@@ -44,7 +44,7 @@ pub(super) struct Interpreter<'a> {
 /// Whose bucket: a rule's own, or that of a name and whom it is for.
 #[derive(PartialEq, Eq, Hash)]
 enum Key {
-    Own(RuleId),
+    Own(RuleId, usize),
     Shared(String, [u32; 4]),
 }
 
@@ -133,10 +133,11 @@ impl<'a> Interpreter<'a> {
             && rule
                 .matches
                 .iter()
-                .all(|extension| self.extension(extension, id, packet))
+                .enumerate()
+                .all(|(place, extension)| self.extension(extension, (id, place), packet))
     }
 
-    fn extension(&mut self, extension: &Extension, id: RuleId, packet: &Packet) -> bool {
+    fn extension(&mut self, extension: &Extension, (id, place): (RuleId, usize), packet: &Packet) -> bool {
         match extension {
             Extension::Tcp { sport, dport, flags } => {
                 let Payload::Tcp {
@@ -191,7 +192,7 @@ impl<'a> Interpreter<'a> {
             Extension::Set(asks) => asked(Some(asks), |set| self.in_set(set, packet)),
             Extension::Mark(asks) => asked(Some(asks), |mark| mark.value == 0),
             Extension::Comment(_) => true,
-            Extension::Limit(rate) => self.token(Key::Own(id), *rate),
+            Extension::Limit(rate) => self.token(Key::Own(id, place), *rate),
             Extension::HashLimit(limit) => self.token(key(limit, packet), limit.rate) != limit.above,
         }
     }

@@ -15,7 +15,7 @@ use crate::filter::syntax::{Policy, Ruleset};
 use crate::filter::tables::{Tables, World, compile};
 
 /// Rule sets, and packets for each.
-const RULE_SETS: u64 = 2600;
+const RULE_SETS: u64 = 4000;
 const PACKETS: usize = 400;
 
 /// Pairs of a rule set and a packet that are tried at least.
