@@ -1,72 +1,21 @@
 //! Compiled rules against rules interpreted one by one.
 
+mod counting;
 mod draw;
 mod interpreter;
+mod large;
+mod limits;
 mod packet;
 mod property;
 mod shrink;
 
 use std::collections::BTreeMap;
 
-use netbridge_common::abi::{NO_PATH, PLACES, reject, verdict};
-use netbridge_common::host::HostEnv;
-use netbridge_common::host::filter::Bank;
-
-use self::interpreter::{Answer, Verdict};
-use self::packet::Packet;
-use super::{KnownInterface, RuleId, Tables, World};
-use crate::filter::syntax::RejectWith;
+use self::interpreter::Answer;
+use super::{KnownInterface, RuleId, World};
 
 /// The kernel's ticks in a second; the clock of a [`HostEnv`] counts in 64 of them.
 const HZ: u64 = 1000;
-
-/// Compiled rules in force.
-struct Compiled<'a> {
-    tables: &'a Tables,
-    env: HostEnv,
-}
-
-impl<'a> Compiled<'a> {
-    fn new(tables: &'a Tables) -> Self {
-        let mut env = HostEnv::default();
-        env.swap_filter(Bank {
-            head: tables.head,
-            words: tables.words.clone(),
-            boxes: tables.boxes.clone(),
-            limits: tables.limits.clone(),
-        });
-        Self { tables, env }
-    }
-
-    /// What they say of a packet, and which rules count it, in any order.
-    fn ask(&self, packet: &Packet) -> Answer {
-        self.env.paths.borrow_mut().clear();
-        self.env.passed.borrow_mut().clear();
-        let found = self.env.decide(&packet.subject());
-        let verdict = match found.verdict {
-            verdict::ACCEPT => Verdict::Accept,
-            verdict::DROP => Verdict::Drop,
-            _ if found.with == reject::TCP_RESET => Verdict::Reject(RejectWith::TcpReset),
-            _ => Verdict::Reject(RejectWith::Unreachable(found.with - reject::UNREACHABLE)),
-        };
-        let early = self.env.passed.borrow().keys().map(|(_, path)| *path).collect::<Vec<_>>();
-        let mut counted = Vec::new();
-        for path in early.into_iter().chain([found.path]) {
-            self.counted(path, &mut counted);
-        }
-        Answer { verdict, counted }
-    }
-
-    /// The rules that a path counts for.
-    fn counted(&self, mut path: u32, counted: &mut Vec<RuleId>) {
-        while path != NO_PATH {
-            let joined = (path >= PLACES).then(|| self.env.paths.borrow()[&path]);
-            let place = joined.map_or(path, |key| key.place);
-            counted.extend(&self.tables.counts[place as usize]);
-            path = joined.map_or(NO_PATH, |key| key.path);
-        }
-    }
-}
 
 /// True if two answers are the same, in whatever order rules are named.
 fn agree(one: &Answer, other: &Answer) -> bool {

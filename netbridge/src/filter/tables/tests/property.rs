@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
+use super::counting::Compiled;
 use super::draw::{Dice, Pool};
 use super::interpreter::Interpreter;
 use super::packet::Packet;
 use super::shrink::shrunk;
-use super::{Compiled, HZ, agree, worlds};
+use super::{HZ, agree, worlds};
 use crate::filter::syntax::tests::generate::ruleset;
 use crate::filter::syntax::{Policy, Ruleset};
 use crate::filter::tables::{Tables, World, compile};
@@ -51,7 +52,7 @@ fn differing(rules: &Ruleset, world: &World, packets: &[Packet]) -> Option<usize
             compiled.env.now += [1, 40, 1000][number / 16 % 3];
             interpreter.now = u64::from(compiled.env.now) * 64;
         }
-        !agree(&compiled.ask(packet), &interpreter.ask(packet))
+        !agree(&compiled.ask(packet), &interpreter.ask(packet)) || compiled.steps.get() > tables.steps
     })
 }
 
