@@ -6,8 +6,8 @@ use core::arch::asm;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated as helper;
 use netbridge_common::abi::{
-    self, BOX_PAGES, BucketKey, FilterHead, LIMITS, Limit, PAGE_BOXES, PAGE_PATHS, PAGE_WORDS, PathKey, RuleBox,
-    WORD_PAGES, word,
+    BOX_PAGES, BucketKey, CHUNK_PAGES, CHUNKS, FilterHead, LIMITS, Limit, PAGE_BOXES, PAGE_PATHS, PAGE_WORDS, PathKey,
+    RuleBox, WORD_PAGES, word,
 };
 use netbridge_common::datapath::env::Inserted;
 use netbridge_common::datapath::filter::decide;
@@ -35,9 +35,6 @@ extern "C" fn filter_search(generation: u32) -> u32 {
     decide(&Maps, generation, &work.subject, &mut work.search);
     1
 }
-
-/// Pages of paths of a bank.
-const PATHS_OF_BANK: u32 = abi::PATHS / PAGE_PATHS;
 
 /// The filter's maps.
 pub(crate) struct Maps;
@@ -124,10 +121,12 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn count(&self, bank: u32, path: u32, bytes: u32) {
-        let page = PASSED.get_ptr_mut(bank.wrapping_mul(PATHS_OF_BANK).wrapping_add(path / PAGE_PATHS));
+        let (page, place) = (path / PAGE_PATHS, path % PAGE_PATHS);
+        let chunk = bank.wrapping_mul(CHUNKS).wrapping_add(page / CHUNK_PAGES);
+        let page = PASSED.get_value_ptr_mut(chunk, &(page % CHUNK_PAGES));
         // SAFETY: this CPU's own element, and programs of one CPU do not interrupt each other here.
         let page = page.map(|page| unsafe { &mut *page });
-        if let Some(passed) = page.and_then(|page| page.get_mut((path % PAGE_PATHS) as usize)) {
+        if let Some(passed) = page.and_then(|page| page.get_mut(place as usize)) {
             passed.packets += 1;
             passed.bytes += u64::from(bytes);
         }

@@ -39,6 +39,8 @@ pub struct Tables {
     pub limits: Vec<Limit>,
     /// For each place, the rules that it counts for.
     pub counts: Vec<Vec<RuleId>>,
+    /// True if a packet may count for several places.
+    pub joins: bool,
     /// Most steps that a search takes.
     pub steps: usize,
 }
@@ -52,6 +54,7 @@ impl Tables {
             boxes: Vec::new(),
             limits: Vec::new(),
             counts: Vec::new(),
+            joins: false,
             steps: 0,
         }
     }
@@ -144,6 +147,9 @@ pub fn compile(rules: &Ruleset, world: &World, hz: u64) -> Result<Tables, TooCom
         words,
         boxes,
         limits: limits.all,
+        joins: places
+            .iter()
+            .any(|place| !place.outcome.is_final() && !place.counts.is_empty()),
         counts: places.into_iter().map(|place| place.counts).collect(),
         steps: cost.steps,
     })
