@@ -28,7 +28,7 @@ pub const PAGE_PATHS: u32 = 64;
 pub const CHUNK_PAGES: u32 = 64;
 
 /// Chunks of paths that a bank may have.
-pub const CHUNKS: u32 = PATHS / PAGE_PATHS / CHUNK_PAGES;
+pub const CHUNKS: u32 = PATHS >> (PAGE_PATHS.trailing_zeros() + CHUNK_PAGES.trailing_zeros());
 
 /// A page of words.
 pub type WordPage = [u64; PAGE_WORDS as usize];

@@ -97,7 +97,7 @@ impl FilterMaps {
                 open = Some((number, self.passed.get(bank * CHUNKS + number)?));
             }
             let Some((_, Some(chunk))) = &open else { continue };
-            let passed = chunk.fold(page % CHUNK_PAGES, PassedPage::zeroed(), sum)?;
+            let passed = chunk.fold(page % CHUNK_PAGES, PassedPage::zeroed(), |sum, cpu| added(sum, &cpu))?;
             let passed = (page * PAGE_PATHS..).zip(passed);
             all.extend(passed.filter(|(_, passed)| passed.packets > 0));
         }
@@ -170,7 +170,7 @@ fn places_of(path: u32, generation: u32, joined: &HashMap<u32, PathKey>) -> Vec<
     places
 }
 
-fn sum(mut sum: PassedPage, cpu: PassedPage) -> PassedPage {
+fn added(mut sum: PassedPage, cpu: &PassedPage) -> PassedPage {
     for (sum, cpu) in sum.iter_mut().zip(cpu) {
         sum.packets += cpu.packets;
         sum.bytes += cpu.bytes;
