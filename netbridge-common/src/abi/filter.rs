@@ -24,6 +24,12 @@ pub const BOX_PAGES: u32 = 2048;
 /// Paths of a page.
 pub const PAGE_PATHS: u32 = 64;
 
+/// Pages of paths that are made room for at once.
+pub const CHUNK_PAGES: u32 = 64;
+
+/// Chunks of paths that a bank may have.
+pub const CHUNKS: u32 = PATHS >> (PAGE_PATHS.trailing_zeros() + CHUNK_PAGES.trailing_zeros());
+
 /// A page of words.
 pub type WordPage = [u64; PAGE_WORDS as usize];
 

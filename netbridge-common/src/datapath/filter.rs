@@ -35,7 +35,7 @@ pub struct Subject<A> {
     pub mac: Mac,
     /// IP protocol.
     pub proto: u8,
-    /// Bits of [`CtState`].
+    /// Bits of [`crate::abi::CtState`].
     pub state: u8,
     /// TCP flags.
     pub tcp: u8,

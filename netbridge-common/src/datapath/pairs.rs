@@ -52,8 +52,7 @@ fn party<E: Env>(cx: &Cx<'_, E>, head: &FilterHead, slot: u32, ifindex: u32, add
     if known >> 32 != u64::from(ifindex) || known == word::EMPTY {
         return None;
     }
-    for place in 0..<AddrOf<E> as Addr>::WORDS {
-        let at = at.wrapping_add(1).wrapping_add((place & 3) as u32);
+    for (place, at) in (0..<AddrOf<E> as Addr>::WORDS).zip(at.wrapping_add(1)..) {
         if cx.env.filter_word(bank, at) != u64::from(addr.word(place)) {
             return None;
         }

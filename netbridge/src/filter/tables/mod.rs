@@ -44,6 +44,8 @@ pub struct Tables {
     pub limits: Vec<Limit>,
     /// For each place, the rules that it counts for.
     pub counts: Vec<Vec<RuleId>>,
+    /// True if a packet may count for several places.
+    pub joins: bool,
     /// Most steps that a packet takes, however often it is searched for anew.
     pub steps: usize,
 }
@@ -57,6 +59,7 @@ impl Tables {
             boxes: Vec::new(),
             limits: Vec::new(),
             counts: Vec::new(),
+            joins: false,
             steps: 0,
         }
     }
@@ -113,6 +116,10 @@ pub fn compile(rules: &Ruleset, world: &World, hz: u64) -> Result<Tables, TooCom
         words,
         boxes,
         limits: limits.all,
+        joins: program
+            .places
+            .iter()
+            .any(|place| !place.outcome.is_final() && !place.counts.is_empty()),
         counts: program.places.into_iter().map(|place| place.counts).collect(),
         steps,
     })

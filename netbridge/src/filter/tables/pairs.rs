@@ -130,3 +130,122 @@ fn word(found: &RuleBox) -> u64 {
     const KNOWN: u64 = 1 << 63;
     KNOWN | u64::from(found.with) << 48 | u64::from(found.verdict) << 40 | u64::from(found.place)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use netbridge_common::abi::{Hook, Reason};
+    use netbridge_common::datapath::verdict::Action;
+    use netbridge_common::host::HostEnv;
+    use netbridge_common::host::build::Datagram;
+    use netbridge_common::host::filter::Bank;
+    use netbridge_common::host::lab::{A, B, Node, at, ifindex, lab, slot};
+
+    use crate::filter::syntax::parse;
+    use crate::filter::tables::{KnownEndpoint, KnownInterface, Tables, World, compile};
+
+    fn world() -> World {
+        let interface = |ifindex, names: &[&str]| KnownInterface {
+            ifindex,
+            network: 1,
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let endpoint = |slot, ifindex, (_, address): Node| KnownEndpoint {
+            slot,
+            ifindex,
+            network: 1,
+            address: Ipv4Addr::from(address),
+        };
+        World {
+            interfaces: vec![
+                KnownInterface::default(),
+                interface(0, &[]),
+                interface(ifindex::A, &["a"]),
+                interface(ifindex::B, &["b"]),
+            ],
+            endpoints: vec![endpoint(slot::A, ifindex::A, A), endpoint(slot::B, ifindex::B, B)],
+            ..World::default()
+        }
+    }
+
+    fn compiled(policy: &str, rules: &str) -> Tables {
+        let text = format!("*filter\n:FORWARD {policy} [0:0]\n{rules}\nCOMMIT\n");
+        compile(&parse("f", &text, None).unwrap().ruleset, &world(), 250).unwrap()
+    }
+
+    fn env(tables: Tables) -> HostEnv {
+        let mut env = lab();
+        env.swap_filter(Bank {
+            head: tables.head,
+            words: tables.words,
+            boxes: tables.boxes,
+            limits: tables.limits,
+        });
+        env
+    }
+
+    /// What becomes of a datagram, and how many halves of flows there are then.
+    fn sent(env: &HostEnv, (index, from): (u32, Node), to: Node) -> (Action, Reason, usize) {
+        let frame = at(index, Datagram::new(from, to).udp(1000, 53, b"x"));
+        let verdict = env.run(Hook::FromContainer, &frame);
+        (verdict.action, verdict.reason, env.flows.borrow().len())
+    }
+
+    const FROM_A: (u32, Node) = (ifindex::A, A);
+    const FROM_B: (u32, Node) = (ifindex::B, B);
+
+    #[test]
+    fn a_pair_that_always_passes_has_no_flow_and_is_counted() {
+        let env = env(compiled(
+            "DROP",
+            "-A FORWARD -i a -o b -j ACCEPT\n-A FORWARD -i b -o a -j ACCEPT",
+        ));
+        assert_eq!(sent(&env, FROM_A, B), (Action::Peer, Reason::None, 0));
+        assert_eq!(sent(&env, FROM_B, A), (Action::Peer, Reason::None, 0));
+        let passed = env.passed.borrow();
+        let packets: Vec<_> = [0, 1]
+            .map(|place| passed.get(&(env.config.generation & 1, place)).map(|it| it.packets))
+            .into();
+        assert_eq!(packets, [Some(1), Some(1)]);
+    }
+
+    #[test]
+    fn a_pair_whose_answers_are_told_apart_is_tracked() {
+        let rules = "-A FORWARD -i a -o b -j ACCEPT\n-A FORWARD -i b -o a -m conntrack --ctstate ESTABLISHED -j ACCEPT";
+        let env = env(compiled("DROP", rules));
+        assert_eq!(sent(&env, FROM_A, B), (Action::Peer, Reason::None, 2));
+    }
+
+    #[test]
+    fn a_pair_that_never_passes_is_dropped_without_a_search() {
+        let env = env(compiled("ACCEPT", "-A FORWARD -s 10.1.0.2/32 -j DROP"));
+        assert_eq!(sent(&env, FROM_A, B), (Action::Drop, Reason::Filtered, 0));
+        // Its answers would be told apart if it could ask.
+        assert_eq!(sent(&env, FROM_B, A), (Action::Peer, Reason::None, 0));
+    }
+
+    #[test]
+    fn what_a_rule_tells_apart_within_a_pair_is_searched_for() {
+        for rule in [
+            "-p udp -m udp --dport 9 -j DROP",
+            "-p tcp -j DROP",
+            "-m conntrack --ctstate INVALID -j DROP",
+            "-m mac --mac-source 02:00:00:00:00:99 -j DROP",
+            "-m limit --limit 1/sec -j DROP",
+        ] {
+            let tables = compiled("ACCEPT", &format!("-A FORWARD {rule}"));
+            assert_eq!(tables.head.parties, 0, "{rule}");
+        }
+        let tables = compiled("ACCEPT", "-A FORWARD -d 10.9.0.0/16 -p tcp -j DROP");
+        assert_eq!(tables.head.parties, 1, "what concerns nobody here is no matter");
+    }
+
+    #[test]
+    fn another_address_of_an_endpoint_is_not_its_party() {
+        let env = env(compiled("ACCEPT", "-A FORWARD -d 10.1.0.3/32 -j DROP"));
+        assert_eq!(sent(&env, FROM_A, B).1, Reason::Filtered);
+        // To B's MAC, for somebody else.
+        assert_eq!(sent(&env, FROM_A, (B.0, [10, 1, 0, 200])).1, Reason::None);
+    }
+}
