@@ -79,7 +79,10 @@ impl Tables {
     /// chooses the bank, comes last. Killed before that, the old filter stays.
     ///
     /// A packet that is being judged while two swaps happen may meet rules of two filters; no later one does.
-    pub fn swap_filter(&self, tables: &compiled::Tables) -> Result<(), DatapathError> {
+    ///
+    /// Answers the generation before. What its rules have matched is final from now on, but for packets that are being
+    /// judged at this moment, and can be read until the next swap.
+    pub fn swap_filter(&self, tables: &compiled::Tables) -> Result<u32, DatapathError> {
         let mut config = self.config()?;
         let before = config.generation;
         config.generation = next_generation(before);
@@ -87,7 +90,8 @@ impl Tables {
         let maps = self.filter_maps();
         maps.clear(bank, before)?;
         maps.write(bank, tables)?;
-        self.put_config(&config)
+        self.put_config(&config)?;
+        Ok(before)
     }
 
     /// The head of the filter in force.
@@ -101,7 +105,15 @@ impl Tables {
         &self,
         counts: &[Vec<compiled::RuleId>],
     ) -> Result<HashMap<compiled::RuleId, Passed>, DatapathError> {
-        let generation = self.config()?.generation;
+        self.matched_in(self.config()?.generation, counts)
+    }
+
+    /// The same for the filter of a generation: the one in force, or the one before.
+    pub fn matched_in(
+        &self,
+        generation: u32,
+        counts: &[Vec<compiled::RuleId>],
+    ) -> Result<HashMap<compiled::RuleId, Passed>, DatapathError> {
         let maps = self.filter_maps();
         let first = generation % BANKS * PATH_PAGES;
         let joined: HashMap<u32, PathKey> = maps.paths.entries()?.into_iter().collect();

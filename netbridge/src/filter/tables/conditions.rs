@@ -9,7 +9,7 @@ use super::axis::{Axis, EVERYTHING, Span, Wanted, complement, union};
 use super::sets;
 use super::world::World;
 use crate::filter::syntax::{
-    AddressRange, Direction, Extension, IcmpType, Interface, Match, Rule, Sets, TcpFlags, Which,
+    AddressRange, Direction, Extension, IcmpType, Interface, Match, Rule, Ruleset, Sets, TcpFlags, Which,
 };
 use crate::filter::{Ports, Prefix, States};
 
@@ -43,6 +43,8 @@ pub(super) struct Asked {
     pub(super) none_of: Vec<Conditions>,
     /// It matches others that meet one of these.
     pub(super) any_of: Vec<Conditions>,
+    /// How many these would be if every name stood for something, and nothing excluded anything.
+    pub(super) alternatives: usize,
 }
 
 /// The axes while rules are read: which sets of values they ask for.
@@ -55,7 +57,17 @@ pub(super) struct Axes<'a> {
     pub(super) macs: BTreeMap<Mac, u32>,
 }
 
-impl Axes<'_> {
+impl<'a> Axes<'a> {
+    /// Those of rules that are not read yet.
+    pub(super) fn of(rules: &'a Ruleset, world: &'a World) -> Self {
+        Self {
+            world,
+            sets: &rules.sets,
+            axes: std::array::from_fn(|_| Axis::default()),
+            macs: BTreeMap::new(),
+        }
+    }
+
     /// The axis where the sets of another are kept.
     pub(super) const fn place(number: u32) -> usize {
         if number == axis::OUTPUT {
@@ -70,6 +82,7 @@ impl Axes<'_> {
         let mut asked = Asked {
             none_of: Vec::new(),
             any_of: vec![Conditions::ANY],
+            alternatives: 1,
         };
         if let Some(asks) = &rule.source {
             self.narrow(
@@ -183,6 +196,7 @@ impl Axes<'_> {
                 self.narrow(asked, axis::DPORT, &spans);
             }
             Which::Either => {
+                asked.alternatives = asked.alternatives.saturating_mul(2);
                 let mut other = asked.any_of.clone();
                 self.narrow(asked, axis::SPORT, &spans);
                 self.narrow_all(&mut other, axis::DPORT, &spans);
@@ -204,6 +218,9 @@ impl Axes<'_> {
                 self.narrow(asked, number, &negated(*not, spans, all));
             }
             sets::Elements::Boxes(boxes) => {
+                if !*not {
+                    asked.alternatives = asked.alternatives.saturating_mul(boxes.len());
+                }
                 let mut elements = Vec::with_capacity(boxes.len());
                 for spans in boxes {
                     let mut one = if *not {

@@ -88,20 +88,39 @@ pub enum TooComplex {
     Crossing,
 }
 
+impl TooComplex {
+    /// The rule that goes beyond, where it is one.
+    pub fn at(&self) -> Option<RuleId> {
+        match self {
+            Self::Places { at } | Self::Limits { at } => Some(*at),
+            Self::Boxes | Self::Classes { .. } | Self::Crossing => None,
+        }
+    }
+}
+
+impl From<NoProgram> for TooComplex {
+    fn from(error: NoProgram) -> Self {
+        match error {
+            NoProgram::TooLong(at) => Self::Places { at },
+            NoProgram::TooManyLimits(at) => Self::Limits { at },
+        }
+    }
+}
+
+/// For each place of the compiled rules, the rules that it counts for: [`Tables::counts`] without the tables, and whatever
+/// the names in the rules stand for.
+pub fn counts(rules: &Ruleset) -> Result<Vec<Vec<RuleId>>, TooComplex> {
+    let world = World::default();
+    let places = program(rules, &mut Axes::of(rules, &world), &mut Limits::new(1))?;
+    Ok(places.into_iter().map(|place| place.counts).collect())
+}
+
 /// Compiles rules for a host, whose kernel's clock ticks `hz` times in a second.
 pub fn compile(rules: &Ruleset, world: &World, hz: u64) -> Result<Tables, TooComplex> {
     let forward = rules.chains.first().map_or(0, |chain| chain.rules.len());
-    let mut axes = Axes {
-        world,
-        sets: &rules.sets,
-        axes: std::array::from_fn(|_| Axis::default()),
-        macs: BTreeMap::new(),
-    };
+    let mut axes = Axes::of(rules, world);
     let mut limits = Limits::new(hz);
-    let places = program(rules, &mut axes, &mut limits).map_err(|error| match error {
-        NoProgram::TooLong(at) => TooComplex::Places { at },
-        NoProgram::TooManyLimits(at) => TooComplex::Limits { at },
-    })?;
+    let places = program(rules, &mut axes, &mut limits)?;
     let mut words = Vec::new();
     let classes = axes.axes.each_ref().map(Axis::classes);
     let mut head = FilterHead {

@@ -94,6 +94,7 @@ pub(super) fn program(rules: &Ruleset, axes: &mut Axes<'_>, limits: &mut Limits)
     let policy = writer.label();
     let way = Way {
         guard: vec![Conditions::ANY],
+        alternatives: 1,
         leaving: Vec::new(),
         behind: policy,
         returning: Vec::new(),
@@ -114,6 +115,8 @@ pub(super) fn program(rules: &Ruleset, axes: &mut Axes<'_>, limits: &mut Limits)
 struct Way {
     /// What packets in it meet one of.
     guard: Vec<Conditions>,
+    /// How many these are at most, whatever the names in the rules stand for.
+    alternatives: usize,
     /// The jumps that count when a verdict is found in it.
     leaving: Vec<RuleId>,
     /// Where its end leads to.
@@ -157,6 +160,7 @@ impl<'a> Writer<'a, '_> {
         let limit = self.limits.of(rule, (own.chain, own.rule));
         self.limit = limit.map_err(|limits::TooMany| NoProgram::TooManyLimits(own))?;
         let leaving = with(&way.leaving, own);
+        let alternatives = way.alternatives.saturating_mul(asked.alternatives);
         match &rule.target {
             Target::Accept => self.place(any_of, Outcome::of(verdict::ACCEPT), after, leaving)?,
             Target::Drop => self.place(any_of, Outcome::of(verdict::DROP), after, leaving)?,
@@ -179,6 +183,7 @@ impl<'a> Writer<'a, '_> {
             Target::Jump(name) => {
                 let jump = Way {
                     guard: any_of,
+                    alternatives,
                     leaving,
                     behind: after,
                     returning: vec![own],
@@ -188,6 +193,7 @@ impl<'a> Writer<'a, '_> {
             Target::Goto(name) => {
                 let jump = Way {
                     guard: any_of,
+                    alternatives,
                     leaving,
                     behind: way.behind,
                     returning: with(&way.returning, own),
@@ -207,8 +213,11 @@ impl<'a> Writer<'a, '_> {
         let (behind, returning) = (jump.behind, jump.returning.clone());
         let skipped = self.label();
         let mut end = jump.guard.clone();
-        if jump.guard.len() > MOST_ALTERNATIVES || self.limit != 0 {
+        // Not by the length of the guard: places are numbered by the rules alone, so that what a bank has counted can be
+        // read when the names stand for something else already (see `super::counts`).
+        if jump.alternatives > MOST_ALTERNATIVES || self.limit != 0 {
             // Each rule would be given every alternative, or take a token: the chain is guarded by a place of its own.
+            jump.alternatives = 1;
             let inside = self.label();
             let guard = std::mem::replace(&mut jump.guard, vec![Conditions::ANY]);
             self.place(guard, Outcome::of(verdict::CONTINUE), inside, Vec::new())?;
