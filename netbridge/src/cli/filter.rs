@@ -3,14 +3,14 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::args::Global;
 use super::commands::read;
 use super::reply::Reply;
 use super::rules;
 use crate::filter::{Change, Edit};
-use crate::ops::{self, EditKind, Failure, Host};
+use crate::ops::{self, EditKind, Failure, FilterTest, Host};
 use crate::state::{FilterSource, SetSource};
 
 /// What the filter is.
@@ -74,6 +74,26 @@ They are those since the filter was loaded, whatever rules came and went meanwhi
 counted what its condition matched; the policy, what no rule has decided about. A filter without
 rules that accepts everything counts nothing.";
 
+/// What `filter import` promises.
+const IMPORT: &str = "\
+Take over the rules that netfilter has in the host's namespace, and with -n in that of another.
+
+They are read with iptables-save, and the sets that they ask for with `ipset save`. What would
+change is shown as a difference between the filter in force and them; what netbridge would not do
+exactly as netfilter does is refused, all of it at once. --load puts them in force. Netfilter's own
+rules stay: packets that netbridge carries do not meet them.";
+
+/// What `filter test` promises.
+const TEST: &str = "\
+Say what becomes of a packet, and which rules match on the way.
+
+No packet is sent: the tables are searched as the datapath does. It is asked what the filter says,
+not whether the network leads there; what comes behind the filter is noted. An endpoint stands for
+its address, its interface and its MAC; an address that no endpoint has is in its network, or
+outside; `outside` is anybody there. Limits have a token for the packet.
+
+Without --proto it is TCP if ports are given, else an ICMP echo request.";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Filter {
     /// Put a file's rules in force
@@ -111,6 +131,22 @@ pub(super) enum Filter {
     /// Show the rules in force
     #[command(long_about = SHOW)]
     Show(ShowArgs),
+    /// Take over the rules that netfilter has in the host's namespace
+    #[command(long_about = IMPORT)]
+    Import {
+        /// Put them in force; without, what would change is shown
+        #[arg(long)]
+        load: bool,
+        /// Which engine of netfilter's [default: the one that has rules in FORWARD]
+        #[arg(long, value_enum)]
+        backend: Option<Backend>,
+        /// With what they have counted
+        #[arg(short, long)]
+        counters: bool,
+    },
+    /// Say what becomes of a packet, and which rules match on the way
+    #[command(long_about = TEST)]
+    Test(TestArgs),
     /// Begin counters at zero: all of them, a chain's, or a rule's
     Zero {
         /// The chain
@@ -167,6 +203,81 @@ pub(super) struct ShowArgs {
     pub(super) line_numbers: bool,
 }
 
+/// [`ops::Backend`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Backend {
+    Nft,
+    Legacy,
+}
+
+impl From<Backend> for ops::Backend {
+    fn from(backend: Backend) -> Self {
+        match backend {
+            Backend::Nft => Self::Nft,
+            Backend::Legacy => Self::Legacy,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct TestArgs {
+    /// Where it comes from: an endpoint, an address, or `outside`
+    #[arg(long, value_name = "EP|IP")]
+    from: String,
+    /// Where it goes to
+    #[arg(long, value_name = "EP|IP")]
+    to: String,
+    /// Its protocol: a name or a number
+    #[arg(short, long, value_name = "PROTO")]
+    proto: Option<String>,
+    /// The port it comes from [default: 49152]
+    #[arg(long, value_name = "N")]
+    sport: Option<u16>,
+    /// The port it goes to
+    #[arg(long, value_name = "N")]
+    dport: Option<u16>,
+    /// Its ICMP type: TYPE, TYPE/CODE or a name [default: echo-request]
+    #[arg(long, value_name = "TYPE")]
+    icmp_type: Option<String>,
+    /// NEW, ESTABLISHED, RELATED or INVALID; with SNAT or DNAT behind a comma if it is translated [default: NEW]
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
+    /// It goes against the direction of its flow's first packet
+    #[arg(long)]
+    reply: bool,
+    /// The interface it comes in by [default: that of --from]
+    #[arg(short, long = "in", value_name = "NAME")]
+    input: Option<String>,
+    /// The interface it goes out by [default: that of --to]
+    #[arg(short, long = "out", value_name = "NAME")]
+    output: Option<String>,
+    /// The MAC it comes from [default: that of --from]
+    #[arg(long, value_name = "MAC")]
+    mac: Option<String>,
+    /// Its TCP flags, separated by commas [default: SYN if it is NEW, else ACK]
+    #[arg(long, value_name = "FLAGS")]
+    tcp_flags: Option<String>,
+}
+
+impl From<TestArgs> for FilterTest {
+    fn from(args: TestArgs) -> Self {
+        Self {
+            from: args.from,
+            to: args.to,
+            proto: args.proto,
+            sport: args.sport,
+            dport: args.dport,
+            icmp_type: args.icmp_type,
+            state: args.state,
+            reply: args.reply,
+            input: args.input,
+            output: args.output,
+            mac: args.mac,
+            tcp_flags: args.tcp_flags,
+        }
+    }
+}
+
 /// The arguments with `--` before the words of a rule: some of these, such as `-j`, are options of every command too.
 pub(super) fn rule_apart(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
@@ -210,6 +321,27 @@ pub(super) async fn run(global: &Global, command: Filter) -> Result<Reply, Failu
             let filter = ops::filter_show(&open()?, args.chain.as_deref())?;
             let text = rules::shown(filter.as_ref(), &args);
             Reply::new(&filter, text.trim_end())
+        }
+        Filter::Import {
+            load,
+            backend,
+            counters,
+        } => {
+            let host = open()?;
+            let imported = ops::filter_import(&host, backend.map(Into::into), counters).await?;
+            if load {
+                let done = ops::filter_load(&host, &imported.source, counters).await?;
+                return Reply::done(&done, global.dry_run, |source| {
+                    format!("the rules of {} are in force", source.file)
+                });
+            }
+            let mut reply = Reply::new(&imported, rules::imported(&imported))?;
+            reply.warnings.clone_from(&imported.unknown);
+            Ok(reply)
+        }
+        Filter::Test(args) => {
+            let tested = ops::filter_test(&open()?, &args.into()).await?;
+            Reply::new(&tested, rules::tested(&tested))
         }
         Filter::Zero { chain, number } => {
             let edit = Edit {

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use super::filter::ShowArgs;
+use super::reply::or_dash;
 use crate::filter::syntax::{Chain, Interface, Match, Rule, Ruleset};
-use crate::ops::{ChainView, FilterView};
+use crate::ops::{ChainView, FilterView, Imported, Met, Tested};
 
 /// What is in force while no filter is loaded.
 const NO_RULES: &str = "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n";
@@ -17,6 +18,58 @@ pub(super) fn shown(filter: Option<&FilterView>, args: &ShowArgs) -> String {
         Some(filter) if args.verbose => listed(filter, args),
         Some(filter) => saved(filter, args),
     }
+}
+
+/// What becomes of a packet.
+pub(super) fn tested(tested: &Tested) -> String {
+    let mut lines = vec![match &tested.decided {
+        None => format!("{}: no rule is in force", tested.verdict),
+        Some(Met {
+            chain,
+            number: None,
+            text,
+            ..
+        }) => format!("{}: {text} of {chain}", tested.verdict),
+        Some(Met {
+            chain,
+            number: Some(number),
+            line,
+            text,
+        }) => format!(
+            "{}: rule {number} of {chain}, line {}: {text}",
+            tested.verdict,
+            or_dash(*line)
+        ),
+    }];
+    lines.push(format!("packet: {}", tested.packet));
+    if !tested.path.is_empty() {
+        lines.push("rules that match:".to_owned());
+    }
+    let met = |met: &Met| {
+        format!(
+            "  {:<20} {}",
+            format!("{} {}", met.chain, or_dash(met.number)),
+            met.text
+        )
+    };
+    lines.extend(tested.path.iter().map(met));
+    lines.extend(tested.notes.iter().map(|note| format!("note: {note}")));
+    lines.join("\n")
+}
+
+/// What would change, and what is left alone.
+pub(super) fn imported(imported: &Imported) -> String {
+    let diff = if imported.diff.is_empty() {
+        "nothing would change"
+    } else {
+        imported.diff.trim_end()
+    };
+    let notes = imported.notes.iter().map(|note| format!("note: {note}"));
+    [diff.to_owned()]
+        .into_iter()
+        .chain(notes)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// As `iptables-save` writes it. Writing to a string cannot fail.

@@ -5,7 +5,9 @@
 //! netfilter and netbridge; what netbridge cannot honour is refused, never skipped.
 
 pub mod bounds;
+pub mod diff;
 pub mod edit;
+pub mod probe;
 pub mod syntax;
 pub mod tables;
 pub mod tally;

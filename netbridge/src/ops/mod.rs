@@ -7,6 +7,8 @@
 mod change;
 mod failure;
 mod filter;
+mod filter_import;
+mod filter_test;
 mod host;
 mod inspect;
 mod settings;
@@ -18,6 +20,8 @@ pub use filter::{
     ChainView, Checked, EditKind, FilterView, RuleView, SetView, edit_of, filter_check, filter_edit, filter_flush,
     filter_load, filter_show,
 };
+pub use filter_import::{Backend, Imported, filter_import};
+pub use filter_test::{FilterTest, Met, Tested, filter_test};
 pub use host::{CGROUP_VARIABLE, Done, Host, Options};
 pub use inspect::{
     EndpointBrief, EndpointDetails, NetworkDetails, StationView, endpoint_inspect, endpoints, net_inspect, networks,
