@@ -24,6 +24,7 @@ mod dry_run;
 mod errors;
 mod examples;
 mod filter_commands;
+mod filter_questions;
 mod flows;
 mod fragments;
 mod guards;
