@@ -23,6 +23,8 @@ mod cve;
 mod dry_run;
 mod errors;
 mod examples;
+mod filter_commands;
+mod filter_questions;
 mod flows;
 mod fragments;
 mod guards;
