@@ -23,6 +23,7 @@ mod cve;
 mod dry_run;
 mod errors;
 mod examples;
+mod filter_alike;
 mod flows;
 mod fragments;
 mod guards;

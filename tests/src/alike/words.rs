@@ -1,0 +1,57 @@
+//! Packets in words: what two hosts must agree on, and nothing that they may choose.
+
+use netbridge_common::abi::proto;
+
+use super::ground::Station;
+use crate::conformance::packet::Ip;
+
+/// Names of TCP flags, FIN first.
+const FLAGS: [char; 6] = ['F', 'S', 'R', 'P', 'A', 'U'];
+
+/// What arrived, in words, in the order of the stations.
+pub(super) fn tell(arrivals: &[(Station, Ip)]) -> Vec<String> {
+    let mut words: Vec<_> = arrivals
+        .iter()
+        .map(|(at, packet)| format!("{at:?}: {}", describe(packet)))
+        .collect();
+    words.sort();
+    words
+}
+
+/// A packet's addresses, ports and message.
+pub(super) fn describe(packet: &Ip) -> String {
+    let mut words = match packet.icmp() {
+        Some((kind, code)) => format!("icmp {kind}/{code} {} > {}", packet.src, packet.dst),
+        None => ends(packet),
+    };
+    if packet.is_error() {
+        let about = packet.quoted().map_or("nothing".to_owned(), |about| ends(&about));
+        words += &format!(" about {about}");
+    } else if packet.proto == proto::TCP {
+        let flags = packet.flags();
+        let named = FLAGS.iter().enumerate().filter(|(bit, _)| flags & 1 << bit != 0);
+        let flags: String = named.map(|(_, name)| name).collect();
+        words += &format!(" {flags} seq {}", packet.seq());
+    } else if packet.proto == proto::ICMP {
+        words += &format!(" id {}", packet.sport());
+    }
+    // How much of a packet an error quotes is its maker's choice.
+    if !packet.is_error() {
+        words += &format!(" length {}", packet.body.len());
+    }
+    if packet.offset > 0 || packet.more {
+        words += &format!(" fragment at {}", packet.offset);
+    } else if !packet.is_sound() {
+        words += " wrong sum";
+    }
+    words
+}
+
+/// Who sends to whom.
+fn ends(packet: &Ip) -> String {
+    match packet.proto {
+        proto::TCP => format!("tcp {} > {}:{}", packet.from(), packet.dst, packet.dport()),
+        proto::UDP => format!("udp {} > {}:{}", packet.from(), packet.dst, packet.dport()),
+        other => format!("protocol {other} {} > {}", packet.src, packet.dst),
+    }
+}

@@ -1,0 +1,21 @@
+//! A file of rules means to netbridge what it means to netfilter.
+
+use anyhow::{Result, ensure};
+use netbridge_tests::alike;
+
+/// From this number on files are generated.
+const SEED: u64 = 1;
+/// So many.
+const FILES: usize = 220;
+
+#[test]
+fn generated_rules_decide_and_count_as_netfilter_does() -> Result<()> {
+    let number = |name: &str, default: u64| {
+        std::env::var(name).map_or(Ok(default), |value| value.parse::<u64>())
+    };
+    let (seed, files) = (number("ALIKE_SEED", SEED)?, number("ALIKE_FILES", FILES as u64)?);
+    let summary = alike::generated(seed, usize::try_from(files)?)?;
+    println!("seed {seed}: {}", summary.text());
+    ensure!(summary.differences.is_empty(), "{}", summary.differences.join("\n\n"));
+    Ok(())
+}
