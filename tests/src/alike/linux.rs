@@ -138,7 +138,9 @@ impl Linux {
             Ok(())
         })??;
         introduce(HOST, BRIDGES.map(|bridge| bridge.name))?;
-        for interface in BRIDGES.map(|bridge| bridge.name).iter().chain([&UPLINK]) {
+        let bridges = BRIDGES.map(|bridge| bridge.name);
+        let ports = Station::CONTAINERS.map(Station::node);
+        for interface in bridges.iter().chain(&ports).chain([&UPLINK]) {
             wire::finish_checksums(&host, interface)?;
         }
         let macs = BRIDGES.map(|bridge| gateway_mac(bridge.gateway).0);

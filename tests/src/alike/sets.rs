@@ -15,7 +15,6 @@ add services 10.9.1.2,tcp:443
 add services 192.0.2.2,udp:53
 add services 192.0.2.3,tcp:443
 add services 10.9.1.3,icmp:8/0
-add services 10.9.1.3,gre:0
 create exposed hash:net,port family inet hashsize 1024 maxelem 65536
 add exposed 10.9.1.0/24,tcp:80
 add exposed 192.0.2.0/24,udp:53
@@ -29,7 +28,7 @@ create lan bitmap:ip range 10.9.1.0-10.9.1.255
 add lan 10.9.1.3
 create all list:set size 8
 add all services
-add all networks
+add all hosts
 ";
 
 /// Their names, each with its dimensions.

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 use fastrand::Rng;
 
 use super::host::{Counters, Files};
+use super::known::told_by_another;
 use super::linux::of_reached;
 use super::ours::parse;
 use super::stand::Stands;
@@ -33,6 +34,8 @@ pub(super) struct Outcome {
     pub(super) delivered: usize,
     /// Packets whose sender got something back.
     pub(super) rejected: usize,
+    /// Errors that the two hosts sent from different addresses of theirs, see [`told_by_another`].
+    pub(super) told_by_another: usize,
     /// Rules that counted.
     pub(super) counted: usize,
     /// What differs, if anything.
@@ -95,7 +98,8 @@ pub(super) fn run(stands: &Stands, case: &Case) -> Result<Outcome> {
 fn send(stands: &Stands, step: &Step, talk: usize, outcome: &mut Outcome) -> Result<bool> {
     let [theirs, ours] = stands.send(step.from, &step.packet)?;
     outcome.packets += 1;
-    if theirs != ours {
+    outcome.told_by_another += usize::from(theirs != ours && told_by_another(step, &theirs, &ours));
+    if theirs != ours && !told_by_another(step, &theirs, &ours) {
         let packet = describe(&step.packet);
         outcome.difference = Some(Difference {
             talk: Some(talk),

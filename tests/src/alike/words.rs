@@ -20,6 +20,11 @@ pub(super) fn tell(arrivals: &[(Station, Ip)]) -> Vec<String> {
 
 /// A packet's addresses, ports and message.
 pub(super) fn describe(packet: &Ip) -> String {
+    if packet.offset > 0 {
+        let (protocol, length) = (packet.proto, packet.body.len());
+        let ends = format!("{} > {}", packet.src, packet.dst);
+        return format!("fragment of protocol {protocol} {ends} length {length} at {}", packet.offset);
+    }
     let mut words = match packet.icmp() {
         Some((kind, code)) => format!("icmp {kind}/{code} {} > {}", packet.src, packet.dst),
         None => ends(packet),
@@ -39,7 +44,7 @@ pub(super) fn describe(packet: &Ip) -> String {
     if !packet.is_error() {
         words += &format!(" length {}", packet.body.len());
     }
-    if packet.offset > 0 || packet.more {
+    if packet.more {
         words += &format!(" fragment at {}", packet.offset);
     } else if !packet.is_sound() {
         words += " wrong sum";

@@ -19,3 +19,10 @@ fn generated_rules_decide_and_count_as_netfilter_does() -> Result<()> {
     ensure!(summary.differences.is_empty(), "{}", summary.differences.join("\n\n"));
     Ok(())
 }
+
+#[test]
+fn what_is_done_otherwise_is_what_the_table_says() -> Result<()> {
+    let wrong = alike::known::check()?;
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    Ok(())
+}
