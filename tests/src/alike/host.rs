@@ -24,6 +24,8 @@ pub struct Files {
     pub rules: String,
     /// In the format of `ipset save`.
     pub sets: String,
+    /// True if the limits of the file before may go on.
+    pub goes_on: bool,
 }
 
 /// A rule by its chain and its place there; behind the last one of `FORWARD` is its policy.

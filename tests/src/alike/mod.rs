@@ -5,11 +5,13 @@
 //! What netbridge does otherwise on purpose is in one table, [`known`]; anything else is an error, and comes with as few
 //! rules and conversations as still show it.
 
+mod by_hand;
 mod ground;
 mod host;
 pub mod known;
 mod linux;
 mod ours;
+mod real;
 mod rules;
 mod sets;
 mod shrink;
@@ -88,6 +90,39 @@ pub fn generated(seed: u64, files: usize) -> Result<Summary> {
         Ok(summary)
     })
 }
+
+/// Tries the files by hand and those that others load, each by both ways to netfilter and with traffic of every kind.
+pub fn written() -> Result<Summary> {
+    let pages = by_hand::PAGES
+        .iter()
+        .map(|page| (page.name, page.rules(), page.sets.to_owned()));
+    let saved = real::SAVED
+        .iter()
+        .map(|saved| (saved.name, saved.rules(), saved.sets()));
+    with_stands(|stands| {
+        let mut summary = Summary::default();
+        for (seed, (name, rules, sets)) in (1..).zip(pages.chain(saved)) {
+            for backend in [Backend::Legacy, Backend::Nft] {
+                let mut random = Rng::with_seed(seed);
+                let case = Case {
+                    files: Files {
+                        backend,
+                        rules: rules.clone(),
+                        sets: sets.clone(),
+                        goes_on: false,
+                    },
+                    talks: traffic::many(&mut random, EVERY_KIND),
+                    order: random.u64(..),
+                };
+                attempt(stands, name, &case, &mut summary)?;
+            }
+        }
+        Ok(summary)
+    })
+}
+
+/// So many conversations have every kind among them.
+const EVERY_KIND: usize = 120;
 
 /// After so many differences a run ends: there is enough to look at.
 const MOST_DIFFERENCES: usize = 12;

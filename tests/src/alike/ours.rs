@@ -1,7 +1,7 @@
 //! netbridge as a host: a lab of the library's, its stacks silenced.
 
 use anyhow::{Context as _, Result};
-use aya::maps::{Array, MapData};
+use aya::maps::{Array, HashMap, MapData};
 use bytemuck::bytes_of;
 use netbridge::filter::syntax::{self, Ruleset};
 use netbridge::filter::tables::{World, compile};
@@ -10,7 +10,7 @@ use netbridge::netns::Netns;
 use netbridge::ops::{self, Options};
 use netbridge::plan;
 use netbridge::state::{FilterSource, SetSource};
-use netbridge_common::abi::{Config, Load, SLOTS};
+use netbridge_common::abi::{BucketKey, Config, Load, SLOTS};
 
 use super::ground::{BRIDGES, ETH0, Ground, NODES, UPLINK, introduce};
 use super::host::{Counters, Files, Host};
@@ -52,6 +52,9 @@ name = "c3"
 attach = [{ net = "back", ips = ["10.9.2.2"], mac = "02:00:0a:09:02:02" }]
 "#;
 
+/// The buckets of limits.
+type Buckets = HashMap<MapData, [u8; size_of::<BucketKey>()], u64>;
+
 /// netbridge's host.
 pub(super) struct Ours<'a> {
     ground: Ground,
@@ -59,6 +62,7 @@ pub(super) struct Ours<'a> {
     options: Options,
     flows: Flows,
     bindings: Bindings,
+    buckets: Buckets,
     quotas: Array<MapData, [u8; size_of::<Load>()]>,
     /// How often rules were loaded.
     loads: u32,
@@ -97,6 +101,7 @@ impl<'a> Ours<'a> {
             },
             flows: lab.map("FLOWS")?,
             bindings: lab.map("BINDINGS")?,
+            buckets: lab.map("LIMIT_BUCKETS")?,
             quotas: lab.map("LOADS")?,
             loads: 0,
             configuration: lab.map("CONFIG")?,
@@ -158,6 +163,9 @@ impl Host for Ours<'_> {
         // Flows that are ended keep their ports from others for a while: here they have never been.
         clear(&mut self.flows)?;
         clear(&mut self.bindings)?;
+        if !files.goes_on {
+            clear(&mut self.buckets)?;
+        }
         for slot in 0..SLOTS {
             self.quotas.set(slot, [0; size_of::<Load>()], 0)?;
         }

@@ -121,6 +121,7 @@ pub(super) fn files(random: &mut Rng, backend: Backend) -> Files {
         backend,
         rules,
         sets: sets.to_owned(),
+        goes_on: false,
     }
 }
 

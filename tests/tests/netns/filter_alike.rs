@@ -26,3 +26,11 @@ fn what_is_done_otherwise_is_what_the_table_says() -> Result<()> {
     ensure!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     Ok(())
 }
+
+#[test]
+fn written_rules_decide_and_count_as_netfilter_does() -> Result<()> {
+    let summary = alike::written()?;
+    println!("{}", summary.text());
+    ensure!(summary.differences.is_empty(), "{}", summary.differences.join("\n\n"));
+    Ok(())
+}

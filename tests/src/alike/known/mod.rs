@@ -17,6 +17,8 @@ pub struct Known {
     pub name: &'static str,
     /// Why.
     pub reason: &'static str,
+    /// What is in force before, and sees the same packets; nothing if there is none.
+    before: &'static [&'static str],
     /// Rules of `FORWARD`, and its policy before them.
     rules: &'static [&'static str],
     /// The sets that they name.
@@ -44,15 +46,29 @@ pub(super) fn told_by_another(step: &Step, theirs: &[String], ours: &[String]) -
     same && step.packet.dst == EXTERNAL && step.from.bridge().is_some()
 }
 
-/// What both hosts do with the packets of a line, whatever becomes of them, in lines that may differ.
-fn transcript(stands: &Stands, known: &Known) -> Result<[Vec<String>; 2]> {
-    let (policy, rules) = known.rules.split_first().map_or(("ACCEPT", known.rules), |(first, rest)| (*first, rest));
-    let rules = rules.iter().fold(String::new(), |text, rule| text + &format!("-A FORWARD {rule}\n"));
-    stands.load(&Files {
+/// A policy and rules as files.
+fn files(lines: &[&str], sets: &str, goes_on: bool) -> Files {
+    let (policy, rules) = lines.split_first().unwrap_or((&"ACCEPT", &[]));
+    let rules = rules
+        .iter()
+        .fold(String::new(), |text, rule| text + &format!("-A FORWARD {rule}\n"));
+    Files {
         backend: Backend::Legacy,
         rules: format!("*filter\n:FORWARD {policy} [0:0]\n{rules}COMMIT\n"),
-        sets: known.sets.to_owned(),
-    })?;
+        sets: sets.to_owned(),
+        goes_on,
+    }
+}
+
+/// What both hosts do with the packets of a line, whatever becomes of them, in lines that may differ.
+fn transcript(stands: &Stands, known: &Known) -> Result<[Vec<String>; 2]> {
+    if !known.before.is_empty() {
+        stands.load(&files(known.before, "", false))?;
+        for step in (known.talk)() {
+            stands.send(step.from, &step.packet)?;
+        }
+    }
+    stands.load(&files(known.rules, known.sets, !known.before.is_empty()))?;
     let mut lines = [Vec::new(), Vec::new()];
     for (number, step) in (known.talk)().iter().enumerate() {
         for (lines, arrived) in lines.iter_mut().zip(stands.send(step.from, &step.packet)?) {
