@@ -24,6 +24,7 @@ mod dry_run;
 mod errors;
 mod examples;
 mod filter_alike;
+mod filter_swap;
 mod flows;
 mod fragments;
 mod guards;
