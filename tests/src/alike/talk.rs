@@ -201,6 +201,13 @@ impl Pair {
         (0..times).flat_map(each).collect()
     }
 
+    /// A datagram to everybody on the bridge.
+    pub(super) fn broadcast(&self) -> Talk {
+        let [a, b, c, _] = self.asked.ip().octets();
+        let everybody = at(Ipv4Addr::new(a, b, c, u8::MAX), self.asked.port());
+        vec![self.there(udp(self.own, everybody, b"everybody"))]
+    }
+
     /// An ICMP message of a type that is neither a query nor an error.
     pub(super) fn message(&self, kind: u8) -> Talk {
         vec![self.there(icmp(*self.own.ip(), *self.asked.ip(), (kind, 0), [0; 4], b""))]

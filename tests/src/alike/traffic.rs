@@ -119,7 +119,8 @@ fn talk(random: &mut Rng, sport: u16) -> Talk {
         }
         76..80 => answerable.refused_answer(pick(random, &WRONG)),
         80..88 => stray(random, sport),
-        88..94 => isolated(random, sport),
+        88..92 => isolated(random, sport),
+        92..95 => neighbours(random, sport).broadcast(),
         _ => neighbours(random, sport).other(pick(random, &[47, 50]), random.usize(1..3)),
     }
 }

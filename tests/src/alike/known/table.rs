@@ -278,6 +278,15 @@ pub const WRONG: &[Known] = &[
         ],
     },
     Known {
+        name: "a match before a limit is asked before it, and one behind it is not",
+        reason: "x",
+        before: &[],
+        rules: &["ACCEPT", "-m limit --limit 1/hour --limit-burst 2 -m conntrack --ctstate ESTABLISHED", "-m conntrack --ctstate ESTABLISHED -m limit --limit 1/hour --limit-burst 2"],
+        sets: "",
+        talk: || Pair::new(C1, 5000, C2, 53).datagrams(3),
+        differs: &[],
+    },
+    Known {
         name: "a limit begins anew with a new file",
         reason: "its bucket is known by the rule's place alone: another file's rule there, of whatever rate, finds it as it was",
         before: &["ACCEPT", "-m limit --limit 1/day --limit-burst 1"],
