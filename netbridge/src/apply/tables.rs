@@ -226,8 +226,9 @@ impl<'a> Wanted<'a> {
         let compiled = rules.as_ref().map(|rules| tables::compile(rules, &self.world, hz));
         let mut made = compiled.transpose()?.unwrap_or_else(tables::Tables::empty);
         made.head.digest = self.digest;
-        if before.active == 0 && made.head.active != 0 {
-            // Connections between neighbours were not tracked: they are to be known, not opened again.
+        let untracked = before.active == 0 || before.parties != 0;
+        if untracked && made.head.active != 0 {
+            // Connections between some neighbours were not tracked: they are to be known, not opened again.
             datapath.pick_up(PICKUP)?;
         }
         datapath.tables().swap_filter(&made)?;
