@@ -186,9 +186,7 @@ impl Host for Linux {
 
     fn counters(&self) -> Result<Counters> {
         let save = self.backend.program("-save");
-        let text = self
-            .host
-            .run(|| command::call(&save, &["-c", "-t", "filter"]))??;
+        let text = self.host.run(|| command::call(&save, &["-c", "-t", "filter"]))??;
         read(&text)
     }
 

@@ -1,5 +1,5 @@
 //! Files of rules, from a seed: everything that both hosts can express, of few addresses, ports and interfaces, so that rules
-//! overlap. What depends on the time is left to files by hand.
+//! overlap.
 
 use std::fmt::Write as _;
 
@@ -201,7 +201,13 @@ fn transport(random: &mut Rng) -> (Option<&'static str>, String) {
         }
         7..9 => {
             let protocol = option(random, "-p", &["tcp", "udp", "icmp", "47", "sctp"]);
-            (protocol.strip_prefix(" -p ").filter(|name| *name == "tcp").map(|_| "tcp"), protocol)
+            (
+                protocol
+                    .strip_prefix(" -p ")
+                    .filter(|name| *name == "tcp")
+                    .map(|_| "tcp"),
+                protocol,
+            )
         }
         _ => (None, text),
     }
@@ -212,7 +218,11 @@ fn transport(random: &mut Rng) -> (Option<&'static str>, String) {
 fn ports(random: &mut Rng) -> String {
     let sides = ["--sport", "--dport"].map(|side| {
         let asked = one_in(random, 3);
-        if asked { option(random, side, &PORTS) } else { String::new() }
+        if asked {
+            option(random, side, &PORTS)
+        } else {
+            String::new()
+        }
     });
     let text = sides.concat();
     if text.matches('!').count() > 1 {
@@ -224,7 +234,7 @@ fn ports(random: &mut Rng) -> String {
 
 /// A match that any packet may be asked for.
 fn extension(random: &mut Rng) -> String {
-    match random.u32(..15) {
+    match random.u32(..17) {
         0..4 => format!(" -m conntrack{}", option(random, "--ctstate", &STATES)),
         4 => format!(" -m conntrack --ctdir {}", pick(random, &["ORIGINAL", "REPLY"])),
         5 => format!(" -m state{}", option(random, "--state", &STATES[..PLAIN_STATES])),
@@ -237,8 +247,17 @@ fn extension(random: &mut Rng) -> String {
             format!(" -m addrtype{}", option(random, side, &TYPES))
         }
         8 => format!(" -m mac{}", option(random, "--mac-source", &MACS)),
-        9 => format!(" -m mark{}", option(random, "--mark", &["0x0", "0x1", "0x4000/0x4000", "0x0/0xff"])),
+        9 => format!(
+            " -m mark{}",
+            option(random, "--mark", &["0x0", "0x1", "0x4000/0x4000", "0x0/0xff"])
+        ),
         10 => " -m comment --comment \"what \\\"it\\\" is for\"".to_owned(),
+        11 => format!(
+            " -m limit --limit {}/hour --limit-burst {}",
+            random.u32(1..5),
+            random.u32(1..12)
+        ),
+        12 => hashlimit(random),
         _ => {
             let (name, dimensions) = NAMES[random.usize(..NAMES.len())];
             let sides: Vec<_> = (0..dimensions).map(|_| pick(random, &["src", "dst"])).collect();
@@ -246,6 +265,25 @@ fn extension(random: &mut Rng) -> String {
             format!(" -m set {not}--match-set {name} {}", sides.join(","))
         }
     }
+}
+
+/// A limit whose tokens do not come back while packets are sent.
+fn hashlimit(random: &mut Rng) -> String {
+    let side = pick(random, &["--hashlimit-upto", "--hashlimit-above"]);
+    let (rate, burst, name) = (random.u32(1..5), random.u32(1..8), random.u32(..));
+    let key = pick(
+        random,
+        &[
+            "",
+            " --hashlimit-mode srcip",
+            " --hashlimit-mode dstip",
+            " --hashlimit-mode srcip,dstip",
+            " --hashlimit-mode srcip --hashlimit-srcmask 24",
+            " --hashlimit-mode dstip --hashlimit-dstmask 31",
+        ],
+    );
+    // Another one's buckets may live a moment longer than its rule.
+    format!(" -m hashlimit {side} {rate}/hour --hashlimit-burst {burst}{key} --hashlimit-name h{name}")
 }
 
 fn target(random: &mut Rng, tcp: bool, chains: &[&str]) -> String {

@@ -61,7 +61,11 @@ impl Pair {
             server,
             own,
             asked: at(EXTERNAL, host),
-            seen: if client.bridge().is_some() { at(EXTERNAL, sport) } else { own },
+            seen: if client.bridge().is_some() {
+                at(EXTERNAL, sport)
+            } else {
+                own
+            },
             serving: at(server.ip(), port),
         }
     }
@@ -267,7 +271,11 @@ impl Line {
 
     fn server(&mut self, flags: u8, data: &[u8]) {
         let (client, server) = self.seq;
-        let packet = tcp(self.pair.serving, self.pair.seen, segment(flags, (server, client), data));
+        let packet = tcp(
+            self.pair.serving,
+            self.pair.seen,
+            segment(flags, (server, client), data),
+        );
         self.seq.1 += taken(flags, data);
         self.talk.push(self.pair.back(packet));
     }

@@ -104,7 +104,11 @@ fn talk(random: &mut Rng, sport: u16) -> Talk {
     match random.u32(..100) {
         0..35 => {
             // Who comes from outside says something before he closes, see `known`.
-            let exchanges = if pair.client.bridge().is_none() { 1 } else { random.usize(..2) };
+            let exchanges = if pair.client.bridge().is_none() {
+                1
+            } else {
+                random.usize(..2)
+            };
             pair.connection(exchanges, end(random))
         }
         35..40 => pair.unheard(),
@@ -114,7 +118,11 @@ fn talk(random: &mut Rng, sport: u16) -> Talk {
         68..76 => {
             let router = if answerable.server == S1 { S2 } else { S1 };
             let outside = answerable.server.bridge().is_none();
-            let by = if outside && random.bool() { router } else { answerable.server };
+            let by = if outside && random.bool() {
+                router
+            } else {
+                answerable.server
+            };
             answerable.refused(by, pick(random, &WRONG))
         }
         76..80 => answerable.refused_answer(pick(random, &WRONG)),
@@ -129,7 +137,10 @@ fn talk(random: &mut Rng, sport: u16) -> Talk {
 fn stray(random: &mut Rng, sport: u16) -> Talk {
     let pair = neighbours(random, sport);
     match random.u32(..3) {
-        0 => pair.segment(pick(random, &[flag::ACK, flag::ACK | flag::PSH, flag::RST, flag::FIN | flag::ACK])),
+        0 => pair.segment(pick(
+            random,
+            &[flag::ACK, flag::ACK | flag::PSH, flag::RST, flag::FIN | flag::ACK],
+        )),
         1 => pair.stray_reply(),
         _ => pair.stray_error(pick(random, &WRONG)),
     }

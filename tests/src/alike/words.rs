@@ -23,7 +23,10 @@ pub(super) fn describe(packet: &Ip) -> String {
     if packet.offset > 0 {
         let (protocol, length) = (packet.proto, packet.body.len());
         let ends = format!("{} > {}", packet.src, packet.dst);
-        return format!("fragment of protocol {protocol} {ends} length {length} at {}", packet.offset);
+        return format!(
+            "fragment of protocol {protocol} {ends} length {length} at {}",
+            packet.offset
+        );
     }
     let mut words = match packet.icmp() {
         Some((kind, code)) => format!("icmp {kind}/{code} {} > {}", packet.src, packet.dst),

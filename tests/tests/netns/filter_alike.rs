@@ -10,9 +10,7 @@ const FILES: usize = 220;
 
 #[test]
 fn generated_rules_decide_and_count_as_netfilter_does() -> Result<()> {
-    let number = |name: &str, default: u64| {
-        std::env::var(name).map_or(Ok(default), |value| value.parse::<u64>())
-    };
+    let number = |name: &str, default: u64| std::env::var(name).map_or(Ok(default), |value| value.parse::<u64>());
     let (seed, files) = (number("ALIKE_SEED", SEED)?, number("ALIKE_FILES", FILES as u64)?);
     let summary = alike::generated(seed, usize::try_from(files)?)?;
     println!("seed {seed}: {}", summary.text());

@@ -164,7 +164,12 @@ fn stream(from: &Netns, to: SocketAddrV4, at: (&Netns, u16)) -> Result<Connectio
 #[test]
 fn a_thousand_changes_let_nothing_through_and_hold_nothing_up() -> Result<()> {
     with_lab(Text::plain(PAIR), |lab| {
-        let (host, web, app, outside) = (lab.node("host")?, lab.node("web")?, lab.node("app")?, lab.node("outside")?);
+        let (host, web, app, outside) = (
+            lab.node("host")?,
+            lab.node("web")?,
+            lab.node("app")?,
+            lab.node("outside")?,
+        );
         load_on(&host, &file(false)?)?;
         let _server = UdpServer::start(&web, 7001)?;
         let client = UdpClient::open(&app, SocketAddrV4::new(pair::WEB, 7001), STALL)?;
@@ -297,7 +302,9 @@ fn a_change_is_seen_by_the_next_packet_of_every_flow() -> Result<()> {
             let mut end = &connection.near;
             end.write_all(b"refused")?;
             let heard = end.read(&mut [0; 16]);
-            let reset = heard.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionReset);
+            let reset = heard
+                .as_ref()
+                .is_err_and(|error| error.kind() == ErrorKind::ConnectionReset);
             ensure!(reset, "{name} was not told: {heard:?}");
         }
         Ok(())

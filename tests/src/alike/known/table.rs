@@ -1,11 +1,12 @@
-//! The table itself, and below it what is no purpose: what netbridge gets wrong as long as nobody has put it right.
+//! What is meant.
 
-use super::super::ground::Station::{self, C1, C2, S1};
+use super::super::ground::Station::{C1, C2, S1};
 use super::super::talk::{End, Pair, Step, Talk};
 use super::Known;
+use super::wrong::{STATES, visit};
 use crate::conformance::packet::{Ip, flag, kind, seal};
 
-/// What is meant.
+/// The table.
 pub const KNOWN: &[Known] = &[
     Known {
         name: "a file without a rule that accepts everything counts nothing",
@@ -176,7 +177,10 @@ pub const KNOWN: &[Known] = &[
             talk
         },
         differs: &[
-            ("3: ", "3: C2: tcp 10.9.1.2:5000 > 10.9.1.3:80 A seq 2131706433 length 20"),
+            (
+                "3: ",
+                "3: C2: tcp 10.9.1.2:5000 > 10.9.1.3:80 A seq 2131706433 length 20",
+            ),
             ("counted: 0 [1:40] 1 [3:120]", "counted: 1 [4:160]"),
         ],
     },
@@ -234,13 +238,15 @@ pub const KNOWN: &[Known] = &[
         talk: || {
             let whole = &Pair::new(C1, 5000, C2, 53).datagrams(1)[0];
             let pieces = whole.packet.fragments(8).into_iter();
-            pieces.map(|packet| Step { packet, ..whole.clone() }).collect()
+            pieces
+                .map(|packet| Step {
+                    packet,
+                    ..whole.clone()
+                })
+                .collect()
         },
         differs: &[
-            (
-                "0: ",
-                "0: C2: udp 10.9.1.2:5000 > 10.9.1.3:53 length 8 fragment at 0",
-            ),
+            ("0: ", "0: C2: udp 10.9.1.2:5000 > 10.9.1.3:53 length 8 fragment at 0"),
             (
                 "1: C2: fragment of protocol 17 10.9.1.2 > 10.9.1.3 length 8 at 8, C2: udp 10.9.1.2:5000 > 10.9.1.3:53 length 8 fragment at 0",
                 "1: C2: fragment of protocol 17 10.9.1.2 > 10.9.1.3 length 8 at 8",
@@ -249,117 +255,6 @@ pub const KNOWN: &[Known] = &[
         ],
     },
 ];
-
-/// What is not meant, and not put right yet. A line that is must go from here.
-pub const WRONG: &[Known] = &[
-    Known {
-        name: "an ICMP message that is no query and no error is invalid",
-        reason: "the kernel's connection tracking takes nothing but queries for something new",
-        before: &[],
-        rules: &STATES,
-        sets: "",
-        talk: || Pair::new(C1, 5000, C2, 0).message(kind::SOLICITATION),
-        differs: &[("counted: 2 [1:28] 3 [1:28]", "counted: 0 [1:28] 3 [1:28]")],
-    },
-    Known {
-        name: "an element of a protocol without ports is in a set of ports",
-        reason: "it is looked up with port 0, which such a packet does not have here",
-        before: &[],
-        rules: &["ACCEPT", "-m set --match-set services dst,dst -j DROP"],
-        sets: "create services hash:ip,port\nadd services 10.9.1.3,gre:0\n",
-        talk: || {
-            let mut talk = Pair::new(C1, 5000, C2, 0).other(47, 1);
-            talk.truncate(1);
-            talk
-        },
-        differs: &[
-            ("0: ", "0: C2: protocol 47 10.9.1.2 > 10.9.1.3 length 24"),
-            ("counted: 0 [1:44]", "counted: 1 [1:44]"),
-        ],
-    },
-    Known {
-        name: "a match before a limit is asked before it, and one behind it is not",
-        reason: "x",
-        before: &[],
-        rules: &["ACCEPT", "-m limit --limit 1/hour --limit-burst 2 -m conntrack --ctstate ESTABLISHED", "-m conntrack --ctstate ESTABLISHED -m limit --limit 1/hour --limit-burst 2"],
-        sets: "",
-        talk: || Pair::new(C1, 5000, C2, 53).datagrams(3),
-        differs: &[],
-    },
-    Known {
-        name: "a limit begins anew with a new file",
-        reason: "its bucket is known by the rule's place alone: another file's rule there, of whatever rate, finds it as it was",
-        before: &["ACCEPT", "-m limit --limit 1/day --limit-burst 1"],
-        rules: &["ACCEPT", "-m limit --limit 1000/sec --limit-burst 1000"],
-        sets: "",
-        talk: || Pair::new(C1, 5000, C2, 53).datagrams(1),
-        differs: &[("counted: 0 [2:74] 1 [2:74]", "counted: 1 [2:74]")],
-    },
-    Known {
-        name: "an ICMP message has port 0 for hashlimit",
-        reason: "its type and code are taken for the port, so that each kind of message has a bucket of its own",
-        before: &[],
-        rules: &["ACCEPT", PORTS],
-        sets: "",
-        talk: || Pair::new(C1, 5000, C2, 0).echoes(1),
-        differs: &[("counted: 0 [1:40] 1 [2:80]", "counted: 0 [2:80] 1 [2:80]")],
-    },
-    Known {
-        name: "the SPI of ESP is its ports for hashlimit",
-        reason: "it is taken for a protocol without ports",
-        before: &[],
-        rules: &["ACCEPT", PORTS],
-        sets: "",
-        talk: || {
-            let pair = Pair::new(C1, 5000, C2, 0);
-            [pair.other(47, 1), pair.other(50, 1)].concat()
-        },
-        differs: &[("counted: 0 [2:88] 1 [4:176]", "counted: 0 [1:44] 1 [4:176]")],
-    },
-    Known {
-        name: "`nomatch` holds in a list's member",
-        reason: "elements with nomatch are forgotten where a set has more than one dimension, or a list has members of other kinds",
-        before: &[],
-        rules: &["ACCEPT", "-m set --match-set all src,dst -j DROP"],
-        sets: "create networks hash:net\nadd networks 10.9.1.0/24\nadd networks 10.9.1.2/32 nomatch\n\
-               create services hash:ip,port\nadd services 10.9.1.9,tcp:80\n\
-               create all list:set\nadd all services\nadd all networks\n",
-        talk: || Pair::new(C1, 5000, C2, 80).segment(flag::SYN),
-        differs: &[
-            ("0: C2: tcp 10.9.1.2:5000 > 10.9.1.3:80 S seq 1000000 length 20", "0: "),
-            ("counted: 1 [1:40]", "counted: 0 [1:40]"),
-        ],
-    },
-    Known {
-        name: "`nomatch` holds in a set of networks and ports",
-        reason: "the same",
-        before: &[],
-        rules: &["ACCEPT", "-m set --match-set exposed src,dst -j DROP"],
-        sets: "create exposed hash:net,port\nadd exposed 10.9.1.0/24,tcp:80\nadd exposed 10.9.1.2,tcp:80 nomatch\n",
-        talk: || Pair::new(C1, 5000, C2, 80).segment(flag::SYN),
-        differs: &[
-            ("0: C2: tcp 10.9.1.2:5000 > 10.9.1.3:80 S seq 1000000 length 20", "0: "),
-            ("counted: 1 [1:40]", "counted: 0 [1:40]"),
-        ],
-    },
-];
-
-/// Counts the first packet to each port.
-const PORTS: &str =
-    "-m hashlimit --hashlimit-upto 1/hour --hashlimit-burst 1 --hashlimit-mode dstport --hashlimit-name ports";
-
-/// Counts packets by their state.
-const STATES: [&str; 4] = [
-    "ACCEPT",
-    "-m conntrack --ctstate NEW",
-    "-m conntrack --ctstate ESTABLISHED",
-    "-m conntrack --ctstate INVALID",
-];
-
-/// The first segment of a connection to a published port.
-fn visit(client: Station) -> Talk {
-    Pair::published(client, 5000, 8443, C2, 443).segment(flag::SYN)
-}
 
 /// The packets changed.
 fn changed(mut talk: Talk, change: impl Fn(&mut Ip)) -> Talk {
