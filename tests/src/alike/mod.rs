@@ -50,7 +50,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    fn add(&mut self, case: &Case, outcome: Outcome) {
+    fn add(&mut self, case: &Case, outcome: &Outcome) {
         self.files += 1;
         self.rules += case.files.rules.lines().filter(|line| line.starts_with("-A ")).count();
         self.packets += outcome.packets;
@@ -149,6 +149,6 @@ fn attempt(stands: &Stands, name: &str, case: &Case, summary: &mut Summary) -> R
         let small = shrink::shrink(stands, case, difference)?;
         summary.differences.push(format!("{name}: {small}"));
     }
-    summary.add(case, outcome);
+    summary.add(case, &outcome);
     Ok(())
 }

@@ -148,7 +148,8 @@ fn option(random: &mut Rng, name: &str, of: &[&str]) -> String {
 fn rule(random: &mut Rng, chains: &[&str]) -> String {
     let mut rule = String::new();
     if one_in(random, 20) {
-        rule += &format!(" {} {}", pick(random, &["-s", "-d"]), pick(random, &LISTS));
+        rule += [" -s ", " -d "][random.usize(..2)];
+        rule += pick(random, &LISTS);
     } else {
         for side in ["-s", "-d"] {
             if one_in(random, 6) {

@@ -28,31 +28,40 @@ pub(super) fn describe(packet: &Ip) -> String {
             packet.offset
         );
     }
-    let mut words = match packet.icmp() {
+    let who = match packet.icmp() {
         Some((kind, code)) => format!("icmp {kind}/{code} {} > {}", packet.src, packet.dst),
         None => ends(packet),
     };
-    if packet.is_error() {
+    let what = if packet.is_error() {
+        // How much of a packet an error quotes is its maker's choice.
         let about = packet.quoted().map_or("nothing".to_owned(), |about| ends(&about));
-        words += &format!(" about {about}");
-    } else if packet.proto == proto::TCP {
-        let flags = packet.flags();
-        let named = FLAGS.iter().enumerate().filter(|(bit, _)| flags & 1 << bit != 0);
-        let flags: String = named.map(|(_, name)| name).collect();
-        words += &format!(" {flags} seq {}", packet.seq());
-    } else if packet.proto == proto::ICMP {
-        words += &format!(" id {}", packet.sport());
+        format!(" about {about}")
+    } else {
+        message(packet)
+    };
+    let how = if packet.more {
+        " fragment at 0"
+    } else if packet.is_sound() {
+        ""
+    } else {
+        " wrong sum"
+    };
+    who + &what + how
+}
+
+/// What a packet that is no error says.
+fn message(packet: &Ip) -> String {
+    let length = packet.body.len();
+    match packet.proto {
+        proto::TCP => {
+            let flags = packet.flags();
+            let named = FLAGS.iter().enumerate().filter(|(bit, _)| flags & 1 << bit != 0);
+            let flags: String = named.map(|(_, name)| name).collect();
+            format!(" {flags} seq {} length {length}", packet.seq())
+        }
+        proto::ICMP => format!(" id {} length {length}", packet.sport()),
+        _ => format!(" length {length}"),
     }
-    // How much of a packet an error quotes is its maker's choice.
-    if !packet.is_error() {
-        words += &format!(" length {}", packet.body.len());
-    }
-    if packet.more {
-        words += &format!(" fragment at {}", packet.offset);
-    } else if !packet.is_sound() {
-        words += " wrong sum";
-    }
-    words
 }
 
 /// Who sends to whom.

@@ -114,7 +114,9 @@ impl<'a> Reader<'_, 'a> {
             Extension::Icmp(asks) => self.ask(axis::DPORT, asks.negated, &[icmp_span(&asks.value)], ICMP),
             Extension::Multiport { which, ports } => self.multiport(*which, ports),
             Extension::Conntrack { states, direction } => {
-                self.states(state_bits(|state| conntrack_matches(state, states.as_ref(), *direction)));
+                self.states(state_bits(|state| {
+                    conntrack_matches(state, states.as_ref(), *direction)
+                }));
             }
             Extension::State(asks) => self.states(state_bits(|state| state_matches(state, asks))),
             Extension::Mac(asks) => {

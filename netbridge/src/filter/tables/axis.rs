@@ -237,7 +237,10 @@ pub(super) fn intersection(one: &[Span], other: &[Span]) -> Vec<Span> {
 
 /// The spans of a list that are not all before or behind those of another.
 fn reaching<'a>(spans: &'a [Span], others: &[Span]) -> impl Iterator<Item = &'a Span> {
-    let (from, to) = (others.first().map_or(0, |(first, _)| *first), others.last().map_or(0, |(_, last)| *last));
+    let (from, to) = (
+        others.first().map_or(0, |(first, _)| *first),
+        others.last().map_or(0, |(_, last)| *last),
+    );
     let start = spans.partition_point(|(_, last)| *last < from);
     let end = spans.partition_point(|(first, _)| *first <= to);
     spans.get(start..end).unwrap_or_default().iter()

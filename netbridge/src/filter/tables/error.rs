@@ -9,7 +9,9 @@ use super::values::MOST_HOLES;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TooComplex {
     /// Chains are reached in too many ways.
-    #[error("line {line}: the rules reach more than {MOST_PLACES} places, chains counted as often as they are jumped to")]
+    #[error(
+        "line {line}: the rules reach more than {MOST_PLACES} places, chains counted as often as they are jumped to"
+    )]
     Places {
         /// Of the rule.
         line: usize,
@@ -54,7 +56,9 @@ pub enum TooComplex {
     #[error("the rules cross each other in too many ways: the search for the one that matches would be too large")]
     Crossing,
     /// Rules that match and do not decide.
-    #[error("a packet could take {steps} steps through the rules, of {SEARCH_STEPS}: too many match it and let it go on")]
+    #[error(
+        "a packet could take {steps} steps through the rules, of {SEARCH_STEPS}: too many match it and let it go on"
+    )]
     Steps {
         /// Most that one could take.
         steps: usize,

@@ -88,11 +88,7 @@ pub(super) struct Program {
 }
 
 /// The places of a set of rules.
-pub(super) fn program<'a>(
-    rules: &'a Ruleset,
-    axes: &mut Axes<'a>,
-    limits: &mut Limits,
-) -> Result<Program, TooComplex> {
+pub(super) fn program<'a>(rules: &'a Ruleset, axes: &mut Axes<'a>, limits: &mut Limits) -> Result<Program, TooComplex> {
     let mut writer = Writer::new(rules, axes, limits);
     writer.forward()?;
     let mut ends = vec![writer.written()];

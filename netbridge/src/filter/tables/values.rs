@@ -112,7 +112,10 @@ mod tests {
 
     #[test]
     fn prefixes_are_spans() {
-        assert_eq!(spans([10, 0, 0, 0], [255, 0, 0, 0]), Ok(vec![(0x0a00_0000, 0x0aff_ffff)]));
+        assert_eq!(
+            spans([10, 0, 0, 0], [255, 0, 0, 0]),
+            Ok(vec![(0x0a00_0000, 0x0aff_ffff)])
+        );
         assert_eq!(spans([1, 2, 3, 4], [255; 4]), Ok(vec![(0x0102_0304, 0x0102_0304)]));
         assert_eq!(spans([0; 4], [0; 4]), Ok(vec![(0, u32::MAX)]));
         assert_eq!(spans([128, 0, 0, 0], [128, 0, 0, 0]), Ok(vec![(0x8000_0000, u32::MAX)]));
@@ -124,8 +127,14 @@ mod tests {
         assert_eq!(spans([0, 0, 0, 1], [0x3f, 255, 255, 255]), Ok(odd));
         let holes = spans([10, 0, 7, 0], [255, 0, 255, 0]).unwrap();
         assert_eq!(holes.len(), 256);
-        assert_eq!((holes[0], holes[255]), ((0x0a00_0700, 0x0a00_07ff), (0x0aff_0700, 0x0aff_07ff)));
-        assert_eq!(spans([0, 0, 0, 1], [0xff, 0xf0, 0, 0xff]).map(|spans| spans.len()), Ok(4096));
+        assert_eq!(
+            (holes[0], holes[255]),
+            ((0x0a00_0700, 0x0a00_07ff), (0x0aff_0700, 0x0aff_07ff))
+        );
+        assert_eq!(
+            spans([0, 0, 0, 1], [0xff, 0xf0, 0, 0xff]).map(|spans| spans.len()),
+            Ok(4096)
+        );
         assert_eq!(spans([0, 0, 0, 1], [0xff, 0xe0, 0, 0xff]), Err(Holes));
         assert_eq!(spans([0, 0, 0, 1], [0, 0, 0, 1]), Err(Holes));
     }
@@ -148,15 +157,16 @@ mod tests {
 
     #[test]
     fn an_invalid_packet_has_no_direction() {
-        let states = |bits, negated| {
-            States::from_bits(bits).map(|value| Match { value, negated })
-        };
+        let states = |bits, negated| States::from_bits(bits).map(|value| Match { value, negated });
         let bits = |states: Option<Match<States>>, direction| {
             state_bits(|state| conntrack_matches(state, states.as_ref(), direction))
         };
         let invalid = 0x1111_1111;
         assert_eq!(bits(None, Some(Direction::Original)) & invalid, 0);
-        assert_eq!(bits(states(CtState::NEW, true), Some(Direction::Reply)) & invalid, invalid);
+        assert_eq!(
+            bits(states(CtState::NEW, true), Some(Direction::Reply)) & invalid,
+            invalid
+        );
         assert_eq!(bits(states(CtState::INVALID, false), None), invalid);
         assert_eq!(bits(states(CtState::INVALID, true), None), !invalid);
         // Untracked is no state of a packet, and the bit of its name is that of a direction.

@@ -174,7 +174,12 @@ mod tests {
             ..World::default()
         };
         let all = [1, 2, 4, 8].map(|kind| world.of_types(AddressTypes(kind)));
-        let size = |spans: &Vec<Span>| spans.iter().map(|(first, last)| u64::from(last - first) + 1).sum::<u64>();
+        let size = |spans: &Vec<Span>| {
+            spans
+                .iter()
+                .map(|(first, last)| u64::from(last - first) + 1)
+                .sum::<u64>()
+        };
         assert_eq!(all.iter().map(size).sum::<u64>(), 1 << 32);
         assert_eq!(world.of_types(AddressTypes(15)), [EVERYTHING]);
         for (address, place) in [

@@ -190,7 +190,13 @@ impl<'a, 'w> Writer<'a, 'w> {
     }
 
     /// Writes a stage of several lists of alternatives.
-    fn sections(&mut self, stage: Stage<'a>, rest: Rest<'a>, guard: &[Conditions], way: &Way) -> Result<(), TooComplex> {
+    fn sections(
+        &mut self,
+        stage: Stage<'a>,
+        rest: Rest<'a>,
+        guard: &[Conditions],
+        way: &Way,
+    ) -> Result<(), TooComplex> {
         let enters = matches!(rest.rule.target, Target::Jump(_) | Target::Goto(_));
         let all = || stage.sections.iter().flatten();
         let once = all().filter(|alternatives| alternatives.then == Then::Match).count() <= 1;

@@ -258,6 +258,8 @@ pub const KNOWN: &[Known] = &[
 
 /// The packets changed.
 fn changed(mut talk: Talk, change: impl Fn(&mut Ip)) -> Talk {
-    talk.iter_mut().for_each(|step| change(&mut step.packet));
+    for step in &mut talk {
+        change(&mut step.packet);
+    }
     talk
 }

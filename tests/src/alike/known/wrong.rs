@@ -1,7 +1,7 @@
 //! What is no purpose: what netbridge gets wrong as long as nobody has put it right, and what it once got wrong.
 
 use super::super::ground::Station::{self, C1, C2};
-use super::super::talk::{End, Pair, Talk};
+use super::super::talk::{Pair, Talk};
 use super::Known;
 use crate::conformance::packet::{flag, kind};
 

@@ -150,7 +150,11 @@ fn elements(kind: &str, options: &str) -> Vec<Element> {
         ],
         "hash:ip,port,ip" => vec![
             of(vec![host(1), http(), host(2)]),
-            of(vec![net([10, 0, 1, 0], 24), port(Some(Protocol::UDP), 0, 53), range([10, 0, 0, 1], [10, 0, 0, 2])]),
+            of(vec![
+                net([10, 0, 1, 0], 24),
+                port(Some(Protocol::UDP), 0, 53),
+                range([10, 0, 0, 1], [10, 0, 0, 2]),
+            ]),
         ],
         "hash:ip,mac" => vec![
             of(vec![host(1), Part::Mac([2, 0x42, 10, 0, 0, 1])]),

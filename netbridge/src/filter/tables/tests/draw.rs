@@ -54,10 +54,7 @@ impl Pool {
             protocols: vec![0, 2, 47, 132, 255],
             icmp: vec![(0, 0), (3, 3), (8, 0), (255, 255)],
             macs: vec![[2, 0x42, 10, 0, 0, 9], [0xfe; 6]],
-            devices: vec![Device {
-                ifindex: 0,
-                network: 0,
-            }],
+            devices: vec![Device { ifindex: 0, network: 0 }],
         };
         for address in world.local.iter().chain(&world.broadcast) {
             pool.addresses(address.to_bits(), address.to_bits());
@@ -78,7 +75,13 @@ impl Pool {
                 pool.extension(extension);
             }
         }
-        for part in rules.sets.0.values().flat_map(|set| &set.elements).flat_map(|element| &element.parts) {
+        for part in rules
+            .sets
+            .0
+            .values()
+            .flat_map(|set| &set.elements)
+            .flat_map(|element| &element.parts)
+        {
             match part {
                 Part::Network(prefix) => pool.prefix(*prefix),
                 Part::Range(range) => pool.range(range),
@@ -100,7 +103,13 @@ impl Pool {
     }
 
     fn addresses(&mut self, first: u32, last: u32) {
-        let edges = [first, last, first.wrapping_sub(1), last.wrapping_add(1), first / 2 + last / 2];
+        let edges = [
+            first,
+            last,
+            first.wrapping_sub(1),
+            last.wrapping_add(1),
+            first / 2 + last / 2,
+        ];
         self.addresses.extend(edges);
     }
 
@@ -116,7 +125,12 @@ impl Pool {
     }
 
     fn ports(&mut self, ports: Ports) {
-        let edges = [ports.first, ports.last, ports.first.wrapping_sub(1), ports.last.wrapping_add(1)];
+        let edges = [
+            ports.first,
+            ports.last,
+            ports.first.wrapping_sub(1),
+            ports.last.wrapping_add(1),
+        ];
         self.ports.extend(edges);
     }
 
@@ -130,7 +144,8 @@ impl Pool {
             Extension::Multiport { ports, .. } => ports.value.iter().for_each(|ports| self.ports(*ports)),
             Extension::Icmp(asks) => {
                 let (kind, code) = (asks.value.kind.unwrap_or(8), asks.value.code.unwrap_or(0));
-                self.icmp.extend([(kind, code), (kind, code.wrapping_add(1)), (kind.wrapping_add(1), code)]);
+                self.icmp
+                    .extend([(kind, code), (kind, code.wrapping_add(1)), (kind.wrapping_add(1), code)]);
             }
             Extension::Mac(asks) => self.macs.push(asks.value),
             Extension::IpRange { source, destination } => {

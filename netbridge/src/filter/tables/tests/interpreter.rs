@@ -122,9 +122,7 @@ impl<'a> Interpreter<'a> {
     /// `ip_packet_match`, then the matches in the order of the line up to the first that fails.
     fn matches(&mut self, rule: &Rule, id: RuleId, packet: &Packet) -> bool {
         asked(rule.source.as_ref(), |prefix| within(*prefix, packet.source))
-            && asked(rule.destination.as_ref(), |prefix| {
-                within(*prefix, packet.destination)
-            })
+            && asked(rule.destination.as_ref(), |prefix| within(*prefix, packet.destination))
             && asked(rule.in_interface.as_ref(), |name| self.named(name, packet.input))
             && asked(rule.out_interface.as_ref(), |name| self.named(name, packet.output))
             && asked(rule.protocol.as_ref(), |protocol| {
@@ -156,7 +154,8 @@ impl<'a> Interpreter<'a> {
                 let Payload::Udp { sport: from, dport: to } = packet.payload else {
                     return false;
                 };
-                asked(sport.as_ref(), |ports| port_in(*ports, from)) && asked(dport.as_ref(), |ports| port_in(*ports, to))
+                asked(sport.as_ref(), |ports| port_in(*ports, from))
+                    && asked(dport.as_ref(), |ports| port_in(*ports, to))
             }
             Extension::Icmp(asks) => {
                 let Payload::Icmp { kind, code } = packet.payload else {
@@ -260,7 +259,11 @@ impl<'a> Interpreter<'a> {
         if source.len() < usize::from(set.dimensions) {
             return false;
         }
-        let dimensions = set.kind.split_once(':').map_or("", |(_, dimensions)| dimensions).split(',');
+        let dimensions = set
+            .kind
+            .split_once(':')
+            .map_or("", |(_, dimensions)| dimensions)
+            .split(',');
         let lengths = |element: &&Element| -> Vec<u32> {
             let parts = dimensions.clone().zip(&element.parts);
             let networks = parts.filter(|(dimension, _)| *dimension == "net");

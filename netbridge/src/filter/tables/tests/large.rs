@@ -57,7 +57,10 @@ fn rule(dice: &mut Dice, chain: &str) -> String {
         }
     }
     if dice.one_in(8) {
-        line += dice.one(&[" -m conntrack --ctstate NEW", " -m conntrack --ctstate RELATED,ESTABLISHED"]);
+        line += dice.one(&[
+            " -m conntrack --ctstate NEW",
+            " -m conntrack --ctstate RELATED,ESTABLISHED",
+        ]);
     }
     let target = match dice.below(40) {
         0 => " -m comment --comment counted",
@@ -75,7 +78,11 @@ fn rules(count: usize, seed: u64) -> Ruleset {
     let mut dice = Dice(seed);
     let mut text = "*filter\n:FORWARD DROP [0:0]\n:inner - [0:0]\n-A FORWARD -s 10.1.0.0/16 -j inner\n".to_owned();
     for number in 0..count {
-        let chain = if number % 16 == 0 && number < 200 { "inner" } else { "FORWARD" };
+        let chain = if number % 16 == 0 && number < 200 {
+            "inner"
+        } else {
+            "FORWARD"
+        };
         text += &rule(&mut dice, chain);
         text.push('\n');
     }

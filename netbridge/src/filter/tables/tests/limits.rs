@@ -18,10 +18,7 @@ fn compiled(rules: &str) -> Tables {
 }
 
 fn packet(source: u8, dport: u16) -> Packet {
-    let outside = Device {
-        ifindex: 2,
-        network: 0,
-    };
+    let outside = Device { ifindex: 2, network: 0 };
     Packet {
         input: outside,
         output: outside,
@@ -50,7 +47,11 @@ fn a_burst_passes_and_then_the_rate() {
     for (limit, burst, a_minute) in [
         ("-m limit --limit 10/sec --limit-burst 20", 20, 600),
         ("-m limit --limit 30/min", 5, 30),
-        ("-m hashlimit --hashlimit-upto 10/sec --hashlimit-burst 20 --hashlimit-name h", 20, 600),
+        (
+            "-m hashlimit --hashlimit-upto 10/sec --hashlimit-burst 20 --hashlimit-name h",
+            20,
+            600,
+        ),
     ] {
         let tables = compiled(&format!("-A FORWARD {limit} -j ACCEPT"));
         let mut filter = Compiled::new(&tables);
@@ -63,9 +64,16 @@ fn a_burst_passes_and_then_the_rate() {
         }
         // A tick is 64 of the kernel's, of which 1000 make a second.
         let expected = a_minute * 10 * 60 * SECOND as usize * 64 / (60_000 * 10) * 10;
-        assert!(passed.abs_diff(expected / 10 * 10) <= 10, "{limit}: {passed}, not {expected}");
+        assert!(
+            passed.abs_diff(expected / 10 * 10) <= 10,
+            "{limit}: {passed}, not {expected}"
+        );
         filter.env.now += 3600 * SECOND;
-        assert_eq!(passing(&filter, &packet(0, 1), 100), burst, "{limit}: never more than the burst");
+        assert_eq!(
+            passing(&filter, &packet(0, 1), 100),
+            burst,
+            "{limit}: never more than the burst"
+        );
     }
 }
 
@@ -94,11 +102,43 @@ fn above_is_what_upto_is_not() {
 fn keys_tell_buckets_apart() {
     for (mode, same, other) in [
         ("srcip", packet(0, 2), packet(1, 1)),
-        ("srcip --hashlimit-srcmask 16", packet(1, 2), Packet { source: [10, 1, 0, 1].into(), ..packet(0, 1) }),
-        ("dstip", packet(1, 2), Packet { destination: [10, 9, 9, 8].into(), ..packet(0, 1) }),
+        (
+            "srcip --hashlimit-srcmask 16",
+            packet(1, 2),
+            Packet {
+                source: [10, 1, 0, 1].into(),
+                ..packet(0, 1)
+            },
+        ),
+        (
+            "dstip",
+            packet(1, 2),
+            Packet {
+                destination: [10, 9, 9, 8].into(),
+                ..packet(0, 1)
+            },
+        ),
         ("dstport", packet(1, 1), packet(0, 2)),
-        ("srcport", packet(1, 2), Packet { payload: Payload::Tcp { sport: 2, dport: 1, flags: 0 }, ..packet(0, 1) }),
-        ("srcip,dstport", Packet { mac: [4; 6], ..packet(0, 1) }, packet(0, 2)),
+        (
+            "srcport",
+            packet(1, 2),
+            Packet {
+                payload: Payload::Tcp {
+                    sport: 2,
+                    dport: 1,
+                    flags: 0,
+                },
+                ..packet(0, 1)
+            },
+        ),
+        (
+            "srcip,dstport",
+            Packet {
+                mac: [4; 6],
+                ..packet(0, 1)
+            },
+            packet(0, 2),
+        ),
     ] {
         let tables = compiled(&format!(
             "-A FORWARD -m hashlimit --hashlimit-upto 1/min --hashlimit-burst 2 --hashlimit-name h --hashlimit-mode {mode} -j ACCEPT"
@@ -160,8 +200,12 @@ fn both_limits_of_a_rule_have_their_say() {
 
 #[test]
 fn a_limit_on_very_many_combinations_takes_one_token() {
-    let elements: String = (0..400).map(|n| format!("add s 10.0.{}.{}\n", n / 200, n % 200 + 1)).collect();
-    let services: String = (0..400).map(|n| format!("add t 10.0.0.7,udp:{}\n", n * 2 + 1)).collect();
+    let elements: String = (0..400)
+        .map(|n| format!("add s 10.0.{}.{}\n", n / 200, n % 200 + 1))
+        .collect();
+    let services: String = (0..400)
+        .map(|n| format!("add t 10.0.0.7,udp:{}\n", n * 2 + 1))
+        .collect();
     let sets = format!("create s hash:ip\n{elements}create t hash:ip,port\n{services}");
     let text = "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -m set --match-set t src,dst -m limit --limit 1/min --limit-burst 3 -j LOG\n\
                 -A FORWARD -m set --match-set s src -j ACCEPT\nCOMMIT\n";

@@ -72,10 +72,7 @@ impl Packet {
     pub(super) fn subject(&self) -> Subject<[u8; 4]> {
         let (sport, dport) = match self.payload {
             Payload::Tcp { sport, dport, .. } | Payload::Udp { sport, dport } => (sport.into(), dport.into()),
-            Payload::Icmp { kind, code } => (
-                axis::NO_PORT,
-                axis::ICMP + u32::from(u16::from_be_bytes([kind, code])),
-            ),
+            Payload::Icmp { kind, code } => (axis::NO_PORT, axis::ICMP + u32::from(u16::from_be_bytes([kind, code]))),
             Payload::Other(_) => (axis::NO_PORT, axis::NO_PORT),
         };
         let tcp = match self.payload {
@@ -89,10 +86,7 @@ impl Packet {
                 Stage::Established => CtState::ESTABLISHED,
                 Stage::Related => CtState::RELATED,
             };
-            stage
-                | bit(flow.reply, CtState::REPLY)
-                | bit(flow.snat, CtState::SNAT)
-                | bit(flow.dnat, CtState::DNAT)
+            stage | bit(flow.reply, CtState::REPLY) | bit(flow.snat, CtState::SNAT) | bit(flow.dnat, CtState::DNAT)
         });
         Subject {
             in_ifindex: self.input.ifindex,

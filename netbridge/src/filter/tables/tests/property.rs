@@ -78,8 +78,14 @@ fn check(seed: u64) -> usize {
 /// Fails with the least rule set and packets that show it.
 fn report(seed: u64, rules: &Ruleset, world: &World, packets: &[Packet]) -> ! {
     let alone = packets.last().map(std::slice::from_ref).unwrap_or_default();
-    let packets = if differing(rules, world, alone).is_some() { alone } else { packets };
-    let least = shrunk(rules, |less| !is_open(less) && differing(less, world, packets).is_some());
+    let packets = if differing(rules, world, alone).is_some() {
+        alone
+    } else {
+        packets
+    };
+    let least = shrunk(rules, |less| {
+        !is_open(less) && differing(less, world, packets).is_some()
+    });
     let last = differing(&least, world, packets).unwrap();
     let tables: Tables = compile(&least, world, HZ).unwrap();
     let says = Compiled::new(&tables).ask(&packets[last]);

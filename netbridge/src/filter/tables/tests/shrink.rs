@@ -56,7 +56,11 @@ fn lesser(rules: &Ruleset) -> Vec<Ruleset> {
 /// The rule with one option less, in every way.
 fn simpler(rule: &Rule) -> Vec<Rule> {
     let mut all = Vec::new();
-    for option in [&rule.source, &rule.destination].map(Option::is_some).into_iter().enumerate() {
+    for option in [&rule.source, &rule.destination]
+        .map(Option::is_some)
+        .into_iter()
+        .enumerate()
+    {
         let mut less = rule.clone();
         match option {
             (0, true) => less.source = None,
@@ -65,7 +69,11 @@ fn simpler(rule: &Rule) -> Vec<Rule> {
         }
         all.push(less);
     }
-    for option in [&rule.in_interface, &rule.out_interface].map(Option::is_some).into_iter().enumerate() {
+    for option in [&rule.in_interface, &rule.out_interface]
+        .map(Option::is_some)
+        .into_iter()
+        .enumerate()
+    {
         let mut less = rule.clone();
         match option {
             (0, true) => less.in_interface = None,
