@@ -2,6 +2,10 @@
 //! kernel's and on one of netbridge's, the same packets are sent through both, and who received what, what the sender
 //! was told and what every rule has counted must be the same.
 //!
+//! Rules name what is there on both hosts: networks and the uplink after `-i` and `-o`, no endpoint and no port of a bridge
+//! (`-m physdev`). The kernel's host does around its filter what netbridge does around its own: published ports, masquerade,
+//! networks that do not reach each other.
+//!
 //! What netbridge does otherwise on purpose is in one table, [`known`]; anything else is an error, and comes with as few
 //! rules and conversations as still show it.
 

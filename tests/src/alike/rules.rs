@@ -301,3 +301,33 @@ fn target(random: &mut Rng, tcp: bool, chains: &[&str]) -> String {
         _ => String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::by_hand::PAGES;
+    use super::super::ours::parse;
+    use super::super::real::SAVED;
+    use super::*;
+
+    #[test]
+    fn netbridge_takes_what_is_generated_and_what_is_written() {
+        let generated = (0..400).map(|seed| files(&mut Rng::with_seed(seed), Backend::Legacy));
+        let written = PAGES.iter().map(|page| (page.rules(), page.sets.to_owned()));
+        let saved = SAVED.iter().map(|saved| (saved.rules(), saved.sets()));
+        let written = written.chain(saved).map(|(rules, sets)| Files {
+            backend: Backend::Legacy,
+            rules,
+            sets,
+            goes_on: false,
+        });
+        for files in generated.chain(written) {
+            parse(&files).unwrap_or_else(|error| panic!("{error:#}\n{}", files.rules));
+        }
+    }
+
+    #[test]
+    fn a_seed_is_one_file() {
+        let again = || files(&mut Rng::with_seed(7), Backend::Nft);
+        assert_eq!(again(), again());
+    }
+}
