@@ -3,6 +3,7 @@
 //!
 //! Used by the tests beside it and by `netbridge-proof`, the checks that `cargo xtask run` prints.
 
+pub mod alike;
 pub mod bench;
 pub mod census;
 pub mod cgroup;

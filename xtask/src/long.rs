@@ -1,5 +1,5 @@
-//! What takes longer than a test may, each a program of the test package: `cargo xtask fuzz`, `load`, `differential` and
-//! `compliance`.
+//! What takes longer than a test may, each a program of the test package: `cargo xtask fuzz`, `load`, `differential`, `alike`
+//! and `compliance`.
 
 use std::os::unix::process::CommandExt as _;
 
@@ -31,6 +31,12 @@ pub(crate) const LOAD: Program = Program {
 /// The same events into netbridge and into the kernel's router.
 pub(crate) const DIFFERENTIAL: Program = Program {
     name: "netbridge-differential",
+    has_oracles: true,
+};
+
+/// The same rule files on netbridge and on netfilter.
+pub(crate) const ALIKE: Program = Program {
+    name: "netbridge-alike",
     has_oracles: true,
 };
 

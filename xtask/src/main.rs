@@ -44,6 +44,8 @@ enum Command {
     Compliance,
     /// Compare netbridge with the kernel's router event by event: `--events N --seed N`
     Differential(long::Arguments),
+    /// Compare what generated rule files mean to netbridge and to netfilter: `--files N --seed N`
+    Alike(long::Arguments),
     /// Compare the programs in the kernel with the core on the host, 10 million packets each: `fuzz --help` tells how
     Fuzz(long::Arguments),
     /// Load netbridge with connections, full tables and floods for long: `load --help` tells how
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Compliance => long::COMPLIANCE.run(&long::Arguments::default()),
         Command::Differential(arguments) => long::DIFFERENTIAL.run(&arguments),
+        Command::Alike(arguments) => long::ALIKE.run(&arguments),
         Command::Fuzz(arguments) => long::FUZZ.run(&arguments),
         Command::Load(arguments) => long::LOAD.run(&arguments),
         Command::Lint => lint::run(),

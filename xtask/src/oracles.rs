@@ -13,11 +13,12 @@ pub(crate) struct Oracle {
     pub(crate) package: &'static str,
 }
 
-pub(crate) const ORACLES: [Oracle; 8] = [
+pub(crate) const ORACLES: [Oracle; 9] = [
     Oracle::new("ip", "iproute2"),
     Oracle::new("tcpdump", "tcpdump"),
     Oracle::new("nft", "nftables"),
     Oracle::new("iptables-legacy", "iptables"),
+    Oracle::new("ipset", "ipset"),
     Oracle::new("conntrack", "conntrack"),
     Oracle::new("ping", "iputils-ping"),
     Oracle::new("bpftool", "bpftool"),

@@ -59,8 +59,10 @@ const NETWORK: &str = "front";
 /// A network that overlaps the external one.
 const OVERLAPPING: &str = "192.0.2.128/25";
 
-type Flows = HashMap<MapData, [u8; size_of::<FlowKey<[u8; 4]>>()], [u8; size_of::<FlowV4>()]>;
-type Bindings = HashMap<MapData, [u8; size_of::<BindingKey<[u8; 4]>>()], [u8; size_of::<BindingV4>()]>;
+/// The flow table.
+pub(crate) type Flows = HashMap<MapData, [u8; size_of::<FlowKey<[u8; 4]>>()], [u8; size_of::<FlowV4>()]>;
+/// The ports that stand for containers'.
+pub(crate) type Bindings = HashMap<MapData, [u8; size_of::<BindingKey<[u8; 4]>>()], [u8; size_of::<BindingV4>()]>;
 type Fragments<V> = HashMap<MapData, [u8; size_of::<FragmentKey<[u8; 4]>>()], V>;
 type Fdb = HashMap<MapData, [u8; size_of::<MacKey>()], [u8; size_of::<Learned>()]>;
 type Configuration = Array<MapData, [u8; size_of::<Config>()]>;
@@ -212,7 +214,7 @@ fn specification(port: Port) -> Ports {
 }
 
 /// Removes every entry of a map.
-fn clear<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>) -> Result<()> {
+pub(crate) fn clear<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>) -> Result<()> {
     let keys: Vec<_> = map.keys().collect::<Result<_, _>>()?;
     Ok(keys.iter().try_for_each(|key| map.remove(key))?)
 }

@@ -114,23 +114,18 @@ impl Seen {
     }
 }
 
-/// The stations' packet sockets.
-pub struct Stage {
-    /// The four ports and the world.
-    wires: Vec<(Station, Wire)>,
-    gateway: [u8; 6],
-    uplink: [u8; 6],
-    marks: (Wire, Wire),
-    /// Both ends of the marks' way, as long as it is used.
+/// Frames that pass the queues of one processor, and so tell when all that were sent before have arrived.
+pub struct Marks {
+    tick: Wire,
+    tock: Wire,
+    /// Both ends of their way, as long as it is used.
     _ground: Netns,
 }
 
-impl Stage {
-    /// Opens sockets in `namespace(node)` of each station. `gateway` and `uplink` are the router's MACs.
-    ///
-    /// The calling thread keeps to one processor from now on: packets then pass queues in the order in which they were
-    /// sent, and a mark that comes back says that all before it have arrived.
-    pub fn open(namespace: impl Fn(&str) -> Result<Netns>, gateway: [u8; 6], uplink: [u8; 6]) -> Result<Self> {
+impl Marks {
+    /// Makes their way, in the calling thread's sandbox. That thread keeps to one processor from now on: packets then pass
+    /// queues in the order in which they were sent, and a mark that comes back says that all before it have arrived.
+    pub fn open() -> Result<Self> {
         let [cpu, _] = two()?;
         keep_to(cpu)?;
         let ground = Netns::create_named("marks")?;
@@ -142,7 +137,41 @@ impl Stage {
         ] {
             tool(&format!("ip netns exec marks {line}"))?;
         }
-        let marks = (Wire::open(&ground, "tick")?, Wire::open(&ground, "tock")?);
+        Ok(Self {
+            tick: Wire::open(&ground, "tick")?,
+            tock: Wire::open(&ground, "tock")?,
+            _ground: ground,
+        })
+    }
+
+    /// Returns when everything that was sent has arrived.
+    pub fn pass(&self) -> Result<()> {
+        let mark = frame([0xff; 6], self.tick.mac(), ETHERTYPE_MARK, &[0; 46]);
+        for _ in 0..MARKS {
+            self.tick.send(&mark)?;
+            let back = self
+                .tock
+                .receive(PATIENCE, |frame| frame.get(12..14) == Some(&ETHERTYPE_MARK))?;
+            ensure!(back.is_some(), "a mark did not come back within {PATIENCE:?}");
+        }
+        Ok(())
+    }
+}
+
+/// The stations' packet sockets.
+pub struct Stage {
+    /// The four ports and the world.
+    wires: Vec<(Station, Wire)>,
+    gateway: [u8; 6],
+    uplink: [u8; 6],
+    marks: Marks,
+}
+
+impl Stage {
+    /// Opens sockets in `namespace(node)` of each station. `gateway` and `uplink` are the router's MACs. The calling thread
+    /// keeps to one processor from now on, see [`Marks`].
+    pub fn open(namespace: impl Fn(&str) -> Result<Netns>, gateway: [u8; 6], uplink: [u8; 6]) -> Result<Self> {
+        let marks = Marks::open()?;
         let wire = |station: Station| {
             let netns = namespace(station.node())?;
             let wire = Wire::open(&netns, ETH0)?;
@@ -154,7 +183,6 @@ impl Stage {
             gateway,
             uplink,
             marks,
-            _ground: ground,
         };
         stage.arrived()?;
         Ok(stage)
@@ -203,15 +231,7 @@ impl Stage {
 
     /// All that arrived since this was last asked, when everything that was sent has arrived.
     pub fn arrived(&self) -> Result<Vec<Seen>> {
-        let mark = frame([0xff; 6], self.marks.0.mac(), ETHERTYPE_MARK, &[0; 46]);
-        for _ in 0..MARKS {
-            self.marks.0.send(&mark)?;
-            let back = self
-                .marks
-                .1
-                .receive(PATIENCE, |frame| frame.get(12..14) == Some(&ETHERTYPE_MARK))?;
-            ensure!(back.is_some(), "a mark did not come back within {PATIENCE:?}");
-        }
+        self.marks.pass()?;
         let mut all = Vec::new();
         for (station, wire) in &self.wires {
             for frame in wire.waiting()? {

@@ -1,0 +1,114 @@
+//! What netbridge does otherwise than netfilter, on purpose: one table, by name, each with the reason, the file and the
+//! packets that show it, and what the two do. A line that both come to say the same of is an error too.
+
+mod table;
+mod wrong;
+
+use anyhow::{Result, ensure};
+
+use super::ground::EXTERNAL;
+use super::host::{Backend, Counters, Files};
+use super::stand::{Stands, with_stands};
+use super::talk::{Step, Talk};
+pub use table::KNOWN;
+pub use wrong::{MENDED, WRONG};
+
+/// A difference that is meant.
+pub struct Known {
+    /// Its name.
+    pub name: &'static str,
+    /// Why.
+    pub reason: &'static str,
+    /// What is in force before, and sees the same packets; nothing if there is none.
+    before: &'static [&'static str],
+    /// Rules of `FORWARD`, and its policy before them.
+    rules: &'static [&'static str],
+    /// The sets that they name.
+    sets: &'static str,
+    /// The packets.
+    talk: fn() -> Talk,
+    /// What netfilter and netbridge do otherwise: what arrives of which packet, by its number, and what is counted, by the
+    /// rule's. Nothing for what was put right.
+    differs: &'static [(&'static str, &'static str)],
+}
+
+/// True if both hosts tell the sender of a packet the same, from different addresses, as the table says: the packet was for an
+/// address that was translated.
+pub(super) fn told_by_another(step: &Step, theirs: &[String], ours: &[String]) -> bool {
+    let ([theirs], [ours]) = (theirs, ours) else {
+        return false;
+    };
+    let sender = format!("{:?}: ", step.from);
+    let message = |words: &str| -> Option<(String, String)> {
+        let (said, rest) = words.strip_prefix(&sender)?.split_once(" > ")?;
+        let (what, _from) = said.rsplit_once(' ')?;
+        Some((what.to_owned(), rest.to_owned()))
+    };
+    let same = message(theirs).is_some_and(|said| said.0 != "udp" && message(ours) == Some(said));
+    same && step.packet.dst == EXTERNAL && step.from.bridge().is_some()
+}
+
+/// A policy and rules as files.
+fn files(lines: &[&str], sets: &str, goes_on: bool) -> Files {
+    let (policy, rules) = lines.split_first().unwrap_or((&"ACCEPT", &[]));
+    let rules = rules
+        .iter()
+        .fold(String::new(), |text, rule| text + &format!("-A FORWARD {rule}\n"));
+    Files {
+        backend: Backend::Legacy,
+        rules: format!("*filter\n:FORWARD {policy} [0:0]\n{rules}COMMIT\n"),
+        sets: sets.to_owned(),
+        goes_on,
+    }
+}
+
+/// What both hosts do with the packets of a line, whatever becomes of them, in lines that may differ.
+fn transcript(stands: &Stands, known: &Known) -> Result<[Vec<String>; 2]> {
+    if !known.before.is_empty() {
+        stands.load(&files(known.before, "", false))?;
+        for step in (known.talk)() {
+            stands.send(step.from, &step.packet)?;
+        }
+    }
+    stands.load(&files(known.rules, known.sets, !known.before.is_empty()))?;
+    let mut lines = [Vec::new(), Vec::new()];
+    for (number, step) in (known.talk)().iter().enumerate() {
+        for (lines, arrived) in lines.iter_mut().zip(stands.send(step.from, &step.packet)?) {
+            lines.push(format!("{number}: {}", arrived.join(", ")));
+        }
+    }
+    let told = |counters: Counters| -> String {
+        let each = counters
+            .into_iter()
+            .map(|((_, place), (packets, bytes))| format!("{place} [{packets}:{bytes}]"));
+        each.collect::<Vec<_>>().join(" ")
+    };
+    for (lines, counters) in lines.iter_mut().zip(stands.counters()?) {
+        lines.push(format!("counted: {}", told(counters)));
+    }
+    Ok(lines)
+}
+
+/// Tries every line; those that are not as they say, in words.
+pub fn check() -> Result<Vec<String>> {
+    with_stands(|stands| {
+        let mut wrong = Vec::new();
+        for known in KNOWN.iter().chain(WRONG).chain(MENDED) {
+            let [theirs, ours] = transcript(stands, known)?;
+            ensure!(theirs.len() == ours.len(), "{}: not the same packets", known.name);
+            let differs: Vec<_> = theirs
+                .iter()
+                .zip(&ours)
+                .filter(|(theirs, ours)| theirs != ours)
+                .collect();
+            let expected = differs
+                .iter()
+                .map(|(theirs, ours)| (theirs.as_str(), ours.as_str()))
+                .eq(known.differs.iter().copied());
+            if !expected {
+                wrong.push(format!("{}: {differs:#?}", known.name));
+            }
+        }
+        Ok(wrong)
+    })
+}

@@ -1,0 +1,125 @@
+//! What is no purpose: what netbridge gets wrong as long as nobody has put it right, and what it once got wrong.
+
+use super::super::ground::Station::{self, C1, C2};
+use super::super::talk::{Pair, Talk};
+use super::Known;
+use crate::conformance::packet::{flag, kind};
+
+/// What is not meant, and not put right yet. A line that is must go from here to [`MENDED`].
+pub const WRONG: &[Known] = &[
+    Known {
+        name: "an ICMP message that is no query and no error is invalid",
+        reason: "the kernel's connection tracking takes nothing but queries for something new",
+        before: &[],
+        rules: &STATES,
+        sets: "",
+        talk: || Pair::new(C1, 5000, C2, 0).message(kind::SOLICITATION),
+        differs: &[("counted: 2 [1:28] 3 [1:28]", "counted: 0 [1:28] 3 [1:28]")],
+    },
+    Known {
+        name: "a limit begins anew with a new file",
+        reason: "its bucket is known by the rule's place alone: another file's rule there, of whatever rate, finds it as it was",
+        before: &["ACCEPT", "-m limit --limit 1/day --limit-burst 1"],
+        rules: &["ACCEPT", "-m limit --limit 1000/sec --limit-burst 1000"],
+        sets: "",
+        talk: || Pair::new(C1, 5000, C2, 53).datagrams(1),
+        differs: &[("counted: 0 [2:74] 1 [2:74]", "counted: 1 [2:74]")],
+    },
+    Known {
+        name: "the SPI of ESP is its ports for hashlimit",
+        reason: "it is taken for a protocol without ports",
+        before: &[],
+        rules: &["ACCEPT", PORTS],
+        sets: "",
+        talk: || {
+            let pair = Pair::new(C1, 5000, C2, 0);
+            [pair.other(47, 1), pair.other(50, 1)].concat()
+        },
+        differs: &[("counted: 0 [2:88] 1 [4:176]", "counted: 0 [1:44] 1 [4:176]")],
+    },
+];
+
+/// What was put right: nothing differs.
+pub const MENDED: &[Known] = &[
+    Known {
+        name: "an element of a protocol without ports is in a set of ports",
+        reason: "it is looked up with port 0, which such a packet does not have here",
+        before: &[],
+        rules: &["ACCEPT", "-m set --match-set services dst,dst -j DROP"],
+        sets: "create services hash:ip,port\nadd services 10.9.1.3,gre:0\n",
+        talk: || {
+            let mut talk = Pair::new(C1, 5000, C2, 0).other(47, 1);
+            talk.truncate(1);
+            talk
+        },
+        differs: &[],
+    },
+    Known {
+        name: "a match before a limit is asked before it, and one behind it is not",
+        reason: "a limit takes a token from whatever comes to it",
+        before: &[],
+        rules: &[
+            "ACCEPT",
+            "-m limit --limit 1/hour --limit-burst 2 -m conntrack --ctstate ESTABLISHED",
+            "-m conntrack --ctstate ESTABLISHED -m limit --limit 1/hour --limit-burst 2",
+        ],
+        sets: "",
+        talk: || Pair::new(C1, 5000, C2, 53).datagrams(3),
+        differs: &[],
+    },
+    Known {
+        name: "an ICMP message has port 0 for hashlimit",
+        reason: "its type and code are taken for the port, so that each kind of message has a bucket of its own",
+        before: &[],
+        rules: &["ACCEPT", PORTS],
+        sets: "",
+        talk: || Pair::new(C1, 5000, C2, 0).echoes(1),
+        differs: &[],
+    },
+    Known {
+        name: "`nomatch` holds in a list's member",
+        reason: "elements with nomatch are forgotten where a set has more than one dimension, or a list has members of other kinds",
+        before: &[],
+        rules: &["ACCEPT", "-m set --match-set all src,dst -j DROP"],
+        sets: "create networks hash:net\nadd networks 10.9.1.0/24\nadd networks 10.9.1.2/32 nomatch\n\
+               create services hash:ip,port\nadd services 10.9.1.9,tcp:80\n\
+               create all list:set\nadd all services\nadd all networks\n",
+        talk: || Pair::new(C1, 5000, C2, 80).segment(flag::SYN),
+        differs: &[],
+    },
+    Known {
+        name: "`nomatch` holds in a set of networks and ports",
+        reason: "the same",
+        before: &[],
+        rules: &["ACCEPT", "-m set --match-set exposed src,dst -j DROP"],
+        sets: "create exposed hash:net,port\nadd exposed 10.9.1.0/24,tcp:80\nadd exposed 10.9.1.2,tcp:80 nomatch\n",
+        talk: || Pair::new(C1, 5000, C2, 80).segment(flag::SYN),
+        differs: &[],
+    },
+    Known {
+        name: "what goes to everybody leaves by its network",
+        reason: "an interface that is not one was found where no interface is kept",
+        before: &[],
+        rules: &["ACCEPT", "-o front", "! -o front", "-i front -o front"],
+        sets: "",
+        talk: || Pair::new(C1, 5000, C2, 53).broadcast(),
+        differs: &[],
+    },
+];
+
+/// Counts the first packet to each port.
+pub(super) const PORTS: &str =
+    "-m hashlimit --hashlimit-upto 1/hour --hashlimit-burst 1 --hashlimit-mode dstport --hashlimit-name ports";
+
+/// Counts packets by their state.
+pub(super) const STATES: [&str; 4] = [
+    "ACCEPT",
+    "-m conntrack --ctstate NEW",
+    "-m conntrack --ctstate ESTABLISHED",
+    "-m conntrack --ctstate INVALID",
+];
+
+/// The first segment of a connection to a published port.
+pub(super) fn visit(client: Station) -> Talk {
+    Pair::published(client, 5000, 8443, C2, 443).segment(flag::SYN)
+}
