@@ -595,6 +595,11 @@ impl Env for Skb<'_> {
     }
 
     #[inline(always)]
+    fn filter_word(&self, bank: u32, index: u32) -> u64 {
+        Maps.word(bank, index)
+    }
+
+    #[inline(always)]
     fn search(&self, generation: u32, _work: &mut Work<V4>) {
         filter::search(generation);
     }

@@ -1,13 +1,14 @@
 //! The search through the filter's tables: a global function, which the verifier walks once, on its own, and not wherever it
 //! is called (Linux 5.6, commit 51c39bb1d5d1).
 
+#[cfg(target_arch = "bpf")]
 use core::arch::asm;
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated as helper;
 use netbridge_common::abi::{
-    self, BOX_PAGES, BucketKey, FilterHead, LIMITS, Limit, PAGE_BOXES, PAGE_PATHS, PAGE_WORDS, PathKey, RuleBox,
-    WORD_PAGES, word,
+    BOX_PAGES, BucketKey, CHUNK_PAGES, CHUNKS, FilterHead, LIMITS, Limit, PAGE_BOXES, PAGE_PATHS, PAGE_WORDS, PathKey,
+    RuleBox, WORD_PAGES, word,
 };
 use netbridge_common::datapath::env::Inserted;
 use netbridge_common::datapath::filter::decide;
@@ -35,9 +36,6 @@ extern "C" fn filter_search(generation: u32) -> u32 {
     decide(&Maps, generation, &work.subject, &mut work.search);
     1
 }
-
-/// Pages of paths of a bank.
-const PATHS_OF_BANK: u32 = abi::PATHS / PAGE_PATHS;
 
 /// The filter's maps.
 pub(crate) struct Maps;
@@ -108,26 +106,19 @@ impl Tables for Maps {
         let Some(place) = LIMIT_BUCKETS.get_ptr_mut(key) else {
             return false;
         };
-        let mut found = was;
-        // SAFETY: eight aligned bytes of a map's element. The instruction (Linux 5.12) has what it compares with in `r0`, and
-        // leaves there what it found.
-        unsafe {
-            asm!(
-                "r0 = cmpxchg_64({0} + 0, r0, {1})",
-                in(reg) place,
-                in(reg) due,
-                inlateout("r0") found,
-            );
-        }
+        // SAFETY: eight aligned bytes of a map's element.
+        let found = unsafe { compare_exchange(place, was, due) };
         found == was
     }
 
     #[inline(always)]
     fn count(&self, bank: u32, path: u32, bytes: u32) {
-        let page = PASSED.get_ptr_mut(bank.wrapping_mul(PATHS_OF_BANK).wrapping_add(path / PAGE_PATHS));
+        let (page, place) = (path / PAGE_PATHS, path % PAGE_PATHS);
+        let chunk = bank.wrapping_mul(CHUNKS).wrapping_add(page / CHUNK_PAGES);
+        let page = PASSED.get_value_ptr_mut(chunk, &(page % CHUNK_PAGES));
         // SAFETY: this CPU's own element, and programs of one CPU do not interrupt each other here.
         let page = page.map(|page| unsafe { &mut *page });
-        if let Some(passed) = page.and_then(|page| page.get_mut((path % PAGE_PATHS) as usize)) {
+        if let Some(passed) = page.and_then(|page| page.get_mut(place as usize)) {
             passed.packets += 1;
             passed.bytes += u64::from(bytes);
         }
@@ -137,4 +128,36 @@ impl Tables for Maps {
     fn repeat<S: FnMut(u32) -> bool>(&self, times: u32, step: S) {
         repeat(times, step);
     }
+}
+
+/// Replaces a word of a map's element if it is what it was (Linux 5.12, commit 5ffa25502b5a); what it was.
+///
+/// # Safety
+///
+/// `place` is eight aligned bytes of a map's element.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+unsafe fn compare_exchange(place: *mut u64, was: u64, new: u64) -> u64 {
+    let mut found = was;
+    // SAFETY: what the caller promises. The instruction has what it compares with in `r0`, and leaves there what it found.
+    unsafe {
+        asm!("r0 = cmpxchg_64({0} + 0, r0, {1})", in(reg) place, in(reg) new, inlateout("r0") found);
+    }
+    found
+}
+
+/// The same for lints, which are run for the machine that builds, and know its registers alone.
+///
+/// # Safety
+///
+/// `place` is eight aligned bytes that nobody else writes.
+#[cfg(not(target_arch = "bpf"))]
+unsafe fn compare_exchange(place: *mut u64, was: u64, new: u64) -> u64 {
+    // SAFETY: what the caller promises.
+    let found = unsafe { place.read() };
+    if found == was {
+        // SAFETY: likewise.
+        unsafe { place.write(new) };
+    }
+    found
 }

@@ -3,13 +3,13 @@
 //! `#[btf_map]` and not `#[map]`: the kernel then knows key and value types, `bpftool map dump`
 //! prints them by field, and libbpf 1.x tools accept the object.
 
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use netbridge_common::abi::{
-    AddrKey, BANKS, BOX_PAGES, BUCKETS, BindingKey, BindingV4, BoxPage, BucketKey, Config, DropEvent, EVENT_BYTES,
-    FilterHead, FirstFragment, FlowKey, FlowV4, FragmentKey, Held, JOINED_PATHS, LIMITS, Learned, Limit, LinkV4, Load,
-    MAX_NETWORKS, MacKey, NetworkV4, PAGE_PATHS, PassedPage, PathKey, Peer, PeerKey, PortKey, PublishedV4,
-    REASON_SLOTS, SAMPLES, SLOTS, STATIONS, SourceKey, Station, Traffic, V4, WORD_PAGES, WordPage,
+    AddrKey, BANKS, BOX_PAGES, BUCKETS, BindingKey, BindingV4, BoxPage, BucketKey, CHUNK_PAGES, CHUNKS, Config,
+    DropEvent, EVENT_BYTES, FilterHead, FirstFragment, FlowKey, FlowV4, FragmentKey, Held, JOINED_PATHS, LIMITS,
+    Learned, Limit, LinkV4, Load, MAX_NETWORKS, MacKey, NetworkV4, PassedPage, PathKey, Peer, PeerKey, PortKey,
+    PublishedV4, REASON_SLOTS, SAMPLES, SLOTS, STATIONS, SourceKey, Station, Traffic, V4, WORD_PAGES, WordPage,
 };
 use netbridge_common::datapath::env::Budget;
 use netbridge_common::datapath::pipeline::Scratch;
@@ -116,10 +116,14 @@ pub(crate) static FILTER_LIMITS: Array<Limit, { (BANKS * LIMITS) as usize }> = A
 #[btf_map]
 pub(crate) static LIMIT_BUCKETS: LruHashMap<BucketKey, u64, { BUCKETS as usize }> = LruHashMap::new();
 
-/// What went each path, by bank. Counted by the programs; the controller zeroes those of a bank before it writes it.
+/// What went each path, by bank, in chunks that the controller makes when a bank first needs them: a bank's worth for every
+/// CPU would be much for rules that are few. Counted by the programs; the controller zeroes those of a bank before it
+/// writes it.
 #[btf_map]
-pub(crate) static PASSED: PerCpuArray<PassedPage, { (BANKS * netbridge_common::abi::PATHS / PAGE_PATHS) as usize }> =
-    PerCpuArray::new();
+pub(crate) static PASSED: ArrayOfMaps<
+    PerCpuArray<PassedPage, { CHUNK_PAGES as usize }>,
+    { (BANKS * CHUNKS) as usize },
+> = ArrayOfMaps::new();
 
 /// Drops by reason. Counted by the programs, read by the controller.
 #[btf_map]

@@ -91,7 +91,7 @@ impl Hook {
     }
 }
 
-/// One dropped packet.
+/// One packet that was dropped, or that a rule of the filter reports.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct DropEvent {
@@ -101,7 +101,7 @@ pub struct DropEvent {
     pub ifindex: u32,
     /// Frame length, bytes.
     pub len: u32,
-    /// A [`super::Reason`].
+    /// A [`super::Reason`]; 0 for what a rule reports.
     pub reason: u8,
     /// A [`Hook`].
     pub hook: u8,
@@ -121,4 +121,8 @@ pub struct DropEvent {
     pub smac: [u8; 6],
     /// EtherType, network order.
     pub ethertype: [u8; 2],
+    /// The place of the compiled rules that reports it, [`super::NO_PATH`] for a drop.
+    pub place: u32,
+    /// [`super::Config::generation`] of these rules.
+    pub generation: u32,
 }

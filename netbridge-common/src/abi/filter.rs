@@ -24,6 +24,12 @@ pub const BOX_PAGES: u32 = 2048;
 /// Paths of a page.
 pub const PAGE_PATHS: u32 = 64;
 
+/// Pages of paths that are made room for at once.
+pub const CHUNK_PAGES: u32 = 64;
+
+/// Chunks of paths that a bank may have.
+pub const CHUNKS: u32 = PATHS >> (PAGE_PATHS.trailing_zeros() + CHUNK_PAGES.trailing_zeros());
+
 /// A page of words.
 pub type WordPage = [u64; PAGE_WORDS as usize];
 
@@ -53,6 +59,9 @@ pub const SEARCH_DEPTH: u32 = 16;
 
 /// Steps from a value to its class.
 pub const CLASS_STEPS: u32 = 12;
+
+/// Words that say whether an address is an endpoint's, and what party it is of.
+pub const PARTY_WORDS: u32 = 5;
 
 /// Places that are looked at for a value in a table of exact ones, and for the number of a path.
 pub const PROBES: u32 = 8;
@@ -258,12 +267,22 @@ pub struct FilterHead {
     pub interface: u64,
     /// From network to class: the first of [`super::MAX_NETWORKS`] words.
     pub networks: u32,
+    /// From slot to party: the first of [`super::SLOTS`] times [`PARTY_WORDS`] words, for each slot its party below its ifindex,
+    /// and its address.
+    pub endpoints: u32,
+    /// From a pair of parties to what becomes of their packets: the first word of the first party's row. Zero if the search must
+    /// say it, else the path below the verdict, from bit 40 on, and how a rejected packet's sender is told, from bit 48 on.
+    pub pairs: u32,
+    /// Parties: as many rows, and words in each. 0 if every packet is to be searched for.
+    pub parties: u32,
     /// Boxes, at most 64 times [`BOX_PAGES`].
     pub boxes: u32,
     /// Places of the compiled rules.
     pub places: u32,
     /// Zero if everything is accepted and nothing counted: nothing to ask, nothing to track.
     pub active: u32,
+    /// For which rules each place counts: the first of as many words, which the controller alone reads.
+    pub legend: u32,
     /// What the tables were made from, as a number: the controller knows by it if they are those it would make.
     pub digest: u64,
 }

@@ -9,6 +9,7 @@ use super::filter::{self, Subject};
 use super::flows;
 use super::icmp::{self, Quote};
 use super::limits;
+use super::pairs;
 use super::parse::Kind;
 use super::state;
 use super::verdict::Action;
@@ -33,7 +34,8 @@ where
         return flooded(cx, work);
     }
     if cx.packet.kind as u8 == Kind::Ip as u8 && filter::is_active(cx) {
-        let action = filtered(cx, &station, work);
+        let action = pairs::settled(cx, &station, work);
+        let action = action.unwrap_or_else(|| filtered(cx, &station, work));
         if filter::is_final(action, &work.verdict) {
             return action;
         }

@@ -229,6 +229,8 @@ pub trait Env {
     fn is_source(&self, key: &SourceKey<AddrOf<Self>>) -> bool;
     /// The head of a filter bank.
     fn filter(&self, bank: u32) -> Option<&FilterHead>;
+    /// A word of a filter bank; [`crate::abi::word::EMPTY`] beyond its end.
+    fn filter_word(&self, bank: u32, index: u32) -> u64;
     /// Searches the filter of a generation for what becomes of `work.subject`: [`super::filter::decide`], which is the same for
     /// every program, and long.
     fn search(&self, generation: u32, work: &mut Work<Self::F>);

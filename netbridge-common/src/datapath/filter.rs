@@ -6,6 +6,7 @@ use crate::wire::ethernet;
 
 use super::conntrack::{Cx, Work};
 use super::env::{AddrOf, Env};
+use super::pipeline;
 use super::search::{self, Search, Tables};
 use super::verdict::{Action, Verdict};
 
@@ -34,7 +35,7 @@ pub struct Subject<A> {
     pub mac: Mac,
     /// IP protocol.
     pub proto: u8,
-    /// Bits of [`CtState`].
+    /// Bits of [`crate::abi::CtState`].
     pub state: u8,
     /// TCP flags.
     pub tcp: u8,
@@ -138,6 +139,9 @@ pub fn asked<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
     cx.env.search(cx.arrival.generation, work);
     let Work { search, verdict, .. } = work;
     verdict.path = search.path;
+    if search.logs != 0 {
+        pipeline::report_logged(cx, search);
+    }
     match search.verdict {
         verdict::ACCEPT => verdict.refuse(Reason::None),
         verdict::REJECT => verdict.reject(search.with),

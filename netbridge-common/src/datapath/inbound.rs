@@ -185,12 +185,23 @@ pub struct Entry {
     /// Who may open flows to it: a list of sources, 0 for everybody.
     sources: u32,
     /// Not 0 for a port that stands for one of the container's ([`binding`]).
-    bound: u32,
+    bound: u16,
+    /// 0 for such a port that is open to those alone that the container has sent to.
+    open: u16,
 }
 
 impl Entry {
     /// By nothing yet.
-    pub const NONE: Self = Self { sources: 0, bound: 0 };
+    pub const NONE: Self = Self {
+        sources: 0,
+        bound: 0,
+        open: 0,
+    };
+
+    /// True if everybody may open flows to it, as far as the list lets them.
+    pub const fn is_open(&self) -> bool {
+        self.open != 0
+    }
 }
 
 /// A container's port that a packet leads to.
@@ -311,7 +322,8 @@ pub(super) fn lead<E: Env>(cx: &Cx<'_, E>, target: &Target<AddrOf<E>>, work: &mu
     let key = &cx.packet.key;
     work.entry = Entry {
         sources: target.sources,
-        bound: u32::from(target.bound),
+        bound: u16::from(target.bound),
+        open: u16::from(target.open),
     };
     *work.half.tail_mut() = Nat {
         src: key.src,

@@ -21,6 +21,7 @@ mod ipv6;
 mod limits;
 pub mod nat;
 mod options;
+pub mod pairs;
 pub mod parse;
 pub mod pipeline;
 pub mod route;

@@ -305,6 +305,20 @@ where
 #[inline(never)]
 fn count_dropped<E: Env>(cx: &Cx<'_, E>, reason: Reason) {
     cx.env.count_drop(cx.arrival.slot, reason);
+    report(cx, reason, NO_PATH);
+}
+
+/// Reports a packet for the rules that ask for it. A function of its own in the object.
+#[inline(never)]
+pub(super) fn report_logged<E: Env>(cx: &Cx<'_, E>, search: &Search) {
+    for (place, _) in search.logged.iter().zip(0..search.logs) {
+        report(cx, Reason::None, *place);
+    }
+}
+
+/// Reports a packet that was dropped for a reason, or that a place of the rules asks to be told about.
+#[inline(never)]
+fn report<E: Env>(cx: &Cx<'_, E>, reason: Reason, place: u32) {
     if !cx.env.may_report(cx.arrival.now, cx.config.events_per_tick) {
         return;
     }
@@ -323,5 +337,7 @@ fn count_dropped<E: Env>(cx: &Cx<'_, E>, reason: Reason) {
         dport: packet.key.dport,
         smac: packet.from.mac,
         ethertype: packet.ethertype,
+        place,
+        generation: cx.arrival.generation,
     });
 }

@@ -39,7 +39,19 @@ where
     }
     class = match class {
         Class::Neighbour => neighbour(cx, head, work),
-        Class::Host => hairpin(cx, head, addrs, work),
+        Class::Host => {
+            if behind(cx, head, work) {
+                work.verdict.action = inbound::may_enter(cx, work);
+                if work.verdict.action as u8 == Action::Pass as u8 {
+                    hairpin(cx, head, addrs, work);
+                    Class::Outside
+                } else {
+                    Class::Settled
+                }
+            } else {
+                Class::Settled
+            }
+        }
         other => other,
     };
     match class {
@@ -216,61 +228,55 @@ const fn bound(head: &NetworkHead) -> u8 {
     }
 }
 
-/// Fills in both halves of a flow to a container by an address of the host, but for its source port, unless the stack gets
-/// the packet or it may not pass. The answers come back the same way, so the container sees the address that was asked for
+/// Fills in the forward half with the way to the container at an address of the host; false if the stack gets the packet, or it
+/// may not pass.
+#[inline(never)]
+fn behind<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, work: &mut Work<E::F>) -> bool {
+    // Without a target the stack gets the packet.
+    work.verdict.action = Action::Pass;
+    let Some(target) = inbound::behind_port(cx) else {
+        return false;
+    };
+    if is_others(cx, network, target.open) {
+        return false;
+    }
+    let reason = inbound::lead(cx, &target, work);
+    work.verdict.action = work.verdict.refuse(reason);
+    reason as u8 == Reason::None as u8
+}
+
+/// Completes both halves of a flow to a container by an address of the host, but for its source port; [`behind`] has filled in
+/// the way. The answers come back the same way, so the container sees the address that was asked for
 /// as the source (RFC 4787 REQ-9): it would answer a neighbour of its own network directly.
 ///
 /// To a port that only those may send to whom its container has sent, the flow is opened all the same, and awaits that: it is
 /// what lets the container's own packets in, as with two clients of two NATs (RFC 5128, section 3.3).
 #[inline(never)]
-fn hairpin<E: Env>(
-    cx: &Cx<'_, E>,
-    network: &NetworkHead,
-    addrs: &NetworkAddrs<AddrOf<E>>,
-    work: &mut Work<E::F>,
-) -> Class {
-    // Without a target the stack gets the packet.
-    work.verdict.action = Action::Pass;
-    let Some(target) = inbound::behind_port(cx) else {
-        return Class::Settled;
-    };
-    if is_others(cx, network, target.open) {
-        return Class::Settled;
-    }
-    let reason = inbound::lead(cx, &target, work);
-    work.verdict.action = if reason as u8 == Reason::None as u8 {
-        inbound::may_enter(cx, work)
-    } else {
-        work.verdict.refuse(reason)
-    };
-    if work.verdict.action as u8 != Action::Pass as u8 {
-        return Class::Settled;
-    }
-    let dst = cx.packet.key.dst;
+fn hairpin<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, addrs: &NetworkAddrs<AddrOf<E>>, work: &mut Work<E::F>) {
+    let (dst, open) = (cx.packet.key.dst, work.entry.is_open());
     // A mapped port is where the other one sends to, so it comes from one too.
-    let from = if target.open {
+    let from = if open {
         dst
     } else {
         binding::address(cx, &cx.packet.key, addrs.snat)
     };
-    let bound = if !target.open || dst == { addrs.snat } {
+    let bound = if !open || dst == { addrs.snat } {
         bound(network)
     } else {
         0
     };
     let head = work.half.head_mut();
-    head.flags |= flow_flags::SRC | bound | if target.open { 0 } else { flow_flags::AWAITS };
+    head.flags |= flow_flags::SRC | bound | if open { 0 } else { flow_flags::AWAITS };
     // Who dials, not who is dialled as from outside: a neighbour can be held to account.
     head.owner = owner(cx, network);
     work.half.tail_mut().src = from;
     returning(cx, network, work.other.head_mut());
     work.other.head_mut().flags |= flow_flags::SRC | flow_flags::DST | bound;
     *work.other.tail_mut() = conntrack::answer(&cx.packet.key);
-    Class::Outside
 }
 
 /// True if a packet to an address of the host is not for a container after all. A function of its own in the object, as
-/// [`hairpin`] is: their stacks add up only where they nest.
+/// [`behind`] is: their stacks add up only where they nest.
 #[inline(never)]
 fn is_others<E: Env>(cx: &Cx<'_, E>, network: &NetworkHead, open: bool) -> bool {
     let key = &cx.packet.key;

@@ -12,6 +12,9 @@ use crate::wire::tcp;
 use super::env::Inserted;
 use super::filter::Subject;
 
+/// Reports of one packet, at most: further ones are counted only.
+pub const LOGGED: u32 = 4;
+
 /// No box.
 const NONE: u32 = u32::MAX;
 
@@ -68,6 +71,10 @@ pub struct Search {
     from: u32,
     /// The bucket that is asked for a token.
     bucket: BucketKey,
+    /// Places that report the packet, the first of them.
+    pub logged: [u32; LOGGED as usize],
+    /// How many there are.
+    pub logs: u32,
     /// Which rules have matched, or [`NO_PATH`].
     pub path: u32,
     /// Not 0 if the answer depends on more than the flow.
@@ -98,6 +105,8 @@ impl Search {
             sport: 0,
             dport: 0,
         },
+        logged: [NO_PATH; LOGGED as usize],
+        logs: 0,
         path: NO_PATH,
         varies: 0,
         verdict: verdict::DROP,
@@ -115,6 +124,7 @@ impl Search {
         self.depth = 0;
         self.best = NONE;
         self.from = 0;
+        self.logs = 0;
         self.path = NO_PATH;
         self.varies = 0;
         self.verdict = verdict::DROP;
@@ -127,6 +137,7 @@ impl Search {
 
     /// Ends without a search, in a verdict that counts for nothing.
     pub const fn settle(&mut self, verdict: u8) {
+        self.logs = 0;
         self.path = NO_PATH;
         self.varies = 0;
         self.verdict = verdict;
@@ -241,6 +252,16 @@ impl Search {
         if granted && found.place != NO_PATH {
             self.go_on(env, generation, found.place, subject.bytes);
         }
+        if granted && found.verdict == verdict::LOG {
+            // Every packet is reported, not every flow.
+            self.varies = 1;
+            if let Some(place) = self.logged.get_mut((self.logs & (LOGGED - 1)) as usize)
+                && self.logs < LOGGED
+            {
+                *place = found.place;
+                self.logs = self.logs.wrapping_add(1);
+            }
+        }
         let goes_on = found.verdict == verdict::CONTINUE || found.verdict == verdict::LOG;
         if granted && !goes_on {
             self.verdict = found.verdict;
@@ -287,8 +308,9 @@ impl Search {
         let Some(limit) = env.limit(self.bank, number) else {
             return false;
         };
+        // A type and code of ICMP are no port: to `hashlimit` the packet has port 0, as others without ports.
         let asks = |flag: u8, port: u32| {
-            if limit.flags & flag != 0 {
+            if limit.flags & flag != 0 && port < axis::ICMP {
                 (port & 0xffff) as u16
             } else {
                 0

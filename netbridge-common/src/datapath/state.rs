@@ -185,5 +185,5 @@ pub const fn standing(head: &FlowHead) -> u8 {
     } else {
         (source, destination)
     };
-    CtState::REPLY * reply as u8 | CtState::SNAT * snat as u8 | CtState::DNAT * dnat as u8
+    (CtState::REPLY * reply as u8) | (CtState::SNAT * snat as u8) | (CtState::DNAT * dnat as u8)
 }

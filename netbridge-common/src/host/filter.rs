@@ -1,7 +1,14 @@
 //! Rules as tests write them, and a compiler for a few of them that is made to be believed, not to be fast: every box in
 //! one list, every axis cut wherever a rule begins or ends.
 
-use std::collections::{BTreeMap, BTreeSet};
+#![expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "for the few rules of a test, which fails where this does"
+)]
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::BuildHasher;
 
 use bytemuck::Zeroable;
 
@@ -114,7 +121,7 @@ type Interface = (u32, u32);
 
 /// The tables for rules and a policy, one of [`verdict`], where these are the interfaces. A rule's place is its index, the
 /// policy's is behind the last.
-pub fn compile(policy: u8, rules: &[RuleV4], links: &std::collections::HashMap<u32, LinkV4>) -> Bank {
+pub fn compile<S: BuildHasher>(policy: u8, rules: &[RuleV4], links: &HashMap<u32, LinkV4, S>) -> Bank {
     if rules.is_empty() && policy == verdict::ACCEPT {
         return Bank::default();
     }
@@ -135,9 +142,8 @@ pub fn compile(policy: u8, rules: &[RuleV4], links: &std::collections::HashMap<u
     let mut table = vec![0_u64; 1 << bits];
     for interface in named {
         let (first, mask) = word::place(head.interface, interface.0.into());
-        let free = (0..)
-            .map(|probe| ((first + probe) & mask) as usize)
-            .find(|place| table[*place] == 0);
+        let mut places = (0..=mask).map(|probe| ((first + probe) & mask) as usize);
+        let free = places.find(|place| table[*place] == 0);
         if let (Some(place), Some(class)) = (free, class(*interface)) {
             table[place] = u64::from(interface.0) << 16 | class as u64;
         }
@@ -238,7 +244,7 @@ const fn base(number: u32) -> u8 {
 }
 
 /// Every interface that is or that a rule names, each with its network, and "any other" of each network.
-fn interfaces(rules: &[RuleV4], links: &std::collections::HashMap<u32, LinkV4>) -> Vec<Interface> {
+fn interfaces<S: BuildHasher>(rules: &[RuleV4], links: &HashMap<u32, LinkV4, S>) -> Vec<Interface> {
     let known: BTreeMap<u32, u32> = links
         .iter()
         .map(|(ifindex, link)| (*ifindex, link.head.station.net.into()))
@@ -361,7 +367,7 @@ fn split(words: &mut Vec<u64>, cuts: &[u32], first: u32) -> u64 {
     if cuts.len() <= 1 {
         return word::new(word::CLASS, first);
     }
-    let middle = cuts.len() / 2;
+    let middle = cuts.len() >> 1;
     let at = words.len();
     words.extend([u64::from(cuts[middle]), 0, 0]);
     words[at + 1] = split(words, &cuts[..middle], first);

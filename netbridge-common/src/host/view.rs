@@ -374,6 +374,10 @@ impl Env for View<'_> {
         self.tables.filter.get(bank as usize).map(|bank| &bank.head)
     }
 
+    fn filter_word(&self, bank: u32, index: u32) -> u64 {
+        self.tables.word(bank, index)
+    }
+
     fn search(&self, generation: u32, work: &mut Work<V4>) {
         decide(self.tables, generation, &work.subject, &mut work.search);
     }

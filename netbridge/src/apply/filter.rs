@@ -133,8 +133,9 @@ impl<'a> Wanted<'a> {
             None => tables::Tables::empty(),
         };
         made.head.digest = self.digest;
-        if before.active == 0 && made.head.active != 0 {
-            // Connections between neighbours were not tracked: they are to be known, not opened again.
+        let untracked = before.active == 0 || before.parties != 0;
+        if untracked && made.head.active != 0 {
+            // Connections between some neighbours were not tracked: they are to be known, not opened again.
             datapath.pick_up(PICKUP)?;
         }
         let generation = tables.swap_filter(&made)?;
@@ -169,11 +170,7 @@ fn counted(source: &FilterSource, datapath: &Datapath, generation: u32, head: &F
     let mut rules = source.parse()?.ruleset;
     source.tally.put(&mut rules);
     if head.digest == source.tally.tables {
-        let places = tables::counts(&rules)?;
-        // Tables that another version of this program has made may have other places.
-        if places.len() == head.places as usize {
-            tally::add(&mut rules, &datapath.tables().matched_in(generation, &places)?);
-        }
+        tally::add(&mut rules, &datapath.tables().matched_in(generation)?);
     }
     Ok(rules)
 }

@@ -1,21 +1,19 @@
 //! The filter's banks: written page by page, switched in one write, and what they have counted.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytemuck::Zeroable;
 use netbridge_common::abi::{
-    BANKS, BOX_PAGES, BoxPage, FilterHead, LIMITS, Limit, PAGE_BOXES, PAGE_PATHS, PAGE_WORDS, PATHS, PLACES, Passed,
-    PassedPage, PathKey, WORD_PAGES, WordPage,
+    BANKS, BOX_PAGES, BoxPage, CHUNK_PAGES, CHUNKS, FilterHead, LIMITS, Limit, PAGE_BOXES, PAGE_PATHS, PAGE_WORDS,
+    PLACES, Passed, PassedPage, PathKey, WORD_PAGES, WordPage,
 };
 
-use super::map::{Array, Hash, PerCpu};
+use super::map::{Array, Chunks, Hash};
 use super::object::maps;
 use super::tables::Tables;
 use super::{DatapathError, Pins};
 use crate::filter::tables as compiled;
-
-/// Pages of paths that a bank has.
-const PATH_PAGES: u32 = PATHS / PAGE_PATHS;
 
 /// The maps of the filter.
 pub(super) struct FilterMaps {
@@ -24,7 +22,7 @@ pub(super) struct FilterMaps {
     boxes: Array<BoxPage>,
     limits: Array<Limit>,
     paths: Hash<u32, PathKey>,
-    passed: PerCpu<PassedPage>,
+    passed: Chunks<PassedPage>,
 }
 
 impl FilterMaps {
@@ -35,7 +33,7 @@ impl FilterMaps {
             boxes: Array::open(pins, maps::FILTER_BOXES)?,
             limits: Array::open(pins, maps::FILTER_LIMITS)?,
             paths: Hash::open(pins, maps::PATHS)?,
-            passed: PerCpu::open(pins, maps::PASSED)?,
+            passed: Chunks::open(pins, maps::PASSED, CHUNK_PAGES)?,
         })
     }
 
@@ -57,8 +55,9 @@ impl FilterMaps {
         self.heads.set(bank, &tables.head)
     }
 
-    /// Zeroes what a bank that is not in force has counted, and forgets the paths through it.
-    fn clear(&self, bank: u32, in_force: u32) -> Result<(), DatapathError> {
+    /// Zeroes what a bank that is not in force has counted, forgets the paths through it, and makes room for those of new
+    /// tables.
+    fn clear(&self, bank: u32, in_force: u32, tables: &compiled::Tables) -> Result<(), DatapathError> {
         let mut pages: BTreeSet<u32> = (0..self.heads.get(bank)?.places.div_ceil(PAGE_PATHS)).collect();
         for (number, key) in self.paths.entries()? {
             if key.generation != in_force {
@@ -66,9 +65,44 @@ impl FilterMaps {
                 pages.insert(number / PAGE_PATHS);
             }
         }
-        pages
-            .into_iter()
-            .try_for_each(|page| self.passed.zero(bank * PATH_PAGES + page))
+        let mut chunks = BTreeMap::<u32, Vec<u32>>::new();
+        for page in pages {
+            chunks.entry(page / CHUNK_PAGES).or_default().push(page % CHUNK_PAGES);
+        }
+        for (chunk, pages) in chunks {
+            if let Some(chunk) = self.passed.get(bank * CHUNKS + chunk)? {
+                pages.into_iter().try_for_each(|page| chunk.zero(page))?;
+            }
+        }
+        let places = 0..tables.head.places.div_ceil(CHUNK_PAGES * PAGE_PATHS);
+        let joined = if tables.joins {
+            PLACES / PAGE_PATHS / CHUNK_PAGES..CHUNKS
+        } else {
+            0..0
+        };
+        for chunk in places.chain(joined).map(|chunk| bank * CHUNKS + chunk) {
+            if self.passed.get(chunk)?.is_none() {
+                self.passed.make(chunk)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What went the paths of some pages of a bank, by path, summed over the CPUs.
+    fn passed(&self, bank: u32, pages: &BTreeSet<u32>) -> Result<Vec<(u32, Passed)>, DatapathError> {
+        let mut all = Vec::new();
+        let mut open = None;
+        for page in pages {
+            let number = page / CHUNK_PAGES;
+            if open.as_ref().is_none_or(|(known, _)| *known != number) {
+                open = Some((number, self.passed.get(bank * CHUNKS + number)?));
+            }
+            let Some((_, Some(chunk))) = &open else { continue };
+            let passed = chunk.fold(page % CHUNK_PAGES, PassedPage::zeroed(), |sum, cpu| added(sum, &cpu))?;
+            let passed = (page * PAGE_PATHS..).zip(passed);
+            all.extend(passed.filter(|(_, passed)| passed.packets > 0));
+        }
+        Ok(all)
     }
 }
 
@@ -88,7 +122,7 @@ impl Tables {
         config.generation = next_generation(before);
         let bank = config.generation % BANKS;
         let maps = self.filter_maps();
-        maps.clear(bank, before)?;
+        maps.clear(bank, before, tables)?;
         maps.write(bank, tables)?;
         self.put_config(&config)?;
         Ok(before)
@@ -99,44 +133,46 @@ impl Tables {
         self.filter_maps().heads.get(self.config()?.generation % BANKS)
     }
 
-    /// What each rule of the filter in force has matched, summed over the CPUs; `counts` says for which rules each place of
-    /// it counts. A rule that is not listed has matched nothing.
-    pub fn matched(
-        &self,
-        counts: &[Vec<compiled::RuleId>],
-    ) -> Result<HashMap<compiled::RuleId, Passed>, DatapathError> {
-        self.matched_in(self.config()?.generation, counts)
+    /// What each rule of the filter in force has matched, summed over the CPUs. A rule that is not listed has matched nothing.
+    pub fn matched(&self) -> Result<HashMap<compiled::RuleId, Passed>, DatapathError> {
+        self.matched_in(self.config()?.generation)
     }
 
     /// The same for the filter of a generation: the one in force, or the one before.
-    pub fn matched_in(
-        &self,
-        generation: u32,
-        counts: &[Vec<compiled::RuleId>],
-    ) -> Result<HashMap<compiled::RuleId, Passed>, DatapathError> {
+    pub fn matched_in(&self, generation: u32) -> Result<HashMap<compiled::RuleId, Passed>, DatapathError> {
+        let counts = self.legend(generation)?;
         let maps = self.filter_maps();
-        let first = generation % BANKS * PATH_PAGES;
         let joined: HashMap<u32, PathKey> = maps.paths.entries()?.into_iter().collect();
         let places = u32::try_from(counts.len()).unwrap_or(u32::MAX).div_ceil(PAGE_PATHS);
-        let pages = joined.keys().map(|number| number / PAGE_PATHS);
-        let pages: BTreeSet<u32> = (0..places).chain(pages).collect();
+        let pages = (0..places)
+            .chain(joined.keys().map(|number| number / PAGE_PATHS))
+            .collect();
         let mut matched: HashMap<compiled::RuleId, Passed> = HashMap::new();
-        for page in pages {
-            let passed = maps.passed.fold(first + page, PassedPage::zeroed(), sum)?;
-            let passed = (page * PAGE_PATHS..)
-                .zip(passed)
-                .filter(|(_, passed)| passed.packets > 0);
-            for (path, passed) in passed {
-                for place in places_of(path, generation, &joined) {
-                    for rule in counts.get(place as usize).into_iter().flatten() {
-                        let rule = matched.entry(*rule).or_default();
-                        rule.packets += passed.packets;
-                        rule.bytes += passed.bytes;
-                    }
+        for (path, passed) in maps.passed(generation % BANKS, &pages)? {
+            for place in places_of(path, generation, &joined) {
+                for rule in counts.get(place as usize).into_iter().flatten() {
+                    let rule = matched.entry(*rule).or_default();
+                    rule.packets += passed.packets;
+                    rule.bytes += passed.bytes;
                 }
             }
         }
         Ok(matched)
+    }
+
+    /// For which rules each place of the filter of a generation counts.
+    pub fn legend(&self, generation: u32) -> Result<Vec<Vec<compiled::RuleId>>, DatapathError> {
+        let (maps, bank) = (self.filter_maps(), generation % BANKS);
+        let head = maps.heads.get(bank)?;
+        let mut pages: HashMap<u32, WordPage> = HashMap::new();
+        compiled::legend::read(&head, |at| {
+            let number = (at / PAGE_WORDS).min(WORD_PAGES - 1);
+            let page = match pages.entry(number) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => place.insert(maps.words.get(bank * WORD_PAGES + number)?),
+            };
+            Ok(page.get((at % PAGE_WORDS) as usize).copied().unwrap_or_default())
+        })
     }
 }
 
@@ -155,7 +191,7 @@ fn places_of(path: u32, generation: u32, joined: &HashMap<u32, PathKey>) -> Vec<
     places
 }
 
-fn sum(mut sum: PassedPage, cpu: PassedPage) -> PassedPage {
+fn added(mut sum: PassedPage, cpu: &PassedPage) -> PassedPage {
     for (sum, cpu) in sum.iter_mut().zip(cpu) {
         sum.packets += cpu.packets;
         sum.bytes += cpu.bytes;

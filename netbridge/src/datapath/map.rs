@@ -188,6 +188,48 @@ impl<V: Pod> PerCpu<V> {
     }
 }
 
+/// Arrays with one value per CPU, of one size each, in an array; those that were never written are not there.
+pub(super) struct Chunks<V: Pod> {
+    name: &'static str,
+    /// Elements of each.
+    size: u32,
+    outer: Mutex<Outer<V>>,
+}
+
+type Outer<V> = maps::ArrayOfMaps<MapData, Chunk<V>>;
+type Chunk<V> = PerCpuArray<MapData, MapPod<V>>;
+
+impl<V: Pod> Chunks<V> {
+    pub(super) fn open(pins: &Pins, name: &'static str, size: u32) -> Result<Self, DatapathError> {
+        let outer = MapData::from_pin(pins.map(name))
+            .and_then(Map::from_map_data)
+            .and_then(Outer::try_from)
+            .map_err(|source| failed("open", name, String::new(), source))?;
+        Ok(Self {
+            name,
+            size,
+            outer: Mutex::new(outer),
+        })
+    }
+
+    /// One of them, if it is there.
+    pub(super) fn get(&self, index: u32) -> Result<Option<PerCpu<V>>, DatapathError> {
+        let chunk = found(lock(&self.outer).get(&index, 0).map(Some)).map(Option::flatten);
+        let chunk = chunk.map_err(|source| failed("read", self.name, index.to_string(), source))?;
+        Ok(chunk.map(|map| PerCpu {
+            name: self.name,
+            map: Mutex::new(map),
+        }))
+    }
+
+    /// Makes one that is not there, all zero. It takes the kernel some milliseconds until no program uses what was there before.
+    pub(super) fn make(&self, index: u32) -> Result<(), DatapathError> {
+        Chunk::<V>::create(self.size, 0)
+            .and_then(|chunk| lock(&self.outer).set(index, &chunk, 0))
+            .map_err(|source| failed("write", self.name, index.to_string(), source))
+    }
+}
+
 /// The first bits of a key, as the kernel has them; those beyond are to be zero.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, packed)]

@@ -1,15 +1,17 @@
 //! Rules that are well written and that the engine has no room for: which rule it is, why, and what to do.
 
 use super::syntax::fault::Refusal;
-use super::syntax::{FilterErrors, Ruleset};
+use super::syntax::{Chain, FilterErrors, Ruleset};
 use super::tables::TooComplex;
 
 /// A fault of `file`, for rules that cannot be compiled: at the rule that goes beyond, else at the table.
 pub fn beyond(file: &str, rules: &Ruleset, error: &TooComplex) -> FilterErrors {
-    let found = error.at().and_then(|at| {
-        let chain = rules.chains.get(at.chain as usize)?;
-        let rule = chain.rules.get(at.rule as usize)?;
-        Some((rule.line, rule.in_chain(&chain.name).to_string()))
+    let found = error.line().and_then(|line| {
+        let own = |chain: &Chain| {
+            let rule = chain.rules.iter().find(|rule| rule.line == line)?;
+            Some((line, rule.in_chain(&chain.name).to_string()))
+        };
+        rules.chains.iter().find_map(own)
     });
     let forward = rules.chains.first().map_or(1, |chain| chain.line);
     let (line, token) = found.unwrap_or((forward, "*filter".to_owned()));
@@ -28,11 +30,16 @@ fn advice(error: &TooComplex) -> &'static str {
         TooComplex::Limits { .. } => {
             "let rules share a limit: jump from all of them to a chain whose one rule has it, or give one `hashlimit` a key"
         }
-        TooComplex::Boxes => {
+        TooComplex::Boxes { .. } | TooComplex::Ranges { .. } => {
             "ask for one thing less in rules that name a set of pairs or `--ports`, or split such a set by what it is for"
         }
         TooComplex::Classes { .. } => {
             "ask for ranges and networks in place of single values, or drop rules that repeat others"
+        }
+        TooComplex::Holes { .. } => "give a mask whose ones come first, or several networks",
+        TooComplex::Colliding { .. } => "rename what collides, or drop rules that name it",
+        TooComplex::Steps { .. } => {
+            "let rules decide where they can: those that only count, report or return are searched behind one by one"
         }
         TooComplex::Crossing => {
             "put rules that ask for sources only and those that ask for destinations only into chains of their own, behind \

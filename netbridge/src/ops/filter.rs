@@ -170,10 +170,8 @@ pub(super) fn in_force(host: &Host) -> Result<Option<(FilterSource, Parsed)>, Fa
         let mut look = || -> anyhow::Result<bool> {
             let tables = datapath.tables();
             let (generation, head) = (tables.config()?.generation, tables.filter()?);
-            let places = tables::counts(&parsed.ruleset)?;
-            let own = head.digest == source.tally.tables && head.places as usize == places.len();
-            let matched = if own {
-                tables.matched_in(generation, &places)?
+            let matched = if head.digest == source.tally.tables {
+                tables.matched_in(generation)?
             } else {
                 HashMap::new()
             };

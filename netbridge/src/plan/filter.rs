@@ -5,7 +5,7 @@ use netbridge_common::abi::ZONE_UPLINK;
 use super::{Plan, Step, check_loaded};
 use crate::facts::HostFacts;
 use crate::filter::syntax::{Note, Parsed};
-use crate::filter::tables::{self, KnownInterface, Uses, World};
+use crate::filter::tables::{self, KnownEndpoint, KnownInterface, Uses, World};
 use crate::filter::{self, FilterErrors, Tally, bounds};
 use crate::model::{Fault, Faults};
 use crate::netlink::LinkInfo;
@@ -117,6 +117,17 @@ pub fn world(state: &State, links: &[LinkInfo]) -> World {
         state.endpoints.iter().any(|endpoint| endpoint.ifindex == index)
             || state.networks.iter().any(|network| network.ifindex == index)
     };
+    let known = |endpoint: &Endpoint| {
+        let address = endpoint
+            .address()
+            .filter(|_| !endpoint.trunk && endpoint.addresses.len() == 1)?;
+        Some(KnownEndpoint {
+            slot: endpoint.slot,
+            ifindex: endpoint.ifindex,
+            network: network(endpoint),
+            address,
+        })
+    };
     let hosts = links
         .iter()
         .filter(|link| !ours(link.index))
@@ -140,6 +151,7 @@ pub fn world(state: &State, links: &[LinkInfo]) -> World {
     World {
         interfaces,
         networks: state.networks.iter().flat_map(names).collect(),
+        endpoints: state.endpoints.iter().filter_map(known).collect(),
         local: state.local.iter().copied().collect(),
         broadcast: state
             .networks

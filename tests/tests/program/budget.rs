@@ -11,7 +11,7 @@ use netbridge_tests::fuzz::bed::with_kernel;
 const BUDGET: [(Hook, u32); 4] = [
     (Hook::FromContainer, 192_000),
     (Hook::ToContainer, 13_500),
-    (Hook::FromUplink, 78_000),
+    (Hook::FromUplink, 127_000),
     (Hook::ToUplink, 174_000),
 ];
 

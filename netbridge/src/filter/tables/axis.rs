@@ -20,6 +20,8 @@ pub(super) struct Axis {
     sets: Vec<Box<[Span]>>,
     singles: HashMap<Span, Wanted, BuildHasherDefault<Mixed>>,
     lists: HashMap<Box<[Span]>, Wanted>,
+    common: HashMap<(Wanted, Wanted), Wanted, BuildHasherDefault<Mixed>>,
+    size: usize,
 }
 
 impl Axis {
@@ -35,8 +37,14 @@ impl Axis {
         };
         if number == next {
             self.sets.push(spans.into());
+            self.size += spans.len();
         }
         number
+    }
+
+    /// Spans of all sets.
+    pub(super) fn size(&self) -> usize {
+        self.size
     }
 
     /// The spans of a set.
@@ -46,8 +54,17 @@ impl Axis {
 
     /// The number of what two sets have in common.
     pub(super) fn both(&mut self, one: Wanted, other: Wanted) -> Wanted {
+        if one == other {
+            return one;
+        }
+        let pair = (one.min(other), one.max(other));
+        if let Some(known) = self.common.get(&pair) {
+            return *known;
+        }
         let common = intersection(self.spans(one), self.spans(other));
-        self.wanted(&common)
+        let number = self.wanted(&common);
+        self.common.insert(pair, number);
+        number
     }
 
     /// Classes for all values, such that values of one class are in the same sets.
@@ -203,7 +220,7 @@ pub(super) fn put(words: &mut [u64], at: u32, values: &[u64]) {
 
 /// What two lists of spans in order have in common.
 pub(super) fn intersection(one: &[Span], other: &[Span]) -> Vec<Span> {
-    let (mut ones, mut others) = (one.iter().peekable(), other.iter().peekable());
+    let (mut ones, mut others) = (reaching(one, other).peekable(), reaching(other, one).peekable());
     let mut common = Vec::new();
     while let (Some((a, b)), Some((c, d))) = (ones.peek(), others.peek()) {
         if a.max(c) <= b.min(d) {
@@ -216,6 +233,17 @@ pub(super) fn intersection(one: &[Span], other: &[Span]) -> Vec<Span> {
         }
     }
     common
+}
+
+/// The spans of a list that are not all before or behind those of another.
+fn reaching<'a>(spans: &'a [Span], others: &[Span]) -> impl Iterator<Item = &'a Span> {
+    let (from, to) = (
+        others.first().map_or(0, |(first, _)| *first),
+        others.last().map_or(0, |(_, last)| *last),
+    );
+    let start = spans.partition_point(|(_, last)| *last < from);
+    let end = spans.partition_point(|(first, _)| *first <= to);
+    spans.get(start..end).unwrap_or_default().iter()
 }
 
 /// The values of `within` that are in none of `spans`, which are in order.

@@ -26,8 +26,10 @@ const MOST_BITS: u32 = 12;
 pub(super) struct Cell {
     /// Its classes on each axis.
     pub(super) spans: [Span; AXES],
-    /// Nothing behind it can count for a packet that is within its spans.
-    pub(super) hides: bool,
+    /// Of the cells behind it those before this one cannot count for a packet that is within its spans.
+    pub(super) hides: u32,
+    /// If a packet that is in it may be searched for anew, the place that it is part of.
+    pub(super) turn: Option<u32>,
 }
 
 /// What a search costs.
@@ -37,6 +39,15 @@ pub(super) struct Cost {
     pub(super) steps: usize,
     /// Most forks within each other.
     pub(super) depth: usize,
+    /// Most places at which the search begins anew for one packet.
+    pub(super) turns: usize,
+}
+
+impl Cost {
+    /// Most steps for one packet, all searches together.
+    pub(super) fn all_steps(self) -> usize {
+        self.steps.max(1).saturating_mul(self.turns + 1)
+    }
 }
 
 /// A search that would not fit.
@@ -112,19 +123,19 @@ impl Grower<'_> {
 
     /// Takes out what is behind a box that holds all of the region.
     fn shorten(&self, list: &mut Vec<u32>, region: &Region) {
-        let holds = |index: &u32| {
-            self.cells.get(*index as usize).is_some_and(|cell| {
-                cell.hides
-                    && cell
-                        .spans
-                        .iter()
-                        .zip(region)
-                        .all(|((first, last), (from, to))| first <= from && to <= last)
-            })
-        };
-        if let Some(place) = list.iter().position(holds) {
-            list.truncate(place + 1);
-        }
+        let mut from = 0;
+        list.retain(|index| {
+            if *index < from {
+                return false;
+            }
+            if let Some(cell) = self.cells.get(*index as usize)
+                && cell.hides > from
+                && (cell.spans.iter().zip(region)).all(|((first, last), (from, to))| first <= from && to <= last)
+            {
+                from = cell.hides;
+            }
+            true
+        });
     }
 
     /// The spans of a box on an axis, within the region.
@@ -217,6 +228,7 @@ impl Grower<'_> {
             put(self.words, place, &[word]);
             cost.steps = cost.steps.max(own.steps);
             cost.depth = cost.depth.max(own.depth);
+            cost.turns = cost.turns.max(own.turns);
             before = Some((part, word));
         }
         cost.steps += 1;
@@ -230,12 +242,16 @@ impl Grower<'_> {
 
         ways.sort_by_key(|way| way.first().copied());
         let at = self.reserve(4)?;
-        let mut cost = Cost { steps: 2, depth: 0 };
+        let mut cost = Cost {
+            steps: 2,
+            ..Cost::default()
+        };
         for (way, place) in ways.into_iter().zip([at, at + 2]) {
             let least = way.first().copied().unwrap_or(u32::MAX);
             let (word, own) = self.grow(way, region)?;
             put(self.words, place, &[word, least.into()]);
             cost.steps += own.steps;
+            cost.turns += own.turns;
             cost.depth = cost.depth.max(own.depth);
         }
         cost.depth += 1;
@@ -245,11 +261,19 @@ impl Grower<'_> {
         Ok((word::many(word::FORK, 2, at), cost))
     }
 
+    fn cells_of(&self, list: &[u32]) -> impl Iterator<Item = &Cell> {
+        list.iter().filter_map(|index| self.cells.get(*index as usize))
+    }
+
     /// Writes a list that is looked at one by one.
     fn list(&mut self, list: &[u32]) -> Result<(u64, Cost), TooLarge> {
+        let mut turns: Vec<u32> = self.cells_of(list).filter_map(|cell| cell.turn).collect();
+        turns.dedup();
         let cost = Cost {
-            steps: list.len().max(1),
-            depth: 0,
+            // The step behind the last box finds nothing; where there is no list, nothing is found at once.
+            steps: if list.len() > 1 { list.len() + 1 } else { list.len() },
+            turns: turns.len(),
+            ..Cost::default()
         };
         let word = match list {
             [] => word::EMPTY,

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use netbridge_common::abi::{LIMITS, Limit, limit_flags};
 
-use crate::filter::syntax::{Extension, HashLimit, Rate, Rule};
+use crate::filter::syntax::{Extension, HashLimit, Rate};
 
 /// Units of time in a tick of the kernel's.
 const UNITS: u64 = 1 << 16;
@@ -26,15 +26,14 @@ impl Limits {
         Self { hz, all: Vec::new() }
     }
 
-    /// The number of a rule's limit, from 1 on, 0 if it has none. A rule of the `limit` match shares its bucket with nobody:
-    /// `own` tells it from others.
-    pub(super) fn of(&mut self, rule: &Rule, own: (u32, u32)) -> Result<u32, TooMany> {
-        let found = rule.matches.iter().find_map(|extension| match extension {
-            Extension::Limit(rate) => Some(self.plain(*rate, own)),
-            Extension::HashLimit(limit) => Some(self.hashed(limit)),
-            _ => None,
-        });
-        let Some(limit) = found else { return Ok(0) };
+    /// The number of a limit, from 1 on. One of the `limit` match shares its bucket with nobody: `own` tells it from others, by
+    /// chain, rule, and place in the rule.
+    pub(super) fn of(&mut self, extension: &Extension, own: (u32, u32, u32)) -> Result<u32, TooMany> {
+        let limit = match extension {
+            Extension::Limit(rate) => self.bucket(*rate, number(&("limit", own))),
+            Extension::HashLimit(limit) => self.hashed(limit),
+            _ => return Ok(0),
+        };
         let known = self.all.iter().position(|other| *other == limit);
         let place = known.unwrap_or_else(|| {
             self.all.push(limit);
@@ -42,10 +41,6 @@ impl Limits {
         });
         let number = u32::try_from(place).unwrap_or(u32::MAX);
         if number < LIMITS { Ok(number + 1) } else { Err(TooMany) }
-    }
-
-    fn plain(&self, rate: Rate, own: (u32, u32)) -> Limit {
-        self.bucket(rate, number(&("limit", own)))
     }
 
     fn hashed(&self, limit: &HashLimit) -> Limit {

@@ -1,121 +1,243 @@
 //! Sets of addresses, ports and MACs as what rules ask for.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::rc::Rc;
 
-use netbridge_common::abi::{Mac, axis, proto};
+use netbridge_common::abi::{axis, proto};
 
-use super::axis::{Span, complement, intersection, union};
-use super::conditions::{port_span, prefix_spans, range_spans};
-use crate::filter::syntax::{Element, Part, SetMatch, Sets};
+use super::axis::{EVERYTHING, Span, Wanted, complement, union};
+use super::conditions::{Axes, Conditions};
+use super::values::{Holes, port_span, prefix_spans, range_span};
+use crate::filter::syntax::{Element, Part, Set, SetMatch};
 
-/// The axes that a box is bounded on, and its spans there.
-pub(super) type Bounds = Vec<(u32, Vec<Span>)>;
-
-/// What a set holds.
-pub(super) enum Elements {
+/// What a set holds, or with `!` what it does not.
+#[derive(Debug)]
+pub(super) enum Members {
     /// Values of one axis.
-    Values { number: u32, spans: Vec<Span> },
-    /// What is bounded on several.
-    Boxes(Vec<Bounds>),
+    Values {
+        /// The axis.
+        number: u32,
+        /// Which of its values.
+        wanted: Wanted,
+    },
+    /// What is bounded on several axes, in the sets that it consists of.
+    Boxes(Vec<Boxes>),
 }
 
-/// The elements of the set that a rule names, looked up as it says; those of a list's members.
-pub(super) fn elements(sets: &Sets, macs: &mut BTreeMap<Mac, u32>, asks: &SetMatch) -> Elements {
-    let mut all = Vec::new();
-    collect(sets, &asks.name, &mut all);
-    let mut boxes: Vec<(Bounds, bool)> = Vec::with_capacity(all.len());
-    for element in all {
-        let mut bounds = Bounds::new();
-        let directions = asks.source.iter().copied().chain(std::iter::repeat(true));
-        for (part, source) in element.parts.iter().zip(directions) {
-            bounds.append(&mut bounds_of(part, source, macs));
+/// Elements that are bounded on several axes: of those that hold a packet the first says if the set does.
+pub(super) type Boxes = Vec<(Vec<Conditions>, Holding)>;
+
+/// Whether what elements hold is in their set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holding {
+    /// It is.
+    Yes,
+    /// It is not: `nomatch`.
+    No,
+}
+
+impl<'a> Axes<'a> {
+    /// What the set holds that a rule names, looked up as it says, or what it does not hold.
+    pub(super) fn members(&mut self, asks: &'a SetMatch, negated: bool) -> Result<Rc<Members>, Holes> {
+        let key = (asks.name.as_str(), asks.source.as_slice(), negated);
+        if let Some(known) = self.members.get(&key) {
+            return Ok(known.clone());
         }
-        boxes.push((bounds, element.nomatch));
+        let all = self.lists(&asks.name);
+        let members = match common_axis(&all, &asks.source) {
+            Some(number) => {
+                let mut spans = Vec::new();
+                for set in all {
+                    spans.append(&mut self.values(set)?);
+                }
+                let mut spans = union(spans);
+                if negated {
+                    spans = complement(&spans, EVERYTHING);
+                }
+                let wanted = self.wanted(number, &spans);
+                Members::Values { number, wanted }
+            }
+            None => {
+                let boxes = all.into_iter().map(|set| self.bounded(set, &asks.source));
+                Members::Boxes(boxes.collect::<Result<_, _>>()?)
+            }
+        };
+        Ok(self.members.entry(key).or_insert(Rc::new(members)).clone())
     }
-    let Some(number) = common_axis(&boxes) else {
-        return Elements::Boxes(
-            boxes
-                .into_iter()
-                .filter(|(_, nomatch)| !nomatch)
-                .map(|(bounds, _)| bounds)
-                .collect(),
-        );
+
+    /// The sets that one consists of: itself, or what a list has.
+    fn lists(&self, name: &str) -> Vec<&'a Set> {
+        let named = |name: &str| self.sets.0.get(name);
+        let Some(set) = named(name) else { return Vec::new() };
+        let parts = || set.elements.iter().flat_map(|element| &element.parts);
+        let members = parts().filter_map(|part| match part {
+            Part::Set(member) => Some(named(member)),
+            _ => None,
+        });
+        let members: Vec<_> = members.flatten().collect();
+        if members.is_empty() { vec![set] } else { members }
+    }
+
+    /// The values that a set of one dimension holds. Of the elements that hold a value the smallest says if the set does: they
+    /// are networks, each within another or beside it.
+    fn values(&mut self, set: &Set) -> Result<Vec<Span>, Holes> {
+        let mut elements = Vec::with_capacity(set.elements.len());
+        for element in &set.elements {
+            for part in &element.parts {
+                let spans = match part {
+                    Part::Network(prefix) => prefix_spans(*prefix)?,
+                    Part::Range(range) => vec![range_span(range)],
+                    Part::Mac(mac) => vec![self.mac(*mac)],
+                    Part::Port { .. } | Part::Set(_) => Vec::new(),
+                };
+                elements.extend(spans.into_iter().map(|span| (span, element.nomatch)));
+            }
+        }
+        if elements.iter().all(|(_, nomatch)| !nomatch) {
+            return Ok(elements.into_iter().map(|(span, _)| span).collect());
+        }
+        Ok(smallest(elements))
+    }
+
+    /// The elements of a set of several dimensions, those first that go before others.
+    fn bounded(&mut self, set: &Set, source: &[bool]) -> Result<Boxes, Holes> {
+        if source.len() < usize::from(set.dimensions) {
+            return Ok(Boxes::new());
+        }
+        let mut elements: Vec<&Element> = set.elements.iter().collect();
+        if elements.iter().any(|element| element.nomatch) {
+            // What is added last replaces what was there.
+            elements.reverse();
+            elements.sort_by_cached_key(|element| Reverse(lengths(set, element)));
+        }
+        let mut boxes: Boxes = Vec::new();
+        for element in elements {
+            let holding = if element.nomatch { Holding::No } else { Holding::Yes };
+            let mut one = vec![Conditions::ANY];
+            for (part, source) in element.parts.iter().zip(source) {
+                self.narrow_by(&mut one, part, *source)?;
+            }
+            match boxes.last_mut() {
+                Some((all, last)) if *last == holding => all.append(&mut one),
+                _ => boxes.push((one, holding)),
+            }
+        }
+        Ok(boxes)
+    }
+
+    fn narrow_by(&mut self, all: &mut Vec<Conditions>, part: &Part, source: bool) -> Result<(), Holes> {
+        let addresses = address_axis(source);
+        match part {
+            Part::Network(prefix) => self.narrow(all, addresses, &prefix_spans(*prefix)?),
+            Part::Range(range) => self.narrow(all, addresses, &[range_span(range)]),
+            Part::Mac(mac) => {
+                let value = self.mac(*mac);
+                self.narrow(all, axis::MAC, &[value]);
+            }
+            Part::Set(_) => {}
+            Part::Port { protocol, ports } => {
+                let number = protocol.map(|protocol| protocol.number());
+                // Without one they are those of every protocol that has ports.
+                let protocols: &[u8] = number.as_ref().map_or(&[proto::TCP, proto::UDP], std::slice::from_ref);
+                let protocols: Vec<Span> = protocols
+                    .iter()
+                    .map(|number| ((*number).into(), (*number).into()))
+                    .collect();
+                self.narrow(all, axis::PROTO, &protocols);
+                let (first, last) = port_span(*ports);
+                match number {
+                    None | Some(proto::TCP | proto::UDP) if source => self.narrow(all, axis::SPORT, &[(first, last)]),
+                    None | Some(proto::TCP | proto::UDP) => self.narrow(all, axis::DPORT, &[(first, last)]),
+                    Some(proto::ICMP) => self.narrow(all, axis::DPORT, &[(axis::ICMP + first, axis::ICMP + last)]),
+                    // Packets of other protocols have no port, which is 0 to a set.
+                    Some(_) if first == 0 => {}
+                    Some(_) => all.clear(),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+const fn address_axis(source: bool) -> u32 {
+    if source { axis::SRC } else { axis::DST }
+}
+
+/// The axis on which all elements are bounded, if it is one.
+fn common_axis(sets: &[&Set], source: &[bool]) -> Option<u32> {
+    let axis_of = |element: &Element| match element.parts.as_slice() {
+        [Part::Network(_) | Part::Range(_)] => Some(address_axis(source.first().copied().unwrap_or(true))),
+        [Part::Mac(_)] => Some(axis::MAC),
+        _ => None,
     };
-    let spans = boxes.into_iter().map(|(bounds, nomatch)| {
-        let spans: Vec<Span> = bounds.into_iter().flat_map(|(_, spans)| spans).collect();
-        (spans, nomatch)
-    });
-    Elements::Values {
-        number,
-        spans: most_specific(spans.collect()),
-    }
-}
-
-/// The elements of a set and of its members.
-fn collect<'a>(sets: &'a Sets, name: &str, all: &mut Vec<&'a Element>) {
-    let Some(set) = sets.0.get(name) else { return };
-    for element in &set.elements {
-        match element.parts.as_slice() {
-            [Part::Set(member)] => collect(sets, member, all),
-            _ => all.push(element),
-        }
-    }
-}
-
-/// The axis on which all boxes are bounded, if it is one.
-fn common_axis(boxes: &[(Bounds, bool)]) -> Option<u32> {
-    let ([(bounds, _), ..], mut all) = (boxes, boxes.iter()) else {
+    let mut all = sets.iter().flat_map(|set| &set.elements).map(axis_of);
+    let Some(first) = all.next() else {
         return Some(axis::SRC);
     };
-    let [(number, _)] = bounds.as_slice() else { return None };
-    let same = all.all(|(bounds, _)| matches!(bounds.as_slice(), [(other, _)] if other == number));
-    same.then_some(*number)
+    first.filter(|_| all.all(|other| other == first))
 }
 
-/// What is in the set, where of the elements that hold a value the smallest says if it is.
-fn most_specific(mut elements: Vec<(Vec<Span>, bool)>) -> Vec<Span> {
-    if elements.iter().all(|(_, nomatch)| !nomatch) {
-        return union(elements.into_iter().flat_map(|(spans, _)| spans).collect());
-    }
-    let size = |spans: &[Span]| spans.iter().map(|(first, last)| u64::from(last - first)).sum::<u64>();
-    elements.sort_by_key(|(spans, _)| std::cmp::Reverse(size(spans)));
-    let mut held: Vec<Span> = Vec::new();
-    for (spans, nomatch) in elements {
-        held = if nomatch {
-            intersection(&held, &complement(&union(spans), (0, u32::MAX)))
-        } else {
-            union(held.into_iter().chain(spans).collect())
-        };
-    }
-    held
+/// The lengths of an element's networks, in the order of dimensions: the kernel tries longer ones first, those of the first
+/// dimension before those of the second (`mtype_test_cidrs`, net/netfilter/ipset/ip_set_hash_gen.h).
+fn lengths(set: &Set, element: &Element) -> Vec<u32> {
+    let dimensions = set.kind.split_once(':').map_or("", |(_, dimensions)| dimensions);
+    let parts = dimensions.split(',').zip(&element.parts);
+    let networks = parts.filter_map(|(dimension, part)| match part {
+        Part::Network(prefix) if dimension == "net" => Some(prefix.mask().to_bits().count_ones()),
+        _ => None,
+    });
+    networks.collect()
 }
 
-/// What a part of an element is bounded on.
-fn bounds_of(part: &Part, source: bool, macs: &mut BTreeMap<Mac, u32>) -> Bounds {
-    let addresses = if source { axis::SRC } else { axis::DST };
-    match part {
-        Part::Network(prefix) => vec![(addresses, prefix_spans(*prefix))],
-        Part::Range(range) => vec![(addresses, range_spans(range))],
-        Part::Port { protocol, ports } => {
-            let number = protocol.map(|protocol| protocol.number());
-            let (first, last) = port_span(*ports);
-            let ports = if number == Some(proto::ICMP) {
-                (axis::DPORT, vec![(axis::ICMP + first, axis::ICMP + last)])
-            } else if source {
-                (axis::SPORT, vec![(first, last)])
-            } else {
-                (axis::DPORT, vec![(first, last)])
-            };
-            // Without one they are those of every protocol that has ports.
-            let protocols = number.map_or(vec![proto::TCP, proto::UDP], |number| vec![number]);
-            let protocols = protocols.into_iter().map(|number| (number.into(), number.into()));
-            vec![(axis::PROTO, protocols.collect()), ports]
+/// The values that the smallest span around each says are held. Spans are within others or beside them; of two that are the
+/// same the last counts.
+fn smallest(mut elements: Vec<(Span, bool)>) -> Vec<Span> {
+    elements.sort_by_key(|((first, last), _)| (*first, Reverse(*last)));
+    let mut held = Vec::new();
+    // The spans around the current value, and where what was said of it begins.
+    let mut around: Vec<(u32, bool)> = Vec::new();
+    let mut from = 0_u64;
+    let mut say = |until: u64, from: &mut u64, nomatch: bool| {
+        if *from < until && !nomatch {
+            held.push((*from as u32, (until - 1) as u32));
         }
-        Part::Mac(mac) => {
-            let next = u32::try_from(macs.len()).unwrap_or(u32::MAX).saturating_add(1);
-            let number = *macs.entry(*mac).or_insert(next);
-            vec![(axis::MAC, vec![(number, number)])]
+        *from = until.max(*from);
+    };
+    for ((first, last), nomatch) in elements {
+        while let Some((end, outer)) = around.pop_if(|(end, _)| *end < first) {
+            say(u64::from(end) + 1, &mut from, outer);
         }
-        Part::Set(_) => Vec::new(),
+        say(first.into(), &mut from, around.last().is_none_or(|(_, outer)| *outer));
+        around.push((last, nomatch));
+    }
+    while let Some((end, outer)) = around.pop() {
+        say(u64::from(end) + 1, &mut from, outer);
+    }
+    union(held)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_span_decides() {
+        let yes = |first, last| ((first, last), false);
+        let no = |first, last| ((first, last), true);
+        for (elements, held) in [
+            (vec![], vec![]),
+            (vec![no(0, u32::MAX)], vec![]),
+            (vec![yes(0, u32::MAX), no(0, 9)], vec![(10, u32::MAX)]),
+            (
+                vec![yes(0, 99), no(10, 19), yes(12, 13)],
+                vec![(0, 9), (12, 13), (20, 99)],
+            ),
+            (vec![no(10, 19), yes(0, 99), yes(10, 10)], vec![(0, 10), (20, 99)]),
+            (vec![yes(4, 7), no(4, 7)], vec![]),
+            (vec![no(4, 7), yes(4, 7)], vec![(4, 7)]),
+            (vec![yes(u32::MAX, u32::MAX), no(0, 0)], vec![(u32::MAX, u32::MAX)]),
+        ] {
+            assert_eq!(smallest(elements.clone()), held, "{elements:?}");
+        }
     }
 }

@@ -6,8 +6,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::axis::{Span, complement, union};
-use super::conditions::value;
+use super::axis::{EVERYTHING, Span, complement, intersection, union};
 use crate::filter::syntax::{AddressTypes, Extension, Interface, Ruleset};
 
 /// An interface that packets come from or go to.
@@ -19,6 +18,19 @@ pub struct KnownInterface {
     pub network: u16,
     /// The names that stand for it alone.
     pub names: Vec<String>,
+}
+
+/// An endpoint with one address, which its packets come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownEndpoint {
+    /// Its traffic slot.
+    pub slot: u32,
+    /// The host side of its veth.
+    pub ifindex: u32,
+    /// Its network.
+    pub network: u16,
+    /// Its address.
+    pub address: Ipv4Addr,
 }
 
 /// What of a host rules depend on.
@@ -46,12 +58,14 @@ impl Uses {
 }
 
 /// What a host and its state say.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct World {
     /// The interfaces, one for each network with index 0 and the network 0 among them; those of a network follow each other.
     pub interfaces: Vec<KnownInterface>,
     /// Names of networks and of their bridges. They stand for all interfaces of the network, and go before others.
     pub networks: Vec<(String, u16)>,
+    /// The endpoints.
+    pub endpoints: Vec<KnownEndpoint>,
     /// Addresses of the host.
     pub local: Vec<Ipv4Addr>,
     /// Broadcast addresses of its networks.
@@ -114,31 +128,74 @@ impl World {
         }
     }
 
-    /// The addresses of some types.
+    /// The addresses of some types, each being of one (`inet_addr_type`, net/ipv4/fib_frontend.c): what the kernel knows without
+    /// its routes goes before those, and an address of the host before a broadcast one.
     pub(super) fn of_types(&self, types: AddressTypes) -> Vec<Span> {
-        let each = |addresses: &[Ipv4Addr]| -> Vec<Span> { addresses.iter().copied().map(value).collect() };
-        let local: Vec<Span> = union(
-            each(&self.local)
-                .into_iter()
-                .chain([(0x7f00_0000, 0x7fff_ffff)])
-                .collect(),
-        );
-        let group: Span = (0xe000_0000, 0xefff_ffff);
-        let broadcast: Vec<Span> = union(
-            each(&self.broadcast)
-                .into_iter()
-                .chain([(0, 0), (u32::MAX, u32::MAX)])
-                .collect(),
-        );
-        let others = union(local.iter().chain(&broadcast).copied().chain([group]).collect());
-        let unicast = complement(&others, (0, u32::MAX));
+        let each = |addresses: &[Ipv4Addr], more: Span| {
+            let spans = addresses.iter().map(|address| (address.to_bits(), address.to_bits()));
+            union(spans.chain([more]).collect())
+        };
+        let without = |spans: &[Span], others: &[Span]| intersection(spans, &complement(others, EVERYTHING));
+        let always = [(0, 0), (u32::MAX, u32::MAX)];
+        let group = [(0xe000_0000, 0xefff_ffff)];
+        let fixed = union(always.into_iter().chain(group).collect());
+        let own = each(&self.local, LOOPBACK_ITSELF);
+        let broadcast = without(&each(&self.broadcast, LOOPBACK_BROADCAST), &own);
+        let local = without(&union(own.iter().copied().chain([LOOPBACK]).collect()), &broadcast);
+        let routed = union(fixed.iter().chain(&local).chain(&broadcast).copied().collect());
         let kinds = [
-            (AddressTypes::UNICAST, unicast),
-            (AddressTypes::LOCAL, local),
-            (AddressTypes::BROADCAST, broadcast),
-            (AddressTypes::MULTICAST, vec![group]),
+            (AddressTypes::UNICAST, complement(&routed, EVERYTHING)),
+            (AddressTypes::LOCAL, without(&local, &fixed)),
+            (
+                AddressTypes::BROADCAST,
+                union(without(&broadcast, &fixed).into_iter().chain(always).collect()),
+            ),
+            (AddressTypes::MULTICAST, group.to_vec()),
         ];
         let asked = kinds.into_iter().filter(|(kind, _)| types.0 & kind != 0);
         union(asked.flat_map(|(_, spans)| spans).collect())
+    }
+}
+
+/// The host's own network, its one address and its broadcast one.
+const LOOPBACK: Span = (0x7f00_0000, 0x7fff_ffff);
+const LOOPBACK_ITSELF: Span = (0x7f00_0001, 0x7f00_0001);
+const LOOPBACK_BROADCAST: Span = (0x7fff_ffff, 0x7fff_ffff);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_is_of_one_type() {
+        let world = World {
+            local: vec![[10, 0, 0, 1].into(), [10, 0, 0, 255].into(), [0; 4].into()],
+            broadcast: vec![[10, 0, 0, 255].into(), [10, 1, 255, 255].into(), [224, 0, 0, 9].into()],
+            ..World::default()
+        };
+        let all = [1, 2, 4, 8].map(|kind| world.of_types(AddressTypes(kind)));
+        let size = |spans: &Vec<Span>| {
+            spans
+                .iter()
+                .map(|(first, last)| u64::from(last - first) + 1)
+                .sum::<u64>()
+        };
+        assert_eq!(all.iter().map(size).sum::<u64>(), 1 << 32);
+        assert_eq!(world.of_types(AddressTypes(15)), [EVERYTHING]);
+        for (address, place) in [
+            ([10, 0, 0, 2], 0),
+            ([10, 0, 0, 1], 1),
+            ([10, 0, 0, 255], 1),
+            ([127, 9, 9, 9], 1),
+            ([127, 255, 255, 255], 2),
+            ([10, 1, 255, 255], 2),
+            ([0; 4], 2),
+            ([255; 4], 2),
+            ([224, 0, 0, 9], 3),
+        ] {
+            let value = u32::from_be_bytes(address);
+            let holds = |spans: &Vec<Span>| spans.iter().any(|(first, last)| (first..=last).contains(&&value));
+            assert_eq!(all.iter().position(holds), Some(place), "{address:?}");
+        }
     }
 }

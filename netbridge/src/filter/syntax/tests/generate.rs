@@ -151,7 +151,7 @@ pub(in crate::filter) fn prefix() -> impl Strategy<Value = Prefix> {
         ([128, 0, 0, 0], 1),
     ];
     let network = select(pool.to_vec()).prop_map(|(address, length)| network(address, length));
-    let holes = select(vec![[255, 0, 255, 0], [0, 0, 0, 3]])
+    let holes = select(vec![[255, 0, 255, 0], [255, 255, 254, 3]])
         .prop_map(|mask: [u8; 4]| Prefix::new(Ipv4Addr::new(10, 0, 1, 1), mask.into()));
     prop_oneof![9 => network, 1 => holes]
 }

@@ -11,7 +11,7 @@ use super::generate::network;
 use crate::filter::syntax::{AddressRange, Element, Part, Ports, Protocol, Set, SetMatch, Sets};
 
 /// The sets that rules ask for: name, type, options, dimensions.
-const SETS: [(&str, &str, &str, u8); 10] = [
+const SETS: [(&str, &str, &str, u8); 14] = [
     ("hosts", "hash:ip", "family inet hashsize 1024 maxelem 65536", 1),
     ("masked", "hash:ip", "netmask 24 counters comment", 1),
     ("networks", "hash:net", "family inet", 1),
@@ -22,22 +22,40 @@ const SETS: [(&str, &str, &str, u8); 10] = [
     ("stations", "hash:mac", "", 1),
     ("ports", "bitmap:port", "range 0-1023", 1),
     ("lan", "bitmap:ip", "range 10.0.0.0-10.0.0.255", 1),
+    ("subnets", "bitmap:ip", "range 10.0.0.0-10.0.255.255 netmask 24", 1),
+    ("leases", "hash:ip,mac", "", 2),
+    ("calls", "hash:ip,port,ip", "", 3),
+    ("routes", "hash:net,port,net", "", 3),
 ];
 
-/// Membership in one of them, and of the list `all`.
+/// Lists, and the sets in them.
+const LISTS: [(&str, &[&str], u8); 3] = [
+    ("all", &["services", "networks"], 2),
+    ("places", &["networks", "hosts", "subnets"], 1),
+    ("every", &["routes", "exposed", "stations", "pairs"], 3),
+];
+
+/// Membership in one of them, or of a list. MACs are those of the source: the filter does not see the others.
 pub(super) fn asked() -> impl Strategy<Value = SetMatch> {
     let mut names: Vec<_> = SETS
         .iter()
         .map(|(name, _, _, dimensions)| (*name, *dimensions))
         .collect();
-    names.push(("all", 2));
-    (select(names), any::<[bool; 3]>()).prop_map(|((name, dimensions), source)| SetMatch {
-        name: name.to_owned(),
-        source: source[..usize::from(dimensions)].to_vec(),
+    names.extend(LISTS.iter().map(|(name, _, dimensions)| (*name, *dimensions)));
+    (select(names), any::<[bool; 3]>()).prop_map(|((name, dimensions), mut source)| {
+        match name {
+            "stations" | "every" => source[0] = true,
+            "leases" => source[1] = true,
+            _ => {}
+        }
+        SetMatch {
+            name: name.to_owned(),
+            source: source[..usize::from(dimensions)].to_vec(),
+        }
     })
 }
 
-/// All of them, and the list `all`.
+/// All of them, and the lists.
 pub(super) fn sets() -> impl Strategy<Value = Sets> {
     let sets: Vec<_> = SETS
         .into_iter()
@@ -58,18 +76,21 @@ pub(super) fn sets() -> impl Strategy<Value = Sets> {
         .collect();
     sets.prop_map(|sets| {
         let mut sets: BTreeMap<_, _> = sets.into_iter().collect();
-        let members = ["services", "networks"].map(|name| Element {
-            parts: vec![Part::Set(name.to_owned())],
-            nomatch: false,
-        });
-        let list = Set {
-            line: 0,
-            kind: "list:set".to_owned(),
-            options: "size 8".to_owned(),
-            dimensions: 2,
-            elements: members.to_vec(),
-        };
-        sets.insert("all".to_owned(), list);
+        for (name, members, dimensions) in LISTS {
+            let part = |name: &&str| Part::Set((*name).to_owned());
+            let member = |name: &&str| Element {
+                parts: vec![part(name)],
+                nomatch: false,
+            };
+            let list = Set {
+                line: 0,
+                kind: "list:set".to_owned(),
+                options: "size 8".to_owned(),
+                dimensions,
+                elements: members.iter().map(member).collect(),
+            };
+            sets.insert(name.to_owned(), list);
+        }
         Sets(sets)
     })
 }
@@ -116,17 +137,47 @@ fn elements(kind: &str, options: &str) -> Vec<Element> {
         "hash:net,port" => vec![
             of(vec![net([10, 0, 0, 0], 8), http()]),
             except(vec![net([10, 0, 0, 0], 24), http()]),
+            of(vec![net([10, 0, 0, 0], 31), http()]),
+            of(vec![net([10, 0, 1, 0], 24), port(Protocol::new(47), 0, 0)]),
+            except(vec![host(2), port(Some(Protocol::UDP), 53, 55)]),
+        ],
+        "hash:net,port,net" => vec![
+            of(vec![net([10, 0, 0, 0], 24), http(), net([10, 0, 0, 0], 8)]),
+            // Longer in the one and shorter in the other: the first decides.
+            except(vec![host(1), http(), net([10, 0, 0, 0], 8)]),
+            except(vec![net([10, 0, 0, 0], 24), http(), net([10, 0, 1, 0], 24)]),
+            of(vec![host(1), http(), net([10, 0, 1, 0], 24)]),
+        ],
+        "hash:ip,port,ip" => vec![
+            of(vec![host(1), http(), host(2)]),
+            of(vec![
+                net([10, 0, 1, 0], 24),
+                port(Some(Protocol::UDP), 0, 53),
+                range([10, 0, 0, 1], [10, 0, 0, 2]),
+            ]),
+        ],
+        "hash:ip,mac" => vec![
+            of(vec![host(1), Part::Mac([2, 0x42, 10, 0, 0, 1])]),
+            of(vec![net([10, 0, 1, 0], 24), Part::Mac([2, 0x42, 10, 0, 0, 2])]),
         ],
         "hash:ip,port,net" => vec![
             of(vec![host(1), http(), net([10, 0, 1, 0], 24)]),
             of(vec![host(2), http(), host(1)]),
+            except(vec![host(1), http(), net([10, 0, 1, 6], 31)]),
+            of(vec![host(1), http(), net([10, 0, 1, 7], 32)]),
         ],
         "hash:net,net" => vec![
             of(vec![net([10, 0, 0, 0], 24), net([10, 0, 1, 0], 24)]),
             except(vec![host(1), host(2)]),
+            except(vec![host(1), net([10, 0, 1, 0], 24)]),
+            of(vec![host(1), net([10, 0, 1, 6], 31)]),
+            of(vec![net([10, 0, 0, 0], 31), net([10, 0, 0, 0], 8)]),
         ],
         "hash:mac" => vec![of(vec![Part::Mac([2, 0x42, 10, 0, 0, 1])])],
         "bitmap:port" => vec![of(vec![port(None, 80, 80)]), of(vec![port(None, 0, 53)])],
+        "bitmap:ip" if options.contains("netmask") => {
+            vec![of(vec![net([10, 0, 1, 0], 24)]), of(vec![net([10, 0, 2, 0], 23)])]
+        }
         _ => vec![of(vec![host(1)]), of(vec![range([10, 0, 0, 2], [10, 0, 0, 4])])],
     }
 }
