@@ -39,7 +39,7 @@ pub(super) async fn dispatch(global: Global, command: Command) -> Result<Reply, 
         }
         Command::Ep(Ep::Inspect { name }) => inspection(&ops::endpoint_inspect(&open()?, &name)?),
         Command::Port(command) => port(&open()?, command, dry_run).await,
-        Command::Filter(command) => filter::run(&global, command).await,
+        Command::Filter(command) => Box::pin(filter::run(&global, command)).await,
         Command::Ct(Ct::Ls(only)) => {
             let flows = ops::flows(&open()?, only.endpoint.as_deref())?;
             Reply::new(&flows, views::flows(&flows))

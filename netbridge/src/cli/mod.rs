@@ -5,10 +5,11 @@ mod commands;
 mod ct;
 mod filter;
 mod lab;
+#[cfg(test)]
+mod manual;
 mod monitor;
 mod port;
 mod reply;
-mod rules;
 mod views;
 
 use std::env;

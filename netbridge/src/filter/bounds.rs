@@ -62,15 +62,12 @@ mod tests {
 
     #[test]
     fn the_rule_that_goes_beyond_is_named() {
-        let mut text = "*filter\n:FORWARD ACCEPT [0:0]\n".to_owned();
-        for number in 0..1100 {
-            text += &format!(
-                "-A FORWARD -s 10.0.{}.{} -m limit --limit 1/s -j ACCEPT\n",
-                number / 256,
-                number % 256
-            );
-        }
-        let said = refused(&(text + "COMMIT\n"));
+        let rule = |number: u32| {
+            let (third, fourth) = (number / 256, number % 256);
+            format!("-A FORWARD -s 10.0.{third}.{fourth} -m limit --limit 1/s -j ACCEPT\n")
+        };
+        let rules = (0..1100).map(rule).collect::<Vec<_>>().concat();
+        let said = refused(&format!("*filter\n:FORWARD ACCEPT [0:0]\n{rules}COMMIT\n"));
         // Line 3 is rule 1, and 1,024 limits fit.
         assert!(
             said.starts_with("f:1027: `-A FORWARD -s 10.0.4.0/32 -m limit --limit 1/sec -j ACCEPT`: "),
@@ -81,14 +78,12 @@ mod tests {
 
     #[test]
     fn chains_that_are_reached_too_often_are_too_long() {
-        let mut text = "*filter\n:FORWARD ACCEPT [0:0]\n:mine - [0:0]\n".to_owned();
-        for number in 0..200 {
-            text += &format!("-A FORWARD -s 10.0.0.{number} -j mine\n");
-        }
-        for number in 0..1000 {
-            text += &format!("-A mine -p tcp --dport {} -j DROP\n", number + 1);
-        }
-        let said = refused(&(text + "COMMIT\n"));
+        let jumps = (0..200).map(|host| format!("-A FORWARD -s 10.0.0.{host} -j mine\n"));
+        let rules = (1..=1000).map(|port| format!("-A mine -p tcp --dport {port} -j DROP\n"));
+        let lines = jumps.chain(rules).collect::<Vec<_>>().concat();
+        let said = refused(&format!(
+            "*filter\n:FORWARD ACCEPT [0:0]\n:mine - [0:0]\n{lines}COMMIT\n"
+        ));
         assert!(
             said.contains("`-A mine -p tcp -m tcp --dport") && said.contains("131072 places"),
             "{said}"

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     fn diff(old: &str, new: &str) -> String {
-        let lines = |text: &str| text.chars().map(|line| format!("{line}\n")).collect::<String>();
+        let lines = |text: &str| text.chars().flat_map(|line| [line, '\n']).collect::<String>();
         unified(("a", &lines(old)), ("b", &lines(new)))
     }
 

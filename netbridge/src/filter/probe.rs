@@ -176,7 +176,10 @@ mod tests {
     use super::super::tables::{World, compile};
     use super::*;
 
-    fn said(rules: &str, subject: &Subject<[u8; 4]>) -> (u8, Vec<(u32, u32)>, Option<(u32, u32)>) {
+    /// A rule by the indices of its chain and of itself.
+    type At = (u32, u32);
+
+    fn said(rules: &str, subject: &Subject<[u8; 4]>) -> (u8, Vec<At>, Option<At>) {
         let text = format!("*filter\n:FORWARD DROP [0:0]\n:one - [0:0]\n:two - [0:0]\n{rules}\nCOMMIT\n");
         let rules = parse("f", &text, None).unwrap().ruleset;
         let tables = compile(&rules, &World::default(), 250).unwrap();

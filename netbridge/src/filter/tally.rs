@@ -2,6 +2,7 @@
 //! it, and says by its line what is wrong with it.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 use netbridge_common::abi::Passed;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -44,7 +45,7 @@ impl Tally {
 }
 
 /// Adds to the counters in `rules` what they have matched since.
-pub fn add(rules: &mut Ruleset, matched: &HashMap<RuleId, Passed>) {
+pub fn add<S: BuildHasher>(rules: &mut Ruleset, matched: &HashMap<RuleId, Passed, S>) {
     for (chain, number) in rules.chains.iter_mut().zip(0..) {
         let own = chain.rules.iter_mut().map(|rule| &mut rule.counters);
         for (counters, rule) in own.chain([&mut chain.counters]).zip(0..) {

@@ -108,7 +108,7 @@ pub async fn filter_check(host: Option<&Host>, source: &FilterSource) -> Result<
 /// What names stand for, if there is an instance that its caller may read.
 async fn known_world(host: &Host) -> Option<World> {
     let state = host.state().ok().filter(|state| !state.is_empty())?;
-    Some(host.world(&state).await.ok()?)
+    host.world(&state).await.ok()
 }
 
 /// Puts a filter in force, in place of the one before. With `counters`, its rules go on from those in its text.

@@ -8,6 +8,7 @@ mod change;
 mod failure;
 mod filter;
 mod filter_import;
+mod filter_packet;
 mod filter_test;
 mod host;
 mod inspect;

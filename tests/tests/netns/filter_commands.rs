@@ -250,14 +250,14 @@ fn all_that_is_wrong_is_said_at_once_and_nothing_is_changed() -> Result<()> {
             "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -m string --string x -j ACCEPT\n-A FORWARD -j theirs\n\
              -A FORWARD -m set --match-set none src -j DROP\nCOMMIT\n",
         )?;
-        let mut limits = "*filter\n:FORWARD ACCEPT [0:0]\n".to_owned();
-        for number in 0..1100 {
-            limits += &format!(
-                "-A FORWARD -p udp --dport {} -m limit --limit 1/s -j ACCEPT\n",
-                number + 1
-            );
-        }
-        fs::write("/run/limits.rules", limits + "COMMIT\n")?;
+        let limits: Vec<String> = (1..=1100)
+            .map(|port| format!("-A FORWARD -p udp --dport {port} -m limit --limit 1/s -j ACCEPT\n"))
+            .collect();
+        let limits = limits.concat();
+        fs::write(
+            "/run/limits.rules",
+            format!("*filter\n:FORWARD ACCEPT [0:0]\n{limits}COMMIT\n"),
+        )?;
         for verb in ["check", "load"] {
             let said = complains(2, &format!("-n lab-host filter {verb} /run/bad.rules"))?;
             for line in 3..=5 {

@@ -49,14 +49,10 @@ fn counters_of_a_file_are_taken_only_if_asked_for() {
 
 #[test]
 fn what_does_not_fit_is_refused_before_anything_is_touched() {
-    let limits: String = (0..1100)
-        .map(|port| {
-            format!(
-                "-A FORWARD -p udp --dport {} -m limit --limit 1/s -j ACCEPT\n",
-                port + 1
-            )
-        })
+    let limits: Vec<String> = (1..=1100)
+        .map(|port| format!("-A FORWARD -p udp --dport {port} -m limit --limit 1/s -j ACCEPT\n"))
         .collect();
+    let limits = limits.concat();
     let text = format!("*filter\n:FORWARD ACCEPT [0:0]\n{limits}COMMIT\n");
     let faults = filter_load(&state(), &host(), &FilterSource::new("f", text), false).unwrap_err();
     assert_eq!(faults.kind(), Some(FaultKind::Usage));

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::filter::ShowArgs;
-use super::reply::or_dash;
+use super::super::reply::or_dash;
+use super::args::ShowArgs;
 use crate::filter::syntax::{Chain, Interface, Match, Rule, Ruleset};
 use crate::ops::{ChainView, FilterView, Imported, Met, Tested};
 
