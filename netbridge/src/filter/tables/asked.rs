@@ -111,7 +111,7 @@ impl<'a> Reader<'_, 'a> {
                 }
             }
             Extension::Udp { sport, dport } => self.ports(sport.as_ref(), dport.as_ref()),
-            Extension::Icmp(asks) => self.ask(axis::DPORT, asks.negated, &[icmp_span(&asks.value)], ICMP),
+            Extension::Icmp(asks) => self.ask(axis::DPORT, asks.negated, &[icmp_span(asks.value)], ICMP),
             Extension::Multiport { which, ports } => self.multiport(*which, ports),
             Extension::Conntrack { states, direction } => {
                 self.states(state_bits(|state| {
@@ -126,7 +126,7 @@ impl<'a> Reader<'_, 'a> {
             Extension::IpRange { source, destination } => {
                 for (asks, number) in [(source, axis::SRC), (destination, axis::DST)] {
                     if let Some(asks) = asks {
-                        self.ask(number, asks.negated, &[range_span(&asks.value)], EVERYTHING);
+                        self.ask(number, asks.negated, &[range_span(asks.value)], EVERYTHING);
                     }
                 }
             }

@@ -191,7 +191,7 @@ fn way(words: &mut Vec<u64>, segments: &[Segment], start: u32, bits: u32) -> u64
     let (mut begin, mut end) = (0, 0);
     for child in 0..1_u32 << taken {
         let first = start + (child << left);
-        let last = first | ((1_u64 << left) - 1) as u32;
+        let last = first | u32::MAX.checked_shr(u32::BITS - left).unwrap_or(0);
         let starts_by = |place: usize, value: u32| segments.get(place).is_some_and(|segment| segment.start <= value);
         while starts_by(begin + 1, first) {
             begin += 1;
@@ -280,7 +280,9 @@ pub(super) struct Mixed(u64);
 
 impl Hasher for Mixed {
     fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64((*byte).into()));
+        for byte in bytes {
+            self.write_u64((*byte).into());
+        }
     }
 
     fn write_u32(&mut self, value: u32) {
@@ -292,8 +294,9 @@ impl Hasher for Mixed {
     }
 
     fn write_u128(&mut self, value: u128) {
-        self.write_u64((value >> 64) as u64);
-        self.write_u64(value as u64);
+        let [low, high]: [u64; 2] = bytemuck::cast(value);
+        self.write_u64(low);
+        self.write_u64(high);
     }
 
     fn finish(&self) -> u64 {

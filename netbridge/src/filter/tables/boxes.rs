@@ -38,7 +38,7 @@ pub(super) fn boxes(program: &Program, classes: &[Classes; AXES]) -> Result<Made
                     spans: *spans,
                     // The number of the place, for now.
                     hides: if hides { u32::MAX } else { 0 },
-                    turn: (!decides).then_some(index as u32),
+                    turn: (!decides).then(|| u32::try_from(index).unwrap_or(u32::MAX)),
                 });
                 Ok(())
             })?;

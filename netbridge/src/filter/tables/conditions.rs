@@ -33,7 +33,7 @@ pub(super) struct Axes<'a> {
     pub(super) world: &'a World,
     pub(super) sets: &'a Sets,
     /// By number; interfaces that packets go to are on the axis of those they come from.
-    pub(super) axes: [Axis; axis::COUNT as usize],
+    pub(super) all: [Axis; axis::COUNT as usize],
     /// MACs that rules name, and their numbers, from 1 on; 0 is every other.
     macs: BTreeMap<Mac, u32>,
     /// What names of interfaces stand for.
@@ -47,7 +47,7 @@ impl<'a> Axes<'a> {
         Self {
             world,
             sets,
-            axes: std::array::from_fn(|_| Axis::default()),
+            all: std::array::from_fn(|_| Axis::default()),
             macs: BTreeMap::new(),
             named: HashMap::new(),
             members: HashMap::new(),
@@ -65,7 +65,7 @@ impl<'a> Axes<'a> {
 
     /// Ranges of values that are kept, on all axes.
     pub(super) fn size(&self) -> usize {
-        self.axes.iter().map(Axis::size).sum()
+        self.all.iter().map(Axis::size).sum()
     }
 
     /// MACs that rules name, and their numbers.
@@ -107,7 +107,7 @@ impl<'a> Axes<'a> {
 
     /// The number of a set of values on an axis.
     pub(super) fn wanted(&mut self, number: u32, spans: &[Span]) -> Wanted {
-        let axis = self.axes.get_mut(Self::place(number));
+        let axis = self.all.get_mut(Self::place(number));
         axis.map_or(0, |axis| axis.wanted(spans))
     }
 
@@ -119,7 +119,7 @@ impl<'a> Axes<'a> {
 
     /// Asks for a set of values too; what asks for nothing that exists is left out.
     pub(super) fn narrow_to(&mut self, all: &mut Vec<Conditions>, number: u32, wanted: Wanted) {
-        let Some(axis) = self.axes.get_mut(Self::place(number)) else {
+        let Some(axis) = self.all.get_mut(Self::place(number)) else {
             return;
         };
         if axis.spans(wanted) == [EVERYTHING] {
@@ -154,7 +154,7 @@ impl<'a> Axes<'a> {
             ..one.clone()
         };
         for (number, (place, other)) in (0_u32..).zip(common.wanted.iter_mut().zip(other.wanted)) {
-            let axis = self.axes.get_mut(Self::place(number))?;
+            let axis = self.all.get_mut(Self::place(number))?;
             *place = match (*place, other) {
                 (Some(one), Some(other)) => Some(axis.both(one, other)),
                 (one, other) => one.or(other),
@@ -169,7 +169,7 @@ impl<'a> Axes<'a> {
     /// Boxes that alternatives become, at most: one for each range of values on each axis, in every way.
     pub(super) fn boxes(&self, all: &[Conditions]) -> usize {
         let spans = |(number, wanted): (u32, &Option<Wanted>)| {
-            let axis = wanted.and_then(|wanted| Some((self.axes.get(Self::place(number))?, wanted)));
+            let axis = wanted.and_then(|wanted| Some((self.all.get(Self::place(number))?, wanted)));
             axis.map_or(1, |(axis, wanted)| axis.spans(wanted).len())
         };
         let boxes = |conditions: &Conditions| {

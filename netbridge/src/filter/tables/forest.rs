@@ -155,8 +155,11 @@ impl Grower<'_> {
         if from == to {
             return None;
         }
-        let wanted = (list.len() / 4).next_power_of_two().clamp(2, 1 << MOST_BITS);
-        let shift = (0..31).find(|shift| ((to >> shift) - (from >> shift)) < wanted as u32)?;
+        let quarter = u32::try_from(list.len() / 4)
+            .unwrap_or(1 << MOST_BITS)
+            .min(1 << MOST_BITS);
+        let wanted = quarter.next_power_of_two().max(2);
+        let shift = (0..31).find(|shift| ((to >> shift) - (from >> shift)) < wanted)?;
         let (first, parts) = (from >> shift, (to >> shift) - (from >> shift) + 1);
         if parts < 2 {
             return None;

@@ -13,6 +13,14 @@ mod pairs;
 mod program;
 mod sets;
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::doc_markdown,
+    clippy::format_push_string,
+    clippy::format_collect,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "drawn values are made to fit, comments cite the kernel's files, and rules are written as text"
+)]
 mod tests;
 mod values;
 mod world;
@@ -73,7 +81,7 @@ pub fn compile(rules: &Ruleset, world: &World, hz: u64) -> Result<Tables, TooCom
     let mut limits = Limits::new(hz);
     let program = program(rules, &mut axes, &mut limits)?;
     let mut words = Vec::new();
-    let classes = axes.axes.each_ref().map(Axis::classes);
+    let classes = axes.all.each_ref().map(Axis::classes);
     let mut head = FilterHead {
         active: u32::from(forward > 0 || rules.policy == Policy::Drop),
         ..FilterHead::zeroed()

@@ -8,7 +8,7 @@ use netbridge_common::abi::{axis, proto};
 use super::axis::{EVERYTHING, Span, Wanted, complement, union};
 use super::conditions::{Axes, Conditions};
 use super::values::{Holes, port_span, prefix_spans, range_span};
-use crate::filter::syntax::{Element, Part, Set, SetMatch};
+use crate::filter::syntax::{Element, Part, Protocol, Set, SetMatch};
 
 /// What a set holds, or with `!` what it does not.
 #[derive(Debug)]
@@ -44,23 +44,20 @@ impl<'a> Axes<'a> {
             return Ok(known.clone());
         }
         let all = self.lists(&asks.name);
-        let members = match common_axis(&all, &asks.source) {
-            Some(number) => {
-                let mut spans = Vec::new();
-                for set in all {
-                    spans.append(&mut self.values(set)?);
-                }
-                let mut spans = union(spans);
-                if negated {
-                    spans = complement(&spans, EVERYTHING);
-                }
-                let wanted = self.wanted(number, &spans);
-                Members::Values { number, wanted }
+        let members = if let Some(number) = common_axis(&all, &asks.source) {
+            let mut spans = Vec::new();
+            for set in all {
+                spans.append(&mut self.values(set)?);
             }
-            None => {
-                let boxes = all.into_iter().map(|set| self.bounded(set, &asks.source));
-                Members::Boxes(boxes.collect::<Result<_, _>>()?)
+            let mut spans = union(spans);
+            if negated {
+                spans = complement(&spans, EVERYTHING);
             }
+            let wanted = self.wanted(number, &spans);
+            Members::Values { number, wanted }
+        } else {
+            let boxes = all.into_iter().map(|set| self.bounded(set, &asks.source));
+            Members::Boxes(boxes.collect::<Result<_, _>>()?)
         };
         Ok(self.members.entry(key).or_insert(Rc::new(members)).clone())
     }
@@ -86,7 +83,7 @@ impl<'a> Axes<'a> {
             for part in &element.parts {
                 let spans = match part {
                     Part::Network(prefix) => prefix_spans(*prefix)?,
-                    Part::Range(range) => vec![range_span(range)],
+                    Part::Range(range) => vec![range_span(*range)],
                     Part::Mac(mac) => vec![self.mac(*mac)],
                     Part::Port { .. } | Part::Set(_) => Vec::new(),
                 };
@@ -129,14 +126,14 @@ impl<'a> Axes<'a> {
         let addresses = address_axis(source);
         match part {
             Part::Network(prefix) => self.narrow(all, addresses, &prefix_spans(*prefix)?),
-            Part::Range(range) => self.narrow(all, addresses, &[range_span(range)]),
+            Part::Range(range) => self.narrow(all, addresses, &[range_span(*range)]),
             Part::Mac(mac) => {
                 let value = self.mac(*mac);
                 self.narrow(all, axis::MAC, &[value]);
             }
             Part::Set(_) => {}
             Part::Port { protocol, ports } => {
-                let number = protocol.map(|protocol| protocol.number());
+                let number = protocol.map(Protocol::number);
                 // Without one they are those of every protocol that has ports.
                 let protocols: &[u8] = number.as_ref().map_or(&[proto::TCP, proto::UDP], std::slice::from_ref);
                 let protocols: Vec<Span> = protocols
@@ -178,7 +175,7 @@ fn common_axis(sets: &[&Set], source: &[bool]) -> Option<u32> {
 }
 
 /// The lengths of an element's networks, in the order of dimensions: the kernel tries longer ones first, those of the first
-/// dimension before those of the second (`mtype_test_cidrs`, net/netfilter/ipset/ip_set_hash_gen.h).
+/// dimension before those of the second (`mtype_test_cidrs`, `net/netfilter/ipset/ip_set_hash_gen.h`).
 fn lengths(set: &Set, element: &Element) -> Vec<u32> {
     let dimensions = set.kind.split_once(':').map_or("", |(_, dimensions)| dimensions);
     let parts = dimensions.split(',').zip(&element.parts);
@@ -199,7 +196,8 @@ fn smallest(mut elements: Vec<(Span, bool)>) -> Vec<Span> {
     let mut from = 0_u64;
     let mut say = |until: u64, from: &mut u64, nomatch: bool| {
         if *from < until && !nomatch {
-            held.push((*from as u32, (until - 1) as u32));
+            let value = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+            held.push((value(*from), value(until - 1)));
         }
         *from = until.max(*from);
     };

@@ -44,7 +44,7 @@ pub(super) fn prefix_spans(prefix: Prefix) -> Result<Vec<Span>, Holes> {
     }
 }
 
-pub(super) fn range_span(range: &AddressRange) -> Span {
+pub(super) fn range_span(range: AddressRange) -> Span {
     (range.first.to_bits(), range.last.to_bits())
 }
 
@@ -52,13 +52,13 @@ pub(super) fn port_span(ports: Ports) -> Span {
     (ports.first.into(), ports.last.into())
 }
 
-pub(super) fn icmp_span(icmp: &IcmpType) -> Span {
+pub(super) fn icmp_span(icmp: IcmpType) -> Span {
     let IcmpType { kind, code } = icmp;
     let Some(kind) = kind else { return ICMP };
-    let first = axis::ICMP | u32::from(*kind) << 8;
+    let first = axis::ICMP | u32::from(kind) << 8;
     match code {
         None => (first, first | 0xff),
-        Some(code) => (first | u32::from(*code), first | u32::from(*code)),
+        Some(code) => (first | u32::from(code), first | u32::from(code)),
     }
 }
 
@@ -83,10 +83,11 @@ const fn state(number: u32) -> u8 {
         2 => CtState::RELATED,
         _ => CtState::NEW,
     };
-    base | ((number & 0x1c) << 2) as u8
+    let [beside, ..] = (number << 2).to_le_bytes();
+    base | beside & (CtState::REPLY | CtState::SNAT | CtState::DNAT)
 }
 
-/// `conntrack_mt` (net/netfilter/xt_conntrack.c): SNAT and DNAT count as states, and what belongs to no flow has neither
+/// `conntrack_mt` (`net/netfilter/xt_conntrack.c`): SNAT and DNAT count as states, and what belongs to no flow has neither
 /// these nor a direction.
 pub(super) fn conntrack_matches(state: u8, states: Option<&Match<States>>, direction: Option<Direction>) -> bool {
     if state & CtState::INVALID != 0 {
@@ -97,7 +98,7 @@ pub(super) fn conntrack_matches(state: u8, states: Option<&Match<States>>, direc
     asked && direction.is_none_or(|wanted| (wanted == Direction::Reply) == reply)
 }
 
-/// `state_mt` (net/netfilter/xt_state.c), which knows four states.
+/// `state_mt` (`net/netfilter/xt_state.c`), which knows four states.
 pub(super) fn state_matches(state: u8, asks: &Match<States>) -> bool {
     (asks.value.bits() & state & CtState::ANY != 0) != asks.negated
 }
@@ -149,7 +150,7 @@ mod tests {
         assert_eq!((bits >> 2 & 1, bits >> 0x12 & 1, bits >> 0x0a & 1), (1, 0, 1));
         assert_eq!(bits.count_ones(), 4);
         assert_eq!(flag_bits(&syn(true)), !bits);
-        let icmp = |kind, code| icmp_span(&IcmpType { kind, code });
+        let icmp = |kind, code| icmp_span(IcmpType { kind, code });
         assert_eq!(icmp(None, None), ICMP);
         assert_eq!(icmp(Some(3), None), (0x1_0300, 0x1_03ff));
         assert_eq!(icmp(Some(255), Some(255)), (0x1_ffff, 0x1_ffff));

@@ -128,7 +128,7 @@ impl World {
         }
     }
 
-    /// The addresses of some types, each being of one (`inet_addr_type`, net/ipv4/fib_frontend.c): what the kernel knows without
+    /// The addresses of some types, each being of one (`inet_addr_type`, `net/ipv4/fib_frontend.c`): what the kernel knows without
     /// its routes goes before those, and an address of the host before a broadcast one.
     pub(super) fn of_types(&self, types: AddressTypes) -> Vec<Span> {
         let each = |addresses: &[Ipv4Addr], more: Span| {

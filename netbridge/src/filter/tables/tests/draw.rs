@@ -6,7 +6,7 @@ use netbridge_common::abi::Mac;
 
 use super::packet::{Device, Flow, Packet, Payload, Stage};
 use crate::filter::Ports;
-use crate::filter::syntax::{AddressRange, Extension, Part, Prefix, Ruleset};
+use crate::filter::syntax::{AddressRange, Extension, Part, Prefix, Protocol, Ruleset};
 use crate::filter::tables::World;
 
 /// Numbers that a seed determines (Steele et al., "Fast splittable pseudorandom number generators", 2014).
@@ -89,7 +89,7 @@ impl Pool {
                 Part::Set(_) => {}
                 Part::Port { protocol, ports } => {
                     pool.ports(*ports);
-                    pool.protocols.extend(protocol.map(|protocol| protocol.number()));
+                    pool.protocols.extend(protocol.map(Protocol::number));
                     let [kind, code] = ports.first.to_be_bytes();
                     pool.icmp.push((kind, code));
                 }

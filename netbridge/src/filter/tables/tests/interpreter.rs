@@ -283,7 +283,7 @@ impl<'a> Interpreter<'a> {
 
     /// A token bucket (`limit_mt`, net/netfilter/xt_limit.c): full at first, filled up with time, a packet takes a token.
     fn token(&mut self, key: Key, rate: Rate) -> bool {
-        let cost = (u64::from(rate.seconds) * self.hz << 16) / u64::from(rate.packets);
+        let cost = ((u64::from(rate.seconds) * self.hz) << 16) / u64::from(rate.packets);
         let full = cost * u64::from(rate.burst);
         let now = self.now << 16;
         let bucket = self.buckets.entry(key).or_insert(Bucket { credit: full, at: now });

@@ -64,7 +64,7 @@ fn packets_of(seed: u64, rules: &Ruleset, world: &World) -> Vec<Packet> {
 /// Tries a seed; how many packets that were.
 fn check(seed: u64) -> usize {
     let rules = rules_of(seed);
-    let world = &worlds()[usize::from(seed % 8 == 0)];
+    let world = &worlds()[usize::from(seed.is_multiple_of(8))];
     if is_open(&rules) {
         return 0;
     }
