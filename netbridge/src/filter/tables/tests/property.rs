@@ -11,6 +11,7 @@ use super::interpreter::Interpreter;
 use super::packet::Packet;
 use super::shrink::shrunk;
 use super::{HZ, agree, worlds};
+use crate::filter::probe;
 use crate::filter::syntax::tests::generate::ruleset;
 use crate::filter::syntax::{Policy, Ruleset};
 use crate::filter::tables::{Tables, World, compile};
@@ -117,4 +118,29 @@ fn compiled_rules_say_what_the_rules_say() {
     });
     let pairs = pairs.into_inner();
     assert!(pairs >= PAIRS, "only {pairs}");
+}
+
+/// Rule sets, and packets for each, that are asked about by description.
+const DESCRIBED: (u64, usize) = (1000, 60);
+
+#[test]
+fn what_is_told_of_a_packet_is_the_way_it_takes() {
+    let (mut told, mut long) = (0, 0);
+    for seed in 0..DESCRIBED.0 {
+        let rules = rules_of(seed);
+        let world = &worlds()[usize::from(seed.is_multiple_of(8))];
+        let tables = compile(&rules, world, HZ).unwrap();
+        for packet in packets_of(seed, &rules, world).iter().take(DESCRIBED.1) {
+            // None where the walk through the rules and the search of the tables do not meet the same ones.
+            let said = probe::ask(&rules, &tables, &packet.subject());
+            let said = said.unwrap_or_else(|| panic!("seed {seed}: {packet:?}\n{rules}"));
+            assert_eq!(said.decided.is_none(), is_open(&rules), "seed {seed}");
+            told += 1;
+            long += usize::from(said.path.len() > 2);
+        }
+    }
+    assert!(
+        told > 40_000 && long > 200,
+        "{told} packets, {long} of them by a long way"
+    );
 }
