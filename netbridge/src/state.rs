@@ -10,9 +10,9 @@ use ipnet::Ipv4Net;
 use netbridge_common::abi;
 use serde::{Deserialize, Serialize};
 
-use crate::filter::FilterErrors;
 use crate::filter::syntax::{self, Parsed};
 use crate::filter::tables::Uses;
+use crate::filter::{FilterErrors, Tally};
 use crate::model::{Claims, MacAddr, Name, PortSpec, Settings, Transport};
 
 /// A network.
@@ -225,6 +225,9 @@ pub struct FilterSource {
     /// What its tables depend on beside it.
     #[serde(default)]
     pub uses: Uses,
+    /// What its rules have counted before the tables in force; counters in the text mean nothing.
+    #[serde(default)]
+    pub tally: Tally,
 }
 
 impl FilterSource {
@@ -235,6 +238,7 @@ impl FilterSource {
             text: text.into(),
             sets: None,
             uses: Uses::default(),
+            tally: Tally::default(),
         }
     }
 

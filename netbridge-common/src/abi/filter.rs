@@ -281,8 +281,8 @@ pub struct FilterHead {
     pub places: u32,
     /// Zero if everything is accepted and nothing counted: nothing to ask, nothing to track.
     pub active: u32,
-    /// Zero.
-    pub pad: u32,
+    /// For which rules each place counts: the first of as many words, which the controller alone reads.
+    pub legend: u32,
     /// What the tables were made from, as a number: the controller knows by it if they are those it would make.
     pub digest: u64,
 }

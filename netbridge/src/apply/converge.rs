@@ -13,7 +13,7 @@ use netbridge_common::abi::{
 };
 use netbridge_common::datapath::state::outlived;
 
-use super::{Apply, UPLINK_HOOKS, tables};
+use super::{Apply, UPLINK_HOOKS, filter, tables};
 use crate::datapath::{Datapath, DatapathError, Ipv4};
 use crate::encode;
 use crate::facts::HostFacts;
@@ -27,8 +27,8 @@ use crate::sysctl;
 const LISTED: u32 = 1;
 
 /// Makes what is loaded agree with `state` and with the `host`; what the caller should know is returned. Programs and maps
-/// without a state are removed.
-pub fn converge(with: &mut Apply<'_>, state: &State, host: &HostFacts) -> Result<Vec<String>> {
+/// without a state are removed. Where the filter is put in force again, the state goes on with what its rules have counted.
+pub fn converge(with: &mut Apply<'_>, state: &mut State, host: &HostFacts) -> Result<Vec<String>> {
     if state.is_empty() {
         with.datapath = None;
         if with.pins.root().exists() {
@@ -57,7 +57,11 @@ pub fn converge(with: &mut Apply<'_>, state: &State, host: &HostFacts) -> Result
             }
         }
     }
-    tables::Wanted::of(state, &host.links).put_in_force(datapath)?;
+    if let Some(tally) = filter::settle(state, &host.links, datapath)?
+        && let Some(filter) = &mut state.filter
+    {
+        filter.tally = tally;
+    }
     Ok(restore_settings(state, host))
 }
 

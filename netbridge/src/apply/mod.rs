@@ -4,6 +4,7 @@
 //! says; before the next change [`sweep`] removes the former and [`converge`] corrects the latter.
 
 mod converge;
+mod filter;
 mod links;
 mod sockets;
 mod tables;
@@ -201,8 +202,10 @@ impl<'a> Run<'a> {
             Step::Publish(ports) => self.publish(ports),
             Step::Unpublish(ports) => self.unpublish(ports),
             Step::EndFlows(endpoint) => self.end_flows(endpoint),
-            Step::SwapFilter => self.swap_filter(true).await,
-            Step::RestoreFilter => self.swap_filter(false).await,
+            Step::SwapFilter => self.swap_filter(false, None).await,
+            Step::LoadFilter => self.swap_filter(true, None).await,
+            Step::EditFilter(edit) => self.swap_filter(false, Some(edit)).await,
+            Step::RestoreFilter => self.restore_filter().await,
             Step::Tune => Ok(self.loaded()?.tune(&self.new.settings)?),
             Step::Untune => Ok(self.loaded()?.tune(&self.old.settings)?),
         }

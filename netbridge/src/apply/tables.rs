@@ -1,7 +1,6 @@
 //! Steps on the maps.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
@@ -12,12 +11,10 @@ use netbridge_common::datapath::conntrack::other_half;
 use super::{Run, sockets};
 use crate::datapath::{Datapath, Ipv4};
 use crate::encode;
-use crate::filter::tables::{self, World};
 use crate::listener::rivals;
 use crate::model::{Claims, PortSpec, Transport};
-use crate::netlink::LinkInfo;
-use crate::plan::{vacant, world};
-use crate::state::{Endpoint, FilterSource, Network, Published, State, Uplink};
+use crate::plan::vacant;
+use crate::state::{Endpoint, Network, Published, Uplink};
 
 impl Run<'_> {
     pub(super) fn add_network(&self, network: &Network) -> Result<()> {
@@ -173,69 +170,6 @@ impl Run<'_> {
         })?;
         self.tell(sockets::end_connected(endpoint));
         Ok(())
-    }
-
-    /// Compiles the new filter, or the old one again.
-    pub(super) async fn swap_filter(&mut self, new: bool) -> Result<()> {
-        let Some(datapath) = &self.with.datapath else {
-            return Ok(());
-        };
-        let state = if new { &self.new } else { self.old };
-        let wanted = Wanted::of(state, &self.with.netlink.links().await?);
-        self.warnings.extend(wanted.put_in_force(datapath)?);
-        Ok(())
-    }
-}
-
-/// Seconds for which connections that were not tracked are taken up in the middle when the first filter is loaded.
-const PICKUP: u32 = 120;
-
-/// A filter that is to be in force.
-pub(super) struct Wanted<'a> {
-    source: Option<&'a FilterSource>,
-    world: World,
-    /// What its tables would be made from, as a number.
-    digest: u64,
-}
-
-impl<'a> Wanted<'a> {
-    /// That of a state, on a host with the interfaces `links`.
-    pub(super) fn of(state: &'a State, links: &[LinkInfo]) -> Self {
-        let (source, world) = (state.filter.as_ref(), world(state, links));
-        let digest = source.map_or(0, |source| {
-            let mut hasher = DefaultHasher::new();
-            (&source.text, &source.sets).hash(&mut hasher);
-            world.digest(&source.uses, &mut hasher);
-            hasher.finish()
-        });
-        Self { source, world, digest }
-    }
-
-    /// Puts it in force, unless it is already; what is wrong with it that is to be told.
-    pub(super) fn put_in_force(&self, datapath: &Datapath) -> Result<Vec<String>> {
-        let before = datapath.tables().filter()?;
-        if before.digest == self.digest {
-            return Ok(Vec::new());
-        }
-        let rules = self
-            .source
-            .map(FilterSource::parse)
-            .transpose()?
-            .map(|parsed| parsed.ruleset);
-        let hz = datapath.clock().hz();
-        let compiled = rules.as_ref().map(|rules| tables::compile(rules, &self.world, hz));
-        let mut made = compiled.transpose()?.unwrap_or_else(tables::Tables::empty);
-        made.head.digest = self.digest;
-        let untracked = before.active == 0 || before.parties != 0;
-        if untracked && made.head.active != 0 {
-            // Connections between some neighbours were not tracked: they are to be known, not opened again.
-            datapath.pick_up(PICKUP)?;
-        }
-        datapath.tables().swap_filter(&made)?;
-        let gone = rules.iter().flat_map(|rules| tables::unknown(rules, &self.world));
-        let file = self.source.map_or("", |source| &source.file);
-        let told = gone.map(|(line, name)| format!("{file}:{line}: `{name}` is gone; the rule matches it no more"));
-        Ok(told.collect())
     }
 }
 

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use netbridge_common::abi::Reason;
 
 use super::ct::Ct;
+use super::filter::{self, Filter};
 use super::port::{ABOUT, EXAMPLES, Port};
 use crate::datapath::{AttachMode, DEFAULT_BPFFS, DatapathError, check_cgroup};
 use crate::model::{Attach, Fault, NetCreate};
@@ -108,8 +109,8 @@ pub(super) enum Command {
     /// Published ports
     #[command(subcommand, long_about = ABOUT, after_long_help = EXAMPLES)]
     Port(Port),
-    /// The FORWARD filter, in iptables-save syntax
-    #[command(subcommand)]
+    /// The FORWARD filter, in the language of iptables
+    #[command(subcommand, long_about = filter::ABOUT, after_long_help = filter::EXAMPLES)]
     Filter(Filter),
     /// Tracked flows
     #[command(subcommand)]
@@ -298,27 +299,6 @@ pub(super) enum Ep {
         /// The endpoint
         name: String,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Filter {
-    /// Put a file's rules in force; `-` reads standard input
-    ///
-    /// Where no filter was in force, TCP connections in the middle are taken up for two minutes, as `ct pickup` does:
-    /// inside a network they were not tracked.
-    Load {
-        /// The file
-        file: PathBuf,
-    },
-    /// Say what is wrong with a file; `-` reads standard input
-    Check {
-        /// The file
-        file: PathBuf,
-    },
-    /// Show the rules in force
-    Show,
-    /// Remove all rules: everything is accepted
-    Flush,
 }
 
 #[derive(Args, Debug)]

@@ -6,15 +6,14 @@ use std::path::Path;
 use netbridge_common::abi::VERSION;
 use serde_json::json;
 
-use super::args::{Command, Ep, Fdb, Filter, Global, Lab, Net};
+use super::args::{Command, Ep, Fdb, Global, Lab, Net};
 use super::ct::Ct;
 use super::port::{self, Port};
 use super::reply::{Reply, list};
-use super::{lab, monitor, views};
+use super::{filter, lab, monitor, views};
 use crate::doctor::{self, Status};
 use crate::model::Fault;
 use crate::ops::{self, Failure, Host};
-use crate::state::FilterSource;
 use crate::state::Published;
 
 /// Carries out a command.
@@ -40,7 +39,7 @@ pub(super) async fn dispatch(global: Global, command: Command) -> Result<Reply, 
         }
         Command::Ep(Ep::Inspect { name }) => inspection(&ops::endpoint_inspect(&open()?, &name)?),
         Command::Port(command) => port(&open()?, command, dry_run).await,
-        Command::Filter(command) => filter(&global, command).await,
+        Command::Filter(command) => Box::pin(filter::run(&global, command)).await,
         Command::Ct(Ct::Ls(only)) => {
             let flows = ops::flows(&open()?, only.endpoint.as_deref())?;
             Reply::new(&flows, views::flows(&flows))
@@ -134,42 +133,6 @@ async fn port(host: &Host, command: Port, dry_run: bool) -> Result<Reply, Failur
     }
 }
 
-async fn filter(global: &Global, command: Filter) -> Result<Reply, Failure> {
-    let open = || Host::open(&global.options());
-    match command {
-        Filter::Check { file } => {
-            let source = source(&file)?;
-            let parsed = ops::filter_check(&source)?;
-            let rules: usize = parsed.ruleset.chains.iter().map(|chain| chain.rules.len()).sum();
-            Reply::new(&parsed.notes, format!("{}: no fault, rules: {rules}", source.file))
-        }
-        Filter::Load { file } => {
-            let done = ops::filter_load(&open()?, &source(&file)?).await?;
-            Reply::done(&done, global.dry_run, |source| {
-                format!("the rules of {} are in force", source.file)
-            })
-        }
-        Filter::Show => {
-            let filter = ops::filter_show(&open()?)?;
-            let text = filter.as_ref().map_or(NO_RULES, |filter| &filter.rules);
-            Reply::new(&filter, text.trim_end())
-        }
-        Filter::Flush => {
-            let done = ops::filter_flush(&open()?).await?;
-            Reply::done(&done, global.dry_run, |()| "everything is accepted".to_owned())
-        }
-    }
-}
-
-/// What is in force while no filter is loaded.
-const NO_RULES: &str = "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n";
-
-/// The rules in a file.
-fn source(file: &Path) -> Result<FilterSource, Failure> {
-    let (file, text) = read(file)?;
-    Ok(FilterSource::new(file, text))
-}
-
 /// Inspections are JSON for people too.
 fn inspection(details: &impl serde::Serialize) -> Result<Reply, Failure> {
     let mut reply = Reply::new(details, "")?;
@@ -190,8 +153,8 @@ async fn examine(options: &ops::Options) -> Result<Reply, Failure> {
     Ok(reply)
 }
 
-/// The name of a file for messages, and its text.
-fn read(file: &Path) -> Result<(String, String), Failure> {
+/// The name of a file for messages, and its text; `form` is what writes such a file.
+pub(super) fn read(file: &Path, form: &str) -> Result<(String, String), Failure> {
     let (name, text) = if file == Path::new("-") {
         let mut text = String::new();
         (
@@ -202,8 +165,14 @@ fn read(file: &Path) -> Result<(String, String), Failure> {
         (file.display().to_string(), std::fs::read_to_string(file))
     };
     let text = text.map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Fault::not_found(&name, "no such file", "give a file in iptables-save syntax"),
-        _ => Fault::usage(&name, error.to_string(), "give a readable file in iptables-save syntax"),
+        std::io::ErrorKind::NotFound => {
+            Fault::not_found(&name, "no such file", format!("give a file as `{form}` writes it"))
+        }
+        _ => Fault::usage(
+            &name,
+            error.to_string(),
+            format!("give a readable file as `{form}` writes it"),
+        ),
     })?;
     Ok((name, text))
 }

@@ -3,7 +3,10 @@
 mod args;
 mod commands;
 mod ct;
+mod filter;
 mod lab;
+#[cfg(test)]
+mod manual;
 mod monitor;
 mod port;
 mod reply;
@@ -23,7 +26,7 @@ use reply::{Reply, print_failure};
 
 /// Runs the command that the process was given, and says how it ended.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(filter::rule_apart(env::args_os())) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && json_wanted() => {
             print_failure(&misuse(&error).into(), true);

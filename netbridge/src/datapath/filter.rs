@@ -1,5 +1,6 @@
 //! The filter's banks: written page by page, switched in one write, and what they have counted.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytemuck::Zeroable;
@@ -112,7 +113,10 @@ impl Tables {
     /// chooses the bank, comes last. Killed before that, the old filter stays.
     ///
     /// A packet that is being judged while two swaps happen may meet rules of two filters; no later one does.
-    pub fn swap_filter(&self, tables: &compiled::Tables) -> Result<(), DatapathError> {
+    ///
+    /// Answers the generation before. What its rules have matched is final from now on, but for packets that are being
+    /// judged at this moment, and can be read until the next swap.
+    pub fn swap_filter(&self, tables: &compiled::Tables) -> Result<u32, DatapathError> {
         let mut config = self.config()?;
         let before = config.generation;
         config.generation = next_generation(before);
@@ -120,7 +124,8 @@ impl Tables {
         let maps = self.filter_maps();
         maps.clear(bank, before, tables)?;
         maps.write(bank, tables)?;
-        self.put_config(&config)
+        self.put_config(&config)?;
+        Ok(before)
     }
 
     /// The head of the filter in force.
@@ -128,13 +133,14 @@ impl Tables {
         self.filter_maps().heads.get(self.config()?.generation % BANKS)
     }
 
-    /// What each rule of the filter in force has matched, summed over the CPUs; `counts` says for which rules each place of
-    /// it counts. A rule that is not listed has matched nothing.
-    pub fn matched(
-        &self,
-        counts: &[Vec<compiled::RuleId>],
-    ) -> Result<HashMap<compiled::RuleId, Passed>, DatapathError> {
-        let generation = self.config()?.generation;
+    /// What each rule of the filter in force has matched, summed over the CPUs. A rule that is not listed has matched nothing.
+    pub fn matched(&self) -> Result<HashMap<compiled::RuleId, Passed>, DatapathError> {
+        self.matched_in(self.config()?.generation)
+    }
+
+    /// The same for the filter of a generation: the one in force, or the one before.
+    pub fn matched_in(&self, generation: u32) -> Result<HashMap<compiled::RuleId, Passed>, DatapathError> {
+        let counts = self.legend(generation)?;
         let maps = self.filter_maps();
         let joined: HashMap<u32, PathKey> = maps.paths.entries()?.into_iter().collect();
         let places = u32::try_from(counts.len()).unwrap_or(u32::MAX).div_ceil(PAGE_PATHS);
@@ -152,6 +158,21 @@ impl Tables {
             }
         }
         Ok(matched)
+    }
+
+    /// For which rules each place of the filter of a generation counts.
+    pub fn legend(&self, generation: u32) -> Result<Vec<Vec<compiled::RuleId>>, DatapathError> {
+        let (maps, bank) = (self.filter_maps(), generation % BANKS);
+        let head = maps.heads.get(bank)?;
+        let mut pages: HashMap<u32, WordPage> = HashMap::new();
+        compiled::legend::read(&head, |at| {
+            let number = (at / PAGE_WORDS).min(WORD_PAGES - 1);
+            let page = match pages.entry(number) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => place.insert(maps.words.get(bank * WORD_PAGES + number)?),
+            };
+            Ok(page.get((at % PAGE_WORDS) as usize).copied().unwrap_or_default())
+        })
     }
 }
 

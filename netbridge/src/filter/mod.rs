@@ -4,7 +4,15 @@
 //! datapath, and displaying a ruleset gives the canonical text back. One file so drives both
 //! netfilter and netbridge; what netbridge cannot honour is refused, never skipped.
 
+pub mod bounds;
+pub mod diff;
+pub mod edit;
+pub mod probe;
 pub mod syntax;
 pub mod tables;
+pub mod tally;
+
+pub use edit::{Change, Edit, NoEdit};
+pub use tally::Tally;
 
 pub use syntax::{Fault, FilterErrors, Ports, Prefix, Protocol, States};

@@ -77,7 +77,7 @@ async fn operations(options: &Options, topology: &Topology, record: &mut Record)
     }
     // After the endpoints, whose names its rules may use, and before anything is reachable from outside.
     if let Some(filter) = &topology.filter {
-        warnings.extend(ops::filter_load(&host, filter).await?.warnings);
+        warnings.extend(ops::filter_load(&host, filter, false).await?.warnings);
     }
     for ports in &topology.ports {
         warnings.extend(ops::port_add(&host, ports).await?.warnings);

@@ -46,7 +46,7 @@ pub(super) fn rehearse(file: &str, topology: &Topology) -> Result<(), Faults> {
     if rehearsal.faults.is_empty()
         && let Some(filter) = &topology.filter
     {
-        rehearsal.play(|state| plan::filter_load(state, &host, filter));
+        rehearsal.play(|state| plan::filter_load(state, &host, filter, false));
     }
     if rehearsal.faults.is_empty() {
         for ports in &topology.ports {

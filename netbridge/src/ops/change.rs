@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use super::settings::{SettingsView, settings_view};
 use super::{Done, Failure, Host};
 use crate::facts::{HostFacts, TargetFacts};
-use crate::filter::syntax::Parsed;
 use crate::listener::rivals;
 use crate::model::{Attach, Faults, Name, NetCreate, PortSpec, Ports, Tune};
 use crate::plan;
-use crate::state::{Endpoint, FilterSource, Network, Published, State};
+use crate::state::{Endpoint, Network, Published, State};
 
 /// Creates a network, and with the first one loads the programs and maps.
 pub async fn net_create(host: &Host, request: &NetCreate) -> Result<Done<Network>, Failure> {
@@ -77,24 +76,6 @@ pub async fn port_add(host: &Host, request: &Ports) -> Result<Done<Vec<Published
 pub async fn port_remove(host: &Host, request: &Ports) -> Result<Done<Vec<Published>>, Failure> {
     let removed = |old: &State, new: &State| Some(difference(&old.ports, &new.ports));
     host.change(|state, _| Ok(plan::port_remove(state, request)?), removed)
-        .await
-}
-
-/// Reads a filter and says what is wrong with it.
-pub fn filter_check(source: &FilterSource) -> Result<Parsed, Failure> {
-    source.parse().map_err(|errors| plan::filter_faults(errors).into())
-}
-
-/// Puts a filter in force, in place of the one before.
-pub async fn filter_load(host: &Host, source: &FilterSource) -> Result<Done<FilterSource>, Failure> {
-    let loaded = |_: &State, new: &State| new.filter.clone();
-    host.change(|state, facts| Ok(plan::filter_load(state, facts, source)?), loaded)
-        .await
-}
-
-/// Removes the filter: everything is accepted.
-pub async fn filter_flush(host: &Host) -> Result<Done<()>, Failure> {
-    host.change(|state, facts| Ok(plan::filter_flush(state, facts)?), |_, _| Some(()))
         .await
 }
 

@@ -9,7 +9,7 @@ use crate::apply::{Apply, apply, converge, sweep};
 use crate::datapath::{AttachMode, DEFAULT_BPFFS, Datapath, DatapathError, Pins};
 use crate::facts::HostFacts;
 use crate::model::{Fault, Name};
-use crate::netlink::Netlink;
+use crate::netlink::{LinkInfo, Netlink};
 use crate::netns::Netns;
 use crate::plan::{self, Plan};
 use crate::state::State;
@@ -172,10 +172,10 @@ impl Host {
         self.check_host(&kept, host, loaded)?;
         let (mut facts, litter) = HostFacts::read(&self.netlink, &self.netns, &self.instance, loaded, &kept).await?;
         let (old, mut warnings) = plan::refresh(&kept, &facts);
-        let old = State { host, ..old };
+        let mut old = State { host, ..old };
         if !dry_run {
             sweep(&with, &litter).await?;
-            warnings.extend(converge(&mut with, &old, &facts)?);
+            warnings.extend(converge(&mut with, &mut old, &facts)?);
             facts.unhooked = with.hook_sockets();
             // Saving an empty state removes what a call left that was killed while it saved.
             if kept.is_empty() || old != kept {
@@ -197,6 +197,11 @@ impl Host {
         warnings.extend(told);
         let value = value(&old, &new).ok_or_else(|| anyhow!("the plan does not make what was asked for"))?;
         Ok(Done { value, steps, warnings })
+    }
+
+    /// The host's interfaces.
+    pub(super) async fn links(&self) -> Result<Vec<LinkInfo>> {
+        Ok(self.netlink.links().await?)
     }
 
     /// What the host has lost of what the networks rely on.

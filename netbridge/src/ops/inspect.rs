@@ -46,15 +46,6 @@ pub struct EndpointDetails {
     pub traffic: Option<TrafficView>,
 }
 
-/// The filter in force.
-#[derive(Clone, Debug, Serialize)]
-pub struct FilterView {
-    /// Where it was read from.
-    pub file: String,
-    /// Its rules, as `iptables-save` writes them.
-    pub rules: String,
-}
-
 /// A station that the datapath knows by its MAC.
 #[derive(Clone, Debug, Serialize)]
 pub struct StationView {
@@ -115,18 +106,6 @@ pub fn ports(host: &Host, endpoint: Option<&str>) -> Result<Vec<Published>, Fail
     }
     state.ports.sort();
     Ok(state.ports)
-}
-
-/// The filter in force, `None` if everything is accepted.
-pub fn filter_show(host: &Host) -> Result<Option<FilterView>, Failure> {
-    let Some(source) = host.state()?.filter else {
-        return Ok(None);
-    };
-    let parsed = source.parse().map_err(anyhow::Error::from)?;
-    Ok(Some(FilterView {
-        file: source.file,
-        rules: parsed.ruleset.to_string(),
-    }))
 }
 
 /// Every station that the datapath knows, those past their lifetime left out.

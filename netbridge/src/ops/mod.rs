@@ -6,19 +6,27 @@
 
 mod change;
 mod failure;
+mod filter;
+mod filter_import;
+mod filter_packet;
+mod filter_test;
 mod host;
 mod inspect;
 mod settings;
 mod traffic;
 
-pub use change::{
-    attach, detach, filter_check, filter_flush, filter_load, net_create, net_remove, port_add, port_remove, tune,
-};
+pub use change::{attach, detach, net_create, net_remove, port_add, port_remove, tune};
 pub use failure::Failure;
+pub use filter::{
+    ChainView, Checked, EditKind, FilterView, RuleView, SetView, edit_of, filter_check, filter_edit, filter_flush,
+    filter_load, filter_show,
+};
+pub use filter_import::{Backend, Imported, filter_import};
+pub use filter_test::{FilterTest, Met, Tested, filter_test};
 pub use host::{CGROUP_VARIABLE, Done, Host, Options};
 pub use inspect::{
-    EndpointBrief, EndpointDetails, FilterView, NetworkDetails, StationView, endpoint_inspect, endpoints, filter_show,
-    net_inspect, networks, ports, stations,
+    EndpointBrief, EndpointDetails, NetworkDetails, StationView, endpoint_inspect, endpoints, net_inspect, networks,
+    ports, stations,
 };
 pub use settings::SettingsView;
 pub use traffic::{

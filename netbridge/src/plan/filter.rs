@@ -4,53 +4,83 @@ use netbridge_common::abi::ZONE_UPLINK;
 
 use super::{Plan, Step, check_loaded};
 use crate::facts::HostFacts;
-use crate::filter::syntax::Parsed;
+use crate::filter::syntax::{Note, Parsed};
 use crate::filter::tables::{self, KnownEndpoint, KnownInterface, Uses, World};
-use crate::filter::{self, FilterErrors};
+use crate::filter::{self, FilterErrors, Tally, bounds};
 use crate::model::{Fault, Faults};
 use crate::netlink::LinkInfo;
 use crate::state::{Endpoint, FilterSource, Network, State};
 
-/// Plans that a filter takes force.
-pub fn filter_load(state: &State, host: &HostFacts, source: &FilterSource) -> Result<Plan, Faults> {
+/// Plans that a filter takes force, in place of the one before; its counters are those of its text, or zero.
+pub fn filter_load(state: &State, host: &HostFacts, source: &FilterSource, counters: bool) -> Result<Plan, Faults> {
     let mut faults = Faults::default();
     faults.keep(check_loaded(state, host.loaded, &host.instance));
     if state.is_empty() {
         faults.push(no_network(host));
     }
-    let (mut warnings, mut uses) = (Vec::new(), Uses::default());
-    match source.parse() {
-        Err(errors) => filter_faults(errors).into_iter().for_each(|fault| faults.push(fault)),
-        Ok(Parsed { ruleset, notes }) => {
-            for (line, name) in tables::unknown(&ruleset, &world(state, &host.links)) {
-                let what = format!("{}:{line}: `{name}`", source.file);
-                let why = "is neither a network, nor an endpoint, nor an interface of the host";
-                faults.push(Fault::not_found(what, why, "correct the name, or create it first"));
-            }
-            uses = Uses::of(&ruleset);
-            warnings.extend(
-                notes
-                    .iter()
-                    .map(|note| format!("{}:{note}", note.file.as_ref().unwrap_or(&source.file))),
-            );
-        }
+    let world = world(state, &host.links);
+    let read = check(source, &world);
+    let names = read.as_ref().map(|parsed| tables::unknown(&parsed.ruleset, &world));
+    for (line, name) in names.unwrap_or_default() {
+        let what = format!("{}:{line}: `{name}`", source.file);
+        faults.push(Fault::not_found(what, UNKNOWN, "correct the name, or create it first"));
     }
+    let parsed = match read {
+        Ok(parsed) => Some(parsed),
+        Err(errors) => {
+            filter_faults(errors).into_iter().for_each(|fault| faults.push(fault));
+            None
+        }
+    };
     faults.check()?;
+    let filter = parsed.as_ref().map(|parsed| FilterSource {
+        uses: Uses::of(&parsed.ruleset),
+        tally: if counters {
+            Tally::of(&parsed.ruleset, 0)
+        } else {
+            Tally::default()
+        },
+        ..source.clone()
+    });
+    let warnings = parsed.iter().flat_map(|parsed| notes(source, parsed)).collect();
     Ok(Plan {
-        steps: vec![Step::SwapFilter],
+        steps: vec![Step::LoadFilter],
         state: State {
-            filter: Some(FilterSource { uses, ..source.clone() }),
+            filter,
             ..state.clone()
         },
         warnings,
     })
 }
 
+/// Why a name in a rule is refused, or told.
+pub(crate) const UNKNOWN: &str = "is neither a network, nor an endpoint, nor an interface of the host";
+
+/// Reads a filter, and makes sure that it can be compiled.
+pub fn check(source: &FilterSource, world: &World) -> Result<Parsed, FilterErrors> {
+    let parsed = source.parse()?;
+    // How fast the kernel's clock ticks says nothing about what fits.
+    match tables::compile(&parsed.ruleset, world, 1) {
+        Ok(_) => Ok(parsed),
+        Err(error) => Err(bounds::beyond(&source.file, &parsed.ruleset, &error)),
+    }
+}
+
+/// What of a filter's files is left alone, each with its place.
+pub fn notes(source: &FilterSource, parsed: &Parsed) -> Vec<String> {
+    let file = |note: &Note| note.file.clone().unwrap_or_else(|| source.file.clone());
+    parsed
+        .notes
+        .iter()
+        .map(|note| format!("{}:{note}", file(note)))
+        .collect()
+}
+
 /// Plans that everything is accepted.
 pub fn filter_flush(state: &State, host: &HostFacts) -> Result<Plan, Faults> {
     check_loaded(state, host.loaded, &host.instance)?;
     let steps = if state.filter.is_some() {
-        vec![Step::SwapFilter]
+        vec![Step::LoadFilter]
     } else {
         Vec::new()
     };
@@ -142,7 +172,7 @@ pub fn filter_faults(errors: FilterErrors) -> Faults {
     errors.faults.into_iter().map(fault).collect()
 }
 
-fn no_network(host: &HostFacts) -> Fault {
+pub(super) fn no_network(host: &HostFacts) -> Fault {
     let what = format!("instance {}", host.instance);
     Fault::not_found(
         what,

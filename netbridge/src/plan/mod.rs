@@ -3,6 +3,7 @@
 //!
 //! Every fault of a request is found before the first step is taken.
 
+mod edit;
 mod endpoint;
 mod ephemeral;
 mod filter;
@@ -16,8 +17,10 @@ mod step;
 #[cfg(test)]
 mod tests;
 
+pub use edit::filter_edit;
 pub use endpoint::{attach, detach, resolve_target};
-pub use filter::{filter_faults, filter_flush, filter_load, world};
+pub(crate) use filter::UNKNOWN;
+pub use filter::{check, filter_faults, filter_flush, filter_load, notes, world};
 pub use net::{MTUS, net_create, net_remove};
 pub(crate) use port::vacant;
 pub use port::{port_add, port_remove};

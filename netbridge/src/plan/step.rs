@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use crate::filter::{Change, Edit};
 use crate::state::{Endpoint, Network, Published, Uplink};
 
 /// One step. Interfaces that a plan makes have no ifindex yet: steps name them.
@@ -62,8 +63,12 @@ pub enum Step {
     Unpublish(Vec<Published>),
     /// End the connections of an endpoint.
     EndFlows(Box<Endpoint>),
-    /// Compile the new state's filter and put it in force.
+    /// Compile the filter, which is the old one, for what its names stand for now, and put it in force.
     SwapFilter,
+    /// Compile the new state's filter and put it in force, with the counters that the state says.
+    LoadFilter,
+    /// Compile the new state's filter, which is the old one with this change, and put it in force; the counters go on.
+    EditFilter(Box<Edit>),
     /// Put the filter of the old state in force again.
     RestoreFilter,
     /// Put the settings of the new state in force.
@@ -89,7 +94,7 @@ impl Step {
             Self::AddEndpoint(endpoint) => Self::RemoveEndpoint(endpoint.clone()),
             Self::AttachPrograms(endpoint) => Self::DetachPrograms(endpoint.clone()),
             Self::Publish(ports) => Self::Unpublish(ports.clone()),
-            Self::SwapFilter => Self::RestoreFilter,
+            Self::SwapFilter | Self::LoadFilter | Self::EditFilter(_) => Self::RestoreFilter,
             Self::Tune => Self::Untune,
             // The first three go with their interface; a removal that fails is repeated, not undone.
             Self::JoinBridge { .. }
@@ -169,6 +174,11 @@ impl fmt::Display for Step {
             Self::Unpublish(ports) => write!(f, "stop publishing {}", list(ports)),
             Self::EndFlows(endpoint) => write!(f, "end the connections of {}", endpoint.name),
             Self::SwapFilter => f.write_str("compile the filter and put it in force"),
+            Self::LoadFilter => f.write_str("compile the new filter and put it in force"),
+            Self::EditFilter(edit) => match edit.change {
+                Change::Zero(_) => f.write_str("put the filter in force again, with counters of zero"),
+                _ => write!(f, "change chain {} of the filter and put it in force", edit.chain()),
+            },
             Self::RestoreFilter => f.write_str("put the old filter in force"),
             Self::Tune => f.write_str("put the settings in force"),
             Self::Untune => f.write_str("put the old settings in force"),

@@ -4,11 +4,9 @@ use anyhow::{Context as _, Result};
 use aya::maps::{Array, HashMap, MapData};
 use bytemuck::bytes_of;
 use netbridge::filter::syntax::{self, Ruleset};
-use netbridge::filter::tables::{World, compile};
 use netbridge::netlink::in_namespace;
 use netbridge::netns::Netns;
 use netbridge::ops::{self, Options};
-use netbridge::plan;
 use netbridge::state::{FilterSource, SetSource};
 use netbridge_common::abi::{BucketKey, Config, Load, SLOTS};
 
@@ -120,12 +118,6 @@ impl<'a> Ours<'a> {
         bytes.copy_from_slice(bytes_of(&config));
         Ok(self.configuration.set(0, bytes, 0)?)
     }
-
-    /// What names in rules stand for here.
-    fn world(&self) -> Result<World> {
-        let links = in_namespace(&self.host, async |netlink| Ok(netlink.links().await?))?;
-        Ok(plan::world(&self.lab.state()?, &links))
-    }
 }
 
 /// A file of rules with its sets, as the controller takes it.
@@ -157,7 +149,7 @@ impl Host for Ours<'_> {
         let options = &self.options;
         in_namespace(&self.host, async |_| {
             let host = ops::Host::open(options)?;
-            Ok(ops::filter_load(&host, &source).await?)
+            Ok(ops::filter_load(&host, &source, false).await?)
         })?;
         self.rules = Some(parse(files)?);
         // Flows that are ended keep their ports from others for a while: here they have never been.
@@ -176,8 +168,7 @@ impl Host for Ours<'_> {
     fn counters(&self) -> Result<Counters> {
         let rules = self.rules.as_ref().context("nothing is loaded")?;
         let datapath = self.lab.datapath()?;
-        let compiled = compile(rules, &self.world()?, datapath.clock().hz())?;
-        let matched = datapath.tables().matched(&compiled.counts)?;
+        let matched = datapath.tables().matched()?;
         let named = matched.into_iter().filter_map(|(rule, passed)| {
             let chain = rules.chains.get(rule.chain as usize)?;
             let place = (chain.name.clone(), rule.rule as usize);

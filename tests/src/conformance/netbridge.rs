@@ -312,7 +312,7 @@ impl Router for Netbridge<'_> {
         }
         text += "COMMIT\n";
         self.play(async |host| {
-            ops::filter_load(host, &FilterSource::new("denied", text)).await?;
+            ops::filter_load(host, &FilterSource::new("denied", text), false).await?;
             // For some minutes after the first filter connections are taken up in the middle: nothing here may depend on
             // the time.
             ops::flows_pick_up(host, 0).await.map(drop)

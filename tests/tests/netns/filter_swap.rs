@@ -69,7 +69,7 @@ fn file(second: bool) -> Result<String> {
 
 /// Puts a file in force, as `netbridge filter load` does.
 async fn load(host: &ops::Host, name: &str, text: &str) -> Result<()> {
-    ops::filter_load(host, &FilterSource::new(name, text)).await?;
+    ops::filter_load(host, &FilterSource::new(name, text), false).await?;
     Ok(())
 }
 

@@ -24,6 +24,8 @@ mod dry_run;
 mod errors;
 mod examples;
 mod filter_alike;
+mod filter_commands;
+mod filter_questions;
 mod filter_swap;
 mod flows;
 mod fragments;

@@ -1,7 +1,7 @@
 //! Chains: which of them `FORWARD` reaches, and that no way leads round in circles.
 
 use super::{
-    Chain, Rule,
+    Chain, Rule, Spare,
     build::{self, Asked, Output},
     chain_name::BUILT_IN,
     fault::Refusal,
@@ -19,6 +19,8 @@ pub(super) struct Reached {
     pub(super) chains: Vec<Chain>,
     /// The sets that its rules ask for.
     pub(super) asked: Vec<Asked>,
+    /// The other chains of the user's.
+    pub(super) spare: Vec<Spare>,
 }
 
 /// A jump: the line it stands on, and the number of the chain it leads to.
@@ -68,7 +70,7 @@ pub(super) fn reach(table: &mut Table<'_>) -> Reached {
         rules[number] = Some(read);
     }
     check_ways(table, &jumps);
-    let mut chains = Vec::new();
+    let (mut chains, mut spare) = (Vec::new(), Vec::new());
     let user = BUILT_IN.len()..table.chains.len();
     for number in std::iter::once(FORWARD).chain(user) {
         let lines = &table.chains[number];
@@ -89,11 +91,16 @@ pub(super) fn reach(table: &mut Table<'_>) -> Reached {
                 lines.rules.len()
             );
             table.notes.push(Note::new(lines.line, lines.name, text));
+            spare.push(Spare {
+                name: lines.name.to_owned(),
+                rules: lines.rules.iter().map(|line| line.options.to_owned()).collect(),
+            });
         }
     }
     Reached {
         chains,
         asked: output.sets,
+        spare,
     }
 }
 

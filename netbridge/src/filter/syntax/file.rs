@@ -49,6 +49,7 @@ pub fn parse(file: &str, text: &str, sets: Option<(&str, &str)>) -> Result<Parse
                 sets: found.sets,
             },
             notes,
+            spare: reached.spare,
         }),
         _ => Err(FilterErrors {
             file: file.to_owned(),

@@ -55,6 +55,17 @@ pub struct Parsed {
     pub ruleset: Ruleset,
     /// What else the files hold, in the order of their lines.
     pub notes: Vec<Note>,
+    /// The chains that `FORWARD` does not reach, in the order of the file.
+    pub spare: Vec<Spare>,
+}
+
+/// A chain that was not read, as nothing leads there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spare {
+    /// Its name.
+    pub name: String,
+    /// The options of its rules, as written.
+    pub rules: Vec<String>,
 }
 
 /// What [`rule()`] makes of a line.

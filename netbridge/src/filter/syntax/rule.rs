@@ -27,6 +27,16 @@ pub enum Policy {
     Drop,
 }
 
+impl Policy {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Accept => "ACCEPT",
+            Self::Drop => "DROP",
+        }
+    }
+}
+
 /// What `[PACKETS:BYTES]` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Chain, Counters, Interface, Policy, Rule, Ruleset, Target, extension::option};
+use super::{Chain, Counters, Interface, Policy, Rule, Ruleset, Spare, Target, extension::option};
 
 impl Ruleset {
     /// The set as `iptables-save -c` writes it: every rule behind what it had counted.
@@ -10,6 +10,16 @@ impl Ruleset {
         Shown {
             ruleset: self,
             counters: true,
+            spare: &[],
+        }
+    }
+
+    /// The set without counters, and chains that `FORWARD` does not reach.
+    pub fn and<'a>(&'a self, spare: &'a [Spare]) -> impl fmt::Display + 'a {
+        Shown {
+            ruleset: self,
+            counters: false,
+            spare,
         }
     }
 }
@@ -36,6 +46,7 @@ impl fmt::Display for Ruleset {
         Shown {
             ruleset: self,
             counters: false,
+            spare: &[],
         }
         .fmt(f)
     }
@@ -44,6 +55,7 @@ impl fmt::Display for Ruleset {
 struct Shown<'a> {
     ruleset: &'a Ruleset,
     counters: bool,
+    spare: &'a [Spare],
 }
 
 impl fmt::Display for Shown<'_> {
@@ -57,12 +69,20 @@ impl fmt::Display for Shown<'_> {
                 writeln!(f, ":{name} - [0:0]")?;
             }
         }
+        for Spare { name, .. } in self.spare {
+            writeln!(f, ":{name} - [0:0]")?;
+        }
         for Chain { name, rules, .. } in chains {
             for rule in rules {
                 if self.counters {
                     write!(f, "{} ", rule.counters)?;
                 }
                 writeln!(f, "{}", rule.in_chain(name))?;
+            }
+        }
+        for Spare { name, rules } in self.spare {
+            for rule in rules {
+                writeln!(f, "{}", format!("-A {name} {rule}").trim_end())?;
             }
         }
         writeln!(f, "COMMIT")
@@ -119,10 +139,7 @@ impl fmt::Display for Interface {
 
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Accept => "ACCEPT",
-            Self::Drop => "DROP",
-        })
+        f.write_str(self.name())
     }
 }
 

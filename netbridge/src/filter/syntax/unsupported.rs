@@ -314,4 +314,14 @@ mod tests {
             assert!(fault.advice.contains(advice), "{word}: {fault}");
         }
     }
+
+    #[test]
+    fn the_document_has_every_one() {
+        let document = include_str!("../../../../docs/filter.md");
+        let matches = MATCHES.iter().map(|row| ("-m", row));
+        for (option, (name, reason, advice)) in matches.chain(TARGETS.iter().map(|row| ("-j", row))) {
+            let line = format!("\n| `{option} {name}` | {reason} | {advice} |\n");
+            assert!(document.contains(&line), "docs/filter.md lacks{line}");
+        }
+    }
 }

@@ -9,33 +9,31 @@ use super::values::MOST_HOLES;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TooComplex {
     /// Chains are reached in too many ways.
-    #[error(
-        "line {line}: the rules reach more than {MOST_PLACES} places, chains counted as often as they are jumped to"
-    )]
+    #[error("the rules reach more than {MOST_PLACES} places, chains counted as often as they are jumped to")]
     Places {
         /// Of the rule.
         line: usize,
     },
     /// Limits.
-    #[error("line {line}: the rules have more than {LIMITS} limits")]
+    #[error("the rules have more than {LIMITS} limits")]
     Limits {
         /// Of the rule.
         line: usize,
     },
     /// Alternatives of rules.
-    #[error("line {line}: the rules ask for more than {MOST_BOXES} combinations of values")]
+    #[error("the rules ask for more than {MOST_BOXES} combinations of values")]
     Boxes {
         /// Of the rule.
         line: usize,
     },
     /// Ranges of values.
-    #[error("line {line}: the rules ask for more than {MOST_SPANS} ranges of values")]
+    #[error("the rules ask for more than {MOST_SPANS} ranges of values")]
     Ranges {
         /// Of the rule.
         line: usize,
     },
     /// A mask whose ones are not together.
-    #[error("line {line}: the mask stands for more than {MOST_HOLES} ranges of addresses")]
+    #[error("the mask stands for more than {MOST_HOLES} ranges of addresses")]
     Holes {
         /// Of the rule.
         line: usize,
@@ -63,4 +61,18 @@ pub enum TooComplex {
         /// Most that one could take.
         steps: usize,
     },
+}
+
+impl TooComplex {
+    /// The line of the rule that goes beyond, where it is one.
+    pub fn line(&self) -> Option<usize> {
+        match self {
+            Self::Places { line }
+            | Self::Limits { line }
+            | Self::Boxes { line }
+            | Self::Ranges { line }
+            | Self::Holes { line } => Some(*line),
+            Self::Classes { .. } | Self::Colliding { .. } | Self::Crossing | Self::Steps { .. } => None,
+        }
+    }
 }

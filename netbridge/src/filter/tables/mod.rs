@@ -7,6 +7,7 @@ mod conditions;
 mod error;
 mod exact;
 mod forest;
+pub mod legend;
 mod limits;
 mod pairs;
 mod program;
@@ -102,15 +103,16 @@ pub fn compile(rules: &Ruleset, world: &World, hz: u64) -> Result<Tables, TooCom
     let most = (WORD_PAGES * PAGE_WORDS) as usize;
     let (root, cost) = forest(&mut words, &cells, counts, most).map_err(|forest::TooLarge| TooComplex::Crossing)?;
     head.root = root;
-    if words.len() > most {
-        return Err(TooComplex::Crossing);
-    }
     let steps = cost.all_steps();
     if steps > SEARCH_STEPS as usize {
         return Err(TooComplex::Steps { steps });
     }
     pairs::write(&mut words, &mut head, world, &classes, &boxes);
     head.places = u32::try_from(program.places.len()).unwrap_or(u32::MAX);
+    legend::write(&mut words, &mut head, &program.places);
+    if words.len() > most {
+        return Err(TooComplex::Crossing);
+    }
     Ok(Tables {
         head,
         words,

@@ -1,6 +1,7 @@
 //! Plans of every operation, and the faults each finds.
 
 mod endpoint;
+mod filter;
 mod net;
 mod port;
 

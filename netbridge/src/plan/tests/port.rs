@@ -264,13 +264,19 @@ fn only_published_ports_can_be_removed() {
 fn names_in_a_filter_must_exist() {
     let rules = |body: &str| FilterSource::new("f", format!("*filter\n:FORWARD ACCEPT [0:0]\n{body}\nCOMMIT\n"));
     let good = rules("-A FORWARD -i front -o web -j DROP\n-A FORWARD -i up0 -o nb-front -j DROP");
-    assert!(filter_load(&state(), &host(), &good).is_ok());
-    let text = whys(filter_load(&state(), &host(), &rules("-A FORWARD -i nope -j DROP")));
+    assert!(filter_load(&state(), &host(), &good, false).is_ok());
+    let text = whys(filter_load(
+        &state(),
+        &host(),
+        &rules("-A FORWARD -i nope -j DROP"),
+        false,
+    ));
     assert!(text.contains("f:3: `nope`"), "{text}");
     let text = whys(filter_load(
         &state(),
         &host(),
         &rules("-A FORWARD -j MARK\n-A FORWARD -m owner -j DROP"),
+        false,
     ));
     assert!(text.contains("f:3:") && text.contains("f:4:"), "{text}");
 }

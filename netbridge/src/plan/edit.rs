@@ -1,0 +1,146 @@
+//! Plans that change single rules of the filter in force.
+
+use super::filter::{UNKNOWN, check, no_network, world};
+use super::{Plan, Step, check_loaded};
+use crate::facts::HostFacts;
+use crate::filter::edit::RULE;
+use crate::filter::syntax::{Chain, Counters, Parsed, Policy, Ruleset, Sets};
+use crate::filter::tables::{self, Uses};
+use crate::filter::{Change, Edit, FilterErrors, NoEdit, Tally};
+use crate::model::{Fault, Faults};
+use crate::state::{FilterSource, State};
+
+/// What messages call the text of rules that were changed one by one: lines are counted as this command prints them.
+const SHOWN: &str = "netbridge filter show";
+
+/// Plans that one rule comes or goes, or that counters begin at zero.
+///
+/// Where no filter is in force, rules are added to an empty one that accepts.
+pub fn filter_edit(state: &State, host: &HostFacts, edit: &Edit) -> Result<Plan, Faults> {
+    check_loaded(state, host.loaded, &host.instance)?;
+    if state.is_empty() {
+        return Err(no_network(host).into());
+    }
+    let parsed = match &state.filter {
+        Some(source) => source.parse().map_err(super::filter_faults)?,
+        None if edit.change.adds() => empty(),
+        None => return Err(none_in_force().into()),
+    };
+    let mut rules = parsed.ruleset.clone();
+    edit.apply(&mut rules).map_err(|error| no_edit(error, &parsed))?;
+    let source = if matches!(edit.change, Change::Zero(_)) {
+        state.filter.clone()
+    } else {
+        Some(source(state, &parsed, rules))
+    };
+    let Some(mut source) = source else {
+        return Err(none_in_force().into());
+    };
+    let world = world(state, &host.links);
+    let known = tables::unknown(&parsed.ruleset, &world);
+    let Parsed { ruleset, .. } = check(&source, &world).map_err(|errors| faults_of(errors, &source.text))?;
+    let mut faults = Faults::default();
+    // What was there before may name what is gone; what comes may not.
+    let is_new = |name: &String| !known.iter().any(|(_, known)| known == name);
+    for (line, name) in tables::unknown(&ruleset, &world)
+        .into_iter()
+        .filter(|(_, name)| is_new(name))
+    {
+        let what = format!("{}: `{name}`", line_of(&source.text, line));
+        faults.push(Fault::not_found(what, UNKNOWN, "correct the name, or create it first"));
+    }
+    faults.check()?;
+    source.uses = Uses::of(&ruleset);
+    Ok(Plan {
+        steps: vec![Step::EditFilter(Box::new(edit.clone()))],
+        state: State {
+            filter: Some(source),
+            ..state.clone()
+        },
+        warnings: Vec::new(),
+    })
+}
+
+/// The text of changed rules, in the canonical form, and the sets as they are.
+fn source(state: &State, parsed: &Parsed, mut rules: Ruleset) -> FilterSource {
+    for chain in &mut rules.chains {
+        chain.counters = Counters::default();
+    }
+    FilterSource {
+        file: SHOWN.to_owned(),
+        text: rules.and(&parsed.spare).to_string(),
+        sets: state.filter.as_ref().and_then(|filter| filter.sets.clone()),
+        uses: Uses::default(),
+        tally: Tally::default(),
+    }
+}
+
+/// No rules, and everything is accepted.
+fn empty() -> Parsed {
+    let forward = Chain {
+        name: "FORWARD".to_owned(),
+        line: 0,
+        counters: Counters::default(),
+        rules: Vec::new(),
+    };
+    Parsed {
+        ruleset: Ruleset {
+            policy: Policy::Accept,
+            chains: vec![forward],
+            sets: Sets::default(),
+        },
+        notes: Vec::new(),
+        spare: Vec::new(),
+    }
+}
+
+fn none_in_force() -> Fault {
+    Fault::not_found(
+        "the filter",
+        "has no rules, and no counters: none is in force",
+        "`netbridge filter load FILE` or `netbridge filter append RULE` puts one in force",
+    )
+}
+
+/// Faults of a changed text, by the rule and not by the line, which nobody has seen.
+fn faults_of(errors: FilterErrors, text: &str) -> Faults {
+    let faults = errors.faults.into_iter().map(|fault| {
+        let place = match &fault.file {
+            Some(file) => format!("{file}:{}: `{}`", fault.line, fault.token),
+            None => format!("{}: `{}`", line_of(text, fault.line), fault.token),
+        };
+        Fault::usage(place, fault.reason, fault.advice)
+    });
+    faults.collect()
+}
+
+fn line_of(text: &str, line: usize) -> String {
+    let line = text.lines().nth(line.saturating_sub(1)).unwrap_or(RULE);
+    format!("`{line}`")
+}
+
+fn no_edit(error: NoEdit, parsed: &Parsed) -> Faults {
+    let fault = match error {
+        NoEdit::Chain(name) if parsed.spare.iter().any(|spare| spare.name == name) => Fault::not_found(
+            format!("chain {name}"),
+            "FORWARD does not reach it",
+            format!("add the jump first: `netbridge filter append -j {name}`"),
+        ),
+        NoEdit::Chain(name) => Fault::not_found(
+            format!("chain {name}"),
+            "does not exist",
+            format!("`netbridge filter show` lists those that do; a file that says `:{name} - [0:0]` makes it"),
+        ),
+        NoEdit::Number { chain, number, rules } => Fault::not_found(
+            format!("rule {number} of chain {chain}"),
+            format!("the chain has {rules} rules"),
+            "`netbridge filter show --line-numbers` tells the numbers",
+        ),
+        NoEdit::Rule { chain, rule } => Fault::not_found(
+            format!("`{rule}`"),
+            format!("chain {chain} has no such rule"),
+            "give the rule as `netbridge filter show` prints it, or its number",
+        ),
+    };
+    fault.into()
+}
