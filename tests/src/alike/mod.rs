@@ -47,6 +47,8 @@ pub struct Summary {
     pub rejected: usize,
     /// Rules that counted something.
     pub counted: usize,
+    /// Files that are beyond netbridge's tables, and why.
+    pub refused: Vec<String>,
     /// What differs, in words.
     pub differences: Vec<String>,
     /// Errors that came from different addresses of the two hosts, as is meant.
@@ -67,13 +69,14 @@ impl Summary {
     /// In words.
     pub fn text(&self) -> String {
         format!(
-            "{} files of {} rules, {} of which counted; {} packets, {} arrived, {} were rejected; {} differences",
+            "{} files of {} rules, {} of which counted; {} packets, {} arrived, {} were rejected; {} files refused; {} differences",
             self.files,
             self.rules,
             self.counted,
             self.packets,
             self.delivered,
             self.rejected,
+            self.refused.len(),
             self.differences.len()
         )
     }
@@ -149,6 +152,9 @@ fn case(seed: u64) -> Case {
 /// Tries a file, and makes what differs as small as can be.
 fn attempt(stands: &Stands, name: &str, case: &Case, summary: &mut Summary) -> Result<()> {
     let outcome = trial::run(stands, case)?;
+    summary
+        .refused
+        .extend(outcome.refused.iter().map(|why| format!("{name}: {why}")));
     if let Some(difference) = &outcome.difference {
         let small = shrink::shrink(stands, case, difference)?;
         summary.differences.push(format!("{name}: {small}"));

@@ -1,6 +1,9 @@
 //! The conversations that a set of rules is tried with, from a seed.
 
+use std::collections::HashSet;
+
 use fastrand::Rng;
+use netbridge_common::abi::proto;
 
 use super::ground::Station::{self, C1, C2, C3, S1, S2};
 use super::talk::{End, Pair, Talk};
@@ -26,14 +29,20 @@ pub(super) fn talks(random: &mut Rng) -> Vec<Talk> {
     many(random, TALKS)
 }
 
-/// So many conversations.
+/// So many conversations. Of those without ports there is one of each protocol: another one would be the same.
 pub(super) fn many(random: &mut Rng, talks: usize) -> Vec<Talk> {
-    (0..talks)
-        .map(|number| {
-            let sport = FIRST + u16::try_from(number).unwrap_or(0) * 7;
-            talk(random, sport)
+    let mut known = HashSet::new();
+    let all = (0..talks).map(|number| {
+        let sport = FIRST + u16::try_from(number).unwrap_or(0) * 7;
+        talk(random, sport)
+    });
+    let is_another = |talk: &Talk| {
+        talk.first().is_some_and(|step| {
+            let has_ports = [proto::TCP, proto::UDP, proto::ICMP].contains(&step.packet.proto);
+            has_ports || known.insert(step.packet.proto)
         })
-        .collect()
+    };
+    all.filter(is_another).collect()
 }
 
 fn pick<T: Copy>(random: &mut Rng, of: &[T]) -> T {

@@ -38,6 +38,8 @@ pub(super) struct Outcome {
     pub(super) told_by_another: usize,
     /// Rules that counted.
     pub(super) counted: usize,
+    /// Why netbridge does not take the file, which is beyond its tables.
+    pub(super) refused: Option<String>,
     /// What differs, if anything.
     pub(super) difference: Option<Difference>,
 }
@@ -59,10 +61,7 @@ pub(super) fn run(stands: &Stands, case: &Case) -> Result<Outcome> {
         if !told.contains(TOO_COMPLEX) {
             return Err(error);
         }
-        outcome.difference = Some(Difference {
-            talk: None,
-            text: format!("netbridge refuses the file: {told}"),
-        });
+        outcome.refused = Some(told);
         return Ok(outcome);
     }
     let mut random = Rng::with_seed(case.order);

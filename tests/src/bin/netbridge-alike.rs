@@ -21,6 +21,9 @@ fn main() -> ExitCode {
     match generated(arguments.seed, arguments.files) {
         Ok(summary) => {
             println!("{}", summary.text());
+            for refused in &summary.refused {
+                println!("refused: {refused}");
+            }
             for difference in &summary.differences {
                 println!("\n{difference}");
             }
