@@ -424,7 +424,8 @@ pub fn exact<E: Tables>(env: &E, bank: u32, root: u64, value: u64, others: u32) 
     for probe in 0..PROBES {
         let place = first.wrapping_add(probe) & mask;
         let entry = env.word(bank, word::index(root).wrapping_add(place));
-        if entry >> 16 == value {
+        // An empty place is no entry for 0.
+        if entry >> 16 == value && entry != word::EMPTY {
             return (entry & 0xffff) as u32;
         }
     }
