@@ -1,21 +1,22 @@
-//! `netbridge monitor`: drops as they happen.
+//! `netbridge monitor`: drops, and what rules report, as they happen.
 
 use std::io;
 use std::net::Ipv4Addr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use netbridge_common::abi::{DropEvent, Hook, Reason};
+use netbridge_common::abi::{DropEvent, Hook, NO_PATH, Reason};
 use serde_json::{Value, json};
 
 use super::reply::{Reply, print_line};
 use crate::model::MacAddr;
-use crate::ops::{Failure, Host};
+use crate::ops::{Failure, Host, Reporter, Reporters, filter_reporters};
 use crate::state::State;
 
 /// Prints events until `count` of them, or until the process is interrupted.
 pub(super) async fn run(host: &Host, count: Option<u64>, json: bool) -> Result<Reply, Failure> {
     let mut events = host.datapath()?.events().map_err(anyhow::Error::from)?;
     let mut left = count.unwrap_or(u64::MAX);
+    let mut reporters = Reporters::default();
     while left > 0 {
         let event = tokio::select! {
             event = events.next() => event.map_err(anyhow::Error::from)?,
@@ -25,7 +26,11 @@ pub(super) async fn run(host: &Host, count: Option<u64>, json: bool) -> Result<R
             }
         };
         // Read anew: endpoints come and go while this runs.
-        let event = describe(&event, &host.state()?);
+        if event.place != NO_PATH && !reporters.is_of(event.generation) {
+            reporters = filter_reporters(host)?;
+        }
+        let reporter = reporters.get(event.generation, event.place);
+        let event = describe(&event, &host.state()?, reporter);
         let line = if json { event.to_string() } else { line(&event) };
         print_line(io::stdout(), &line);
         left -= 1;
@@ -37,7 +42,12 @@ pub(super) async fn run(host: &Host, count: Option<u64>, json: bool) -> Result<R
 }
 
 /// An event as JSON.
-fn describe(event: &DropEvent, state: &State) -> Value {
+fn describe(event: &DropEvent, state: &State, reporter: Option<&Reporter>) -> Value {
+    let reason = if event.place == NO_PATH {
+        Reason::from_u8(event.reason).map_or("unknown", Reason::name)
+    } else {
+        "reported"
+    };
     let endpoint = state
         .endpoints
         .iter()
@@ -50,7 +60,9 @@ fn describe(event: &DropEvent, state: &State) -> Value {
     let port = |port: [u8; 2]| (event.family == 4).then(|| u16::from_be_bytes(port));
     json!({
         "time": clock(SystemTime::now()),
-        "reason": Reason::from_u8(event.reason).map_or("unknown", Reason::name),
+        "reason": reason,
+        "prefix": reporter.map(|reporter| &reporter.prefix),
+        "rule": reporter.map(|reporter| &reporter.rule),
         "hook": Hook::from_u8(event.hook).map_or("unknown", Hook::name),
         "at": endpoint.map(|endpoint| endpoint.name.as_str()).or(uplink.map(|uplink| uplink.name.as_str())),
         "ifindex": event.ifindex,
@@ -90,8 +102,10 @@ fn line(event: &Value) -> String {
         text("at")
     };
     let (time, reason, hook) = (text("time"), text("reason"), text("hook"));
+    // A prefix ends as its author wanted it to.
+    let prefix = event.get("prefix").and_then(Value::as_str).unwrap_or_default();
     format!(
-        "{time} {reason} {hook} at {at}: {} {ends}, {} bytes",
+        "{time} {prefix}{reason} {hook} at {at}: {} {ends}, {} bytes",
         text("smac"),
         text("len")
     )

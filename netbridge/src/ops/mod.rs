@@ -9,6 +9,7 @@ mod failure;
 mod filter;
 mod filter_import;
 mod filter_packet;
+mod filter_reports;
 mod filter_test;
 mod host;
 mod inspect;
@@ -22,6 +23,7 @@ pub use filter::{
     filter_load, filter_show,
 };
 pub use filter_import::{Backend, Imported, filter_import};
+pub use filter_reports::{Reporter, Reporters, filter_reporters};
 pub use filter_test::{FilterTest, Met, Tested, filter_test};
 pub use host::{CGROUP_VARIABLE, Done, Host, Options};
 pub use inspect::{

@@ -217,3 +217,25 @@ fn rules_of_netfilter_are_taken_over() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn what_a_rule_reports_is_shown_with_its_prefix() -> Result<()> {
+    with_lab(Text::plain(PAIR), |lab| {
+        let rule = "-A FORWARD -p udp -m udp --dport 53 -j LOG --log-prefix \"seen: \"";
+        let rules = format!("*filter\n:FORWARD ACCEPT [0:0]\n{rule}\nCOMMIT\n");
+        fs::write("/run/reports.rules", rules)?;
+        says("-n lab-host filter load /run/reports.rules")?;
+        let _server = UdpServer::start(&lab.node("web")?, 53)?;
+        let client = UdpClient::open(&lab.node("app")?, SocketAddrV4::new(pair::WEB, 53), LIMIT)?;
+        // What else was dropped meanwhile is told first.
+        for _ in 0..100 {
+            client.ask(b"x")?;
+            let event = says("-n lab-host -j monitor --count 1")?;
+            if event.contains("\"reported\"") {
+                ensure!(event.contains("\"seen: \"") && event.contains("--dport 53"), "{event}");
+                return Ok(());
+            }
+        }
+        anyhow::bail!("nothing was reported")
+    })
+}
