@@ -22,6 +22,9 @@ const SHORT: usize = 8;
 /// Lists as long as this are cut only if that copies few.
 const LONG: usize = 24;
 
+/// One box in so many is narrow where a cut is worth a fork.
+const MANY: usize = 4;
+
 /// Axes that are tried where all cuts copy many.
 const TRIED: usize = 4;
 
@@ -108,10 +111,11 @@ impl Grower<'_> {
         }
         self.spend(list.len() * AXES)?;
         let mut cuts = cuts(self.cells, &list, region);
-        cuts.sort_by_key(|cut| (std::cmp::Reverse(cut.narrow), cut.copies));
-        let Some(best) = cuts.first().copied() else {
+        cuts.sort_by_key(Cut::order);
+        let Some(finest) = cuts.first().copied() else {
             return self.list(&list);
         };
+        let best = self.wider(&list, region, &cuts)?.unwrap_or(finest);
         let wide = list.len() - best.narrow;
         if best.narrow > 0 && wide * best.parts as usize + best.copies <= list.len() * 2 {
             return self.divide(&list, region, &best);
@@ -128,6 +132,25 @@ impl Grower<'_> {
         let narrow = |index: &u32| best.is_narrow(self.cells, *index, region);
         let (narrow, wide): (Vec<u32>, Vec<u32>) = list.iter().partition(|index| narrow(index));
         self.fork([narrow, wide], region)
+    }
+
+    /// If few boxes are narrow in the parts of any cut, the cut into fewer parts that many are narrow in: networks of one
+    /// length are all wide where the parts are smaller.
+    fn wider(&mut self, list: &[u32], region: &Region, cuts: &[Cut]) -> Result<Option<Cut>, TooLarge> {
+        let many = |cut: &Cut| cut.narrow * MANY >= list.len();
+        if list.len() <= LONG || cuts.iter().any(many) {
+            return Ok(None);
+        }
+        for fewer in (2..12).step_by(2) {
+            self.spend(list.len() * cuts.len())?;
+            let coarser = cuts
+                .iter()
+                .filter_map(|cut| cut.coarser(self.cells, list, region, fewer));
+            if let Some(cut) = coarser.filter(many).min_by_key(Cut::order) {
+                return Ok(Some(cut));
+            }
+        }
+        Ok(None)
     }
 
     /// Parts that are much shorter than the list, or have not many more boxes together: as many parts as there are boxes, or

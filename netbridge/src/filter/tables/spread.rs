@@ -1,5 +1,7 @@
 //! Lists of boxes cut into parts.
 
+use std::cmp::Reverse;
+
 use super::forest::{Cell, Region};
 use super::hidden::covers;
 use super::spans::Span;
@@ -63,6 +65,11 @@ impl Cut {
             copies: 0,
             all: 0,
         }
+    }
+
+    /// The best come first: most boxes are narrow, with few copies.
+    pub(super) const fn order(&self) -> (Reverse<usize>, usize) {
+        (Reverse(self.narrow), self.copies)
     }
 
     fn add(&mut self, cell: &Cell, region: &Region) {
