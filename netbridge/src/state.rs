@@ -10,9 +10,9 @@ use ipnet::Ipv4Net;
 use netbridge_common::abi;
 use serde::{Deserialize, Serialize};
 
-use crate::filter::syntax::{self, Parsed};
+use crate::filter::syntax::{self, Parsed, Ruleset};
 use crate::filter::tables::Uses;
-use crate::filter::{FilterErrors, Tally};
+use crate::filter::{Buckets, FilterErrors, Tally};
 use crate::model::{Claims, MacAddr, Name, PortSpec, Settings, Transport};
 
 /// A network.
@@ -228,6 +228,9 @@ pub struct FilterSource {
     /// What its rules have counted before the tables in force; counters in the text mean nothing.
     #[serde(default)]
     pub tally: Tally,
+    /// The numbers of its limits' buckets.
+    #[serde(default)]
+    pub buckets: Buckets,
 }
 
 impl FilterSource {
@@ -239,6 +242,7 @@ impl FilterSource {
             sets: None,
             uses: Uses::default(),
             tally: Tally::default(),
+            buckets: Buckets::default(),
         }
     }
 
@@ -246,6 +250,14 @@ impl FilterSource {
     pub fn parse(&self) -> Result<Parsed, FilterErrors> {
         let sets = self.sets.as_ref().map(|sets| (sets.file.as_str(), sets.text.as_str()));
         syntax::parse(&self.file, &self.text, sets)
+    }
+
+    /// Its rules, with what they had counted and with the numbers of their buckets.
+    pub fn rules(&self) -> Result<Ruleset, FilterErrors> {
+        let mut rules = self.parse()?.ruleset;
+        self.tally.put(&mut rules);
+        self.buckets.put(&mut rules);
+        Ok(rules)
     }
 }
 

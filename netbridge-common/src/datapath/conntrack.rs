@@ -102,13 +102,13 @@ const fn restarts<A: Addr>(packet: &Packet<A>, head: &FlowHead) -> bool {
     is_opening(packet) && state::is_over(head.state) && head.flags & flow_flags::REPLY == 0
 }
 
-/// True if the packet may open a flow: any but the answer to an ICMP query, a later fragment and a TCP segment of a
+/// True if the packet may open a flow: any but an ICMP message that is no query, a later fragment and a TCP segment of a
 /// connection that is not known, unless the flow table was lost a short while ago and such segments are taken up again.
 pub const fn may_open<E: Env>(cx: &Cx<'_, E>) -> bool {
     match cx.packet.key.proto {
         _ if cx.packet.fragment as u8 == Fragment::Rest as u8 => false,
         proto::TCP => is_opening(cx.packet) || picks_up(cx.config, cx.packet.tcp, cx.arrival.now),
-        _ => !cx.packet.is_icmp_reply(),
+        _ => !cx.packet.is_icmp() || icmp::is_query(cx.packet.key.icmp),
     }
 }
 

@@ -138,7 +138,7 @@ impl<A: Addr> Packet<A> {
     }
 
     /// True if the ICMP type is known.
-    pub fn is_icmp(&self) -> bool {
+    pub const fn is_icmp(&self) -> bool {
         self.key.proto == proto::ICMP && self.fragment as u8 != Fragment::Later as u8
     }
 

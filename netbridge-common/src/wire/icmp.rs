@@ -27,6 +27,10 @@ pub const PARAMETER_PROBLEM: u8 = 12;
 pub const TIMESTAMP_REQUEST: u8 = 13;
 /// Timestamp reply.
 pub const TIMESTAMP_REPLY: u8 = 14;
+/// Information request, deprecated (RFC 6918).
+pub const INFORMATION_REQUEST: u8 = 15;
+/// Address mask request, deprecated (RFC 6918).
+pub const ADDRESS_MASK_REQUEST: u8 = 17;
 
 /// Code of "destination unreachable": fragmentation needed and DF set. The next hop's MTU is in the header's last
 /// two bytes (RFC 1191, section 4).
@@ -52,6 +56,11 @@ pub const fn is_request(icmp_type: u8) -> bool {
 /// True for the answers to them.
 pub const fn is_reply(icmp_type: u8) -> bool {
     matches!(icmp_type, ECHO_REPLY | TIMESTAMP_REPLY)
+}
+
+/// True for the queries of RFC 792 and RFC 950: all other messages are about something, or for nobody in particular.
+pub const fn is_query(icmp_type: u8) -> bool {
+    is_request(icmp_type) || matches!(icmp_type, INFORMATION_REQUEST | ADDRESS_MASK_REQUEST)
 }
 
 /// True for the queries and replies of RFC 792 and RFC 950, which an error may be about. Of a type that is not known one

@@ -9,7 +9,7 @@ use super::Run;
 use crate::datapath::Datapath;
 use crate::filter::syntax::Ruleset;
 use crate::filter::tables::{self, World};
-use crate::filter::{Edit, Tally, bounds, tally};
+use crate::filter::{Buckets, Edit, Tally, bounds, buckets, tally};
 use crate::netlink::LinkInfo;
 use crate::plan::world;
 use crate::state::{FilterSource, State};
@@ -18,12 +18,19 @@ use crate::state::{FilterSource, State};
 const PICKUP: u32 = 120;
 
 impl Run<'_> {
-    /// Compiles the filter of the new state; its counters are the state's, or go on from what the old one's have counted.
+    /// Compiles the filter of the new state; its counters are the state's, or go on from what the old one's have counted. What a
+    /// file or an edit brings has new buckets.
     pub(super) async fn swap_filter(&mut self, loads: bool, edit: Option<&Edit>) -> Result<()> {
         let Some(datapath) = &self.with.datapath else {
             return Ok(());
         };
         let links = self.with.netlink.links().await?;
+        if let Some(filter) = &mut self.new.filter
+            && (loads || edit.is_some())
+        {
+            let generation = datapath.tables().config()?.generation;
+            filter.buckets = numbered(filter, self.old.filter.as_ref(), edit, generation)?;
+        }
         let from = match &self.old.filter {
             _ if loads => Counters::Given,
             Some(source) => Counters::Of(source, edit),
@@ -97,7 +104,7 @@ impl<'a> Wanted<'a> {
         let (source, world) = (state.filter.as_ref(), world(state, links));
         let digest = source.map_or(0, |source| {
             let mut hasher = DefaultHasher::new();
-            (&source.text, &source.sets).hash(&mut hasher);
+            (&source.text, &source.sets, &source.buckets).hash(&mut hasher);
             world.digest(&source.uses, &mut hasher);
             hasher.finish()
         });
@@ -120,8 +127,7 @@ impl<'a> Wanted<'a> {
                 tally,
             });
         }
-        let parsed = self.source.map(FilterSource::parse).transpose()?;
-        let mut rules = parsed.map(|parsed| parsed.ruleset);
+        let mut rules = self.source.map(FilterSource::rules).transpose()?;
         let hz = datapath.clock().hz();
         let file = self.source.map_or("", |source| &source.file);
         let compile = |rules: &Ruleset| {
@@ -142,18 +148,13 @@ impl<'a> Wanted<'a> {
         let gone = rules.iter().flat_map(|rules| tables::unknown(rules, &self.world));
         let told = gone.map(|(line, name)| format!("{file}:{line}: `{name}` is gone; the rule matches it no more"));
         let told = told.collect();
-        if let Some(rules) = &mut rules {
-            match (counters, self.source) {
-                (Counters::Of(source, edit), _) => {
-                    let mut counted = counted(source, datapath, generation, &before)?;
-                    if let Some(edit) = edit {
-                        // It could be made when it was planned.
-                        let _made = edit.apply(&mut counted);
-                    }
-                    tally::carry(&counted, rules);
-                }
-                (Counters::Given, source) => source.iter().for_each(|source| source.tally.put(rules)),
+        if let (Some(rules), Counters::Of(source, edit)) = (&mut rules, counters) {
+            let mut counted = counted(source, datapath, generation, &before)?;
+            if let Some(edit) = edit {
+                // It could be made when it was planned.
+                let _made = edit.apply(&mut counted);
             }
+            tally::carry(&counted, rules);
         }
         Ok(InForce {
             told,
@@ -165,10 +166,23 @@ impl<'a> Wanted<'a> {
     }
 }
 
+/// The numbers of the buckets of a filter that comes by a file, or by an edit of the `old` one.
+fn numbered(new: &FilterSource, old: Option<&FilterSource>, edit: Option<&Edit>, generation: u32) -> Result<Buckets> {
+    let mut rules = new.parse()?.ruleset;
+    let before = old.map(FilterSource::rules).transpose()?;
+    if let (Some(before), Some(edit)) = (&before, edit) {
+        let mut edited = before.clone();
+        // It could be made when it was planned.
+        let _made = edit.apply(&mut edited);
+        tally::carry(&edited, &mut rules);
+    }
+    buckets::draw(&mut rules, before.as_ref(), generation);
+    Ok(Buckets::of(&rules))
+}
+
 /// The rules of a filter that was in force, with all that they have counted.
 fn counted(source: &FilterSource, datapath: &Datapath, generation: u32, head: &FilterHead) -> Result<Ruleset> {
-    let mut rules = source.parse()?.ruleset;
-    source.tally.put(&mut rules);
+    let mut rules = source.rules()?;
     if head.digest == source.tally.tables {
         tally::add(&mut rules, &datapath.tables().matched_in(generation)?);
     }

@@ -5,6 +5,7 @@
 //! netfilter and netbridge; what netbridge cannot honour is refused, never skipped.
 
 pub mod bounds;
+pub mod buckets;
 pub mod diff;
 pub mod edit;
 pub mod probe;
@@ -12,6 +13,7 @@ pub mod syntax;
 pub mod tables;
 pub mod tally;
 
+pub use buckets::Buckets;
 pub use edit::{Change, Edit, NoEdit};
 pub use tally::Tally;
 

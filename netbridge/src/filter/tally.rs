@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 use netbridge_common::abi::Passed;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::syntax::{Counters, Ruleset};
+use super::syntax::{Counters, Rule, Ruleset};
 use super::tables::RuleId;
 
 /// Counters of rules.
@@ -57,18 +57,23 @@ pub fn add<S: BuildHasher>(rules: &mut Ruleset, matched: &HashMap<RuleId, Passed
     }
 }
 
-/// Gives the rules of `to` the counters of those in `from`: in chains of the same name the rules are the same.
+/// Gives the rules of `to` what those in `from` have counted, and their buckets: in chains of the same name the rules are the same.
 pub fn carry(from: &Ruleset, to: &mut Ruleset) {
     let chains: HashMap<&str, _> = from.chains.iter().map(|chain| (chain.name.as_str(), chain)).collect();
     for chain in &mut to.chains {
         let before = chains.get(chain.name.as_str());
         chain.counters = before.map_or(Counters::default(), |before| before.counters);
-        let mut counters = before
-            .into_iter()
-            .flat_map(|before| &before.rules)
-            .map(|rule| rule.counters);
+        let mut known = before.into_iter().flat_map(|before| &before.rules);
         for rule in &mut chain.rules {
-            rule.counters = counters.next().unwrap_or_default();
+            match known.next() {
+                Some(known) => {
+                    *rule = Rule {
+                        line: rule.line,
+                        ..known.clone()
+                    }
+                }
+                None => rule.counters = Counters::default(),
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::facts::HostFacts;
 use crate::filter::edit::RULE;
 use crate::filter::syntax::{Chain, Counters, Parsed, Policy, Ruleset, Sets};
 use crate::filter::tables::{self, Uses};
-use crate::filter::{Change, Edit, FilterErrors, NoEdit, Tally};
+use crate::filter::{Buckets, Change, Edit, FilterErrors, NoEdit, Tally};
 use crate::model::{Fault, Faults};
 use crate::state::{FilterSource, State};
 
@@ -72,6 +72,7 @@ fn source(state: &State, parsed: &Parsed, mut rules: Ruleset) -> FilterSource {
         sets: state.filter.as_ref().and_then(|filter| filter.sets.clone()),
         uses: Uses::default(),
         tally: Tally::default(),
+        buckets: Buckets::default(),
     }
 }
 

@@ -14,13 +14,15 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::lock::PATIENCE;
+use crate::filter::tables::Uses;
 use crate::state::State;
 
 pub use self::lock::Lock;
 
 /// Version of the state file's format: 2 since a published port has a count, 3 since it has sources, a network says how it
-/// translates, and there are settings. A program that reads the format before would miss these, and lose them.
-const VERSION: u32 = 3;
+/// translates, and there are settings, 4 since a filter has sets, and what its rules have counted. A program that reads the
+/// format before would miss these, and lose them.
+const VERSION: u32 = 4;
 
 /// The oldest version that is read.
 const OLDEST: u32 = 1;
@@ -149,7 +151,7 @@ impl Store {
         };
         let parsed = serde_json::from_slice::<Header>(&text).and_then(|header| {
             if (OLDEST..=VERSION).contains(&header.version) {
-                serde_json::from_slice::<State>(&text).map(Ok)
+                serde_json::from_slice(&text).map(|state| Ok(completed(state, header.version)))
             } else {
                 Ok(Err(header.version))
             }
@@ -201,6 +203,18 @@ impl Store {
         absent_is_ok(fs::remove_file(self.dir.join("state.json.new"))).map_err(failed("remove", &path))?;
         absent_is_ok(fs::remove_dir(&self.dir)).map_err(failed("remove", &self.dir))
     }
+}
+
+/// A state with what its format did not say: up to format 3, what a filter depends on beside its text. One that is not
+/// understood any more is told about where it would be put in force.
+fn completed(mut state: State, version: u32) -> State {
+    if version <= 3
+        && let Some(filter) = &mut state.filter
+        && let Ok(parsed) = filter.parse()
+    {
+        filter.uses = Uses::of(&parsed.ruleset);
+    }
+    state
 }
 
 pub(crate) fn failed(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
@@ -295,9 +309,29 @@ mod tests {
         assert_eq!(store.load().unwrap(), state);
         let text = fs::read_to_string(store.path()).unwrap();
         assert!(
-            text.contains("\"version\": 3") && text.contains("\"count\": 1"),
+            text.contains("\"version\": 4") && text.contains("\"count\": 1"),
             "{text}"
         );
+    }
+
+    /// What a version wrote that knew neither sets nor counters of rules, with all that it took for a rule.
+    const THIRD_FORMAT: &str = include_str!("state-3.json");
+
+    #[test]
+    fn a_filter_of_the_third_format_is_read_with_what_it_depends_on() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::under(root.path(), root.path(), "default");
+        make_dir(&store.dir, 0o700).unwrap();
+        fs::write(store.path(), THIRD_FORMAT).unwrap();
+        let state = store.load().unwrap();
+        let filter = state.filter.as_ref().unwrap();
+        let rules = filter.rules().unwrap();
+        assert_eq!((rules.chains.len(), rules.chains[0].rules.len()), (1, 31));
+        assert!(rules.chains[0].rules.iter().all(|rule| rule.counters.packets == 0));
+        let names: Vec<&str> = filter.uses.names.iter().map(String::as_str).collect();
+        assert_eq!(names, ["app", "eth0.100", "web"]);
+        store.save(&state).unwrap();
+        assert_eq!(store.load().unwrap(), state);
     }
 
     #[test]

@@ -24,7 +24,8 @@ pub struct Files {
     pub rules: String,
     /// In the format of `ipset save`.
     pub sets: String,
-    /// True if the limits of the file before may go on.
+    /// True if it takes the place of the file before, which the same backend has loaded: what of its limits stays does. Else they
+    /// begin as those of a first file.
     pub goes_on: bool,
 }
 

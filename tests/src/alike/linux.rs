@@ -169,7 +169,9 @@ impl Host for Linux {
         let (before, restore) = (self.backend.program("-restore"), files.backend.program("-restore"));
         let new_sets = self.sets != files.sets;
         self.host.run(|| -> Result<()> {
-            command::feed(&before, &[], NOTHING)?;
+            if !files.goes_on {
+                command::feed(&before, &[], NOTHING)?;
+            }
             if new_sets {
                 // Rules hold the sets that they name, some of them for a moment longer than they live, and sets their members.
                 command::call("ipset", &["flush"])?;

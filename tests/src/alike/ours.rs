@@ -62,8 +62,6 @@ pub(super) struct Ours<'a> {
     bindings: Bindings,
     buckets: Buckets,
     quotas: Array<MapData, [u8; size_of::<Load>()]>,
-    /// How often rules were loaded.
-    loads: u32,
     configuration: Array<MapData, [u8; size_of::<Config>()]>,
     /// What is in force.
     rules: Option<Ruleset>,
@@ -101,7 +99,6 @@ impl<'a> Ours<'a> {
             bindings: lab.map("BINDINGS")?,
             buckets: lab.map("LIMIT_BUCKETS")?,
             quotas: lab.map("LOADS")?,
-            loads: 0,
             configuration: lab.map("CONFIG")?,
             rules: None,
             lab,
@@ -142,10 +139,7 @@ impl Host for Ours<'_> {
     }
 
     fn load(&mut self, files: &Files) -> Result<()> {
-        self.loads += 1;
-        let mut source = source(files);
-        // Netbridge leaves what is in force already as it is, with what it has counted.
-        source.text = format!("# {}\n{}", self.loads, source.text);
+        let source = source(files);
         let options = &self.options;
         in_namespace(&self.host, async |_| {
             let host = ops::Host::open(options)?;

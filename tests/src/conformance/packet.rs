@@ -54,6 +54,8 @@ pub mod kind {
     pub const TIMESTAMP: u8 = 13;
     /// Address mask request.
     pub const MASK: u8 = 17;
+    /// Address mask reply.
+    pub const MASK_REPLY: u8 = 18;
 }
 
 /// An IPv4 packet.

@@ -48,7 +48,7 @@ fn have_counted(expected: &[(&str, u64)]) -> Result<()> {
 }
 
 /// Sends so many packets to web's DNS, each from a flow that may be new, which all are answered or none.
-fn sends(lab: &Lab<'_>, from: &str, to: (Ipv4Addr, u16), packets: u64, answered: bool) -> Result<()> {
+pub(crate) fn sends(lab: &Lab<'_>, from: &str, to: (Ipv4Addr, u16), packets: u64, answered: bool) -> Result<()> {
     let to = SocketAddrV4::new(to.0, to.1);
     let client = UdpClient::open(&lab.node(from)?, to, if answered { LIMIT } else { SILENCE })?;
     let before = lab.drops(Reason::Filtered)?;
@@ -58,7 +58,8 @@ fn sends(lab: &Lab<'_>, from: &str, to: (Ipv4Addr, u16), packets: u64, answered:
     lab.dropped(Reason::Filtered, before, if answered { 0 } else { packets })
 }
 
-const WEB: (Ipv4Addr, u16) = (pair::WEB, 53);
+/// Web's DNS.
+pub(crate) const WEB: (Ipv4Addr, u16) = (pair::WEB, 53);
 const PUBLISHED: (Ipv4Addr, u16) = (pair::HOST, 5353);
 
 const COUNTED: &str = "*filter\n:FORWARD DROP [5:500]\n:mine - [0:0]\n\

@@ -25,6 +25,8 @@ mod errors;
 mod examples;
 mod filter_alike;
 mod filter_commands;
+mod filter_endpoints;
+mod filter_limits;
 mod filter_questions;
 mod filter_swap;
 mod flows;

@@ -98,3 +98,22 @@ fn other_messages_reach_the_host_and_the_neighbour_and_no_further() {
     }
     assert!(env.flows.borrow().is_empty());
 }
+
+#[test]
+fn queries_alone_are_new_to_the_filter() {
+    for state in [CtState::NEW, CtState::INVALID] {
+        let mut env = lab();
+        let mut refuse = rule(verdict::DROP);
+        refuse.head.states = state;
+        env.set_filter(verdict::ACCEPT, &[refuse]);
+        for icmp_type in [0, 8, 9, 10, 13, 14, 15, 16, 17, 18, 42, 43, 200] {
+            let is_new = matches!(icmp_type, 8 | 13 | 15 | 17);
+            for dmac in [B.0, GATEWAY.0] {
+                let message = Datagram::new(A, (dmac, B.1)).echo(icmp_type, 7, &[0; 4]);
+                let reason = sends(&env.clone(), ifindex::A, message).reason();
+                let refused = is_new == (state == CtState::NEW);
+                assert_eq!(reason == Reason::Filtered, refused, "type {icmp_type}");
+            }
+        }
+    }
+}

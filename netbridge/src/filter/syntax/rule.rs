@@ -246,6 +246,8 @@ pub struct Rate {
     pub seconds: u32,
     /// Packets that may come at once, at least one.
     pub burst: u32,
+    /// The number by which its bucket is known while it is in force, that of its table for `hashlimit`; 0 where it has none yet.
+    pub bucket: u32,
 }
 
 /// `hashlimit`: a bucket for everybody that `key` tells apart.

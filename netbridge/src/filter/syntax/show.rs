@@ -30,14 +30,9 @@ impl Rule {
         InChain { chain, rule: self }
     }
 
-    /// True if both are the same rule, wherever they stand and whatever they have counted.
+    /// True if both are the same rule, wherever they stand and whatever has matched them.
     pub fn is_same(&self, other: &Self) -> bool {
-        let bare = |rule: &Self| Self {
-            line: 0,
-            counters: Counters::default(),
-            ..rule.clone()
-        };
-        bare(self) == bare(other)
+        self.to_string() == other.to_string()
     }
 }
 

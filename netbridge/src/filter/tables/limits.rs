@@ -26,8 +26,8 @@ impl Limits {
         Self { hz, all: Vec::new() }
     }
 
-    /// The number of a limit, from 1 on. One of the `limit` match shares its bucket with nobody: `own` tells it from others, by
-    /// chain, rule, and place in the rule.
+    /// The number of a limit, from 1 on. Where its buckets have no number, as in rules that nobody has put in force, they have one
+    /// by their table's name, or by `own`: the chain, the rule, and the place in the rule.
     pub(super) fn of(&mut self, extension: &Extension, own: (u32, u32, u32)) -> Result<u32, TooMany> {
         let limit = match extension {
             Extension::Limit(rate) => self.bucket(*rate, number(&("limit", own))),
@@ -55,12 +55,12 @@ impl Limits {
         }
     }
 
-    fn bucket(&self, rate: Rate, id: u32) -> Limit {
+    fn bucket(&self, rate: Rate, unnumbered: u32) -> Limit {
         let interval = u64::from(rate.seconds) * self.hz * UNITS / u64::from(rate.packets.max(1));
         Limit {
             interval,
             tolerance: interval * u64::from(rate.burst.saturating_sub(1)),
-            id,
+            id: if rate.bucket == 0 { unnumbered } else { rate.bucket },
             ..Limit::default()
         }
     }

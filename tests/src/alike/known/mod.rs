@@ -49,13 +49,13 @@ pub(super) fn told_by_another(step: &Step, theirs: &[String], ours: &[String]) -
 }
 
 /// A policy and rules as files.
-fn files(lines: &[&str], sets: &str, goes_on: bool) -> Files {
+fn files(backend: Backend, lines: &[&str], sets: &str, goes_on: bool) -> Files {
     let (policy, rules) = lines.split_first().unwrap_or((&"ACCEPT", &[]));
     let rules = rules
         .iter()
         .fold(String::new(), |text, rule| text + &format!("-A FORWARD {rule}\n"));
     Files {
-        backend: Backend::Legacy,
+        backend,
         rules: format!("*filter\n:FORWARD {policy} [0:0]\n{rules}COMMIT\n"),
         sets: sets.to_owned(),
         goes_on,
@@ -63,14 +63,14 @@ fn files(lines: &[&str], sets: &str, goes_on: bool) -> Files {
 }
 
 /// What both hosts do with the packets of a line, whatever becomes of them, in lines that may differ.
-fn transcript(stands: &Stands, known: &Known) -> Result<[Vec<String>; 2]> {
+fn transcript(stands: &Stands, known: &Known, backend: Backend) -> Result<[Vec<String>; 2]> {
     if !known.before.is_empty() {
-        stands.load(&files(known.before, "", false))?;
+        stands.load(&files(backend, known.before, "", false))?;
         for step in (known.talk)() {
             stands.send(step.from, &step.packet)?;
         }
     }
-    stands.load(&files(known.rules, known.sets, !known.before.is_empty()))?;
+    stands.load(&files(backend, known.rules, known.sets, !known.before.is_empty()))?;
     let mut lines = [Vec::new(), Vec::new()];
     for (number, step) in (known.talk)().iter().enumerate() {
         for (lines, arrived) in lines.iter_mut().zip(stands.send(step.from, &step.packet)?) {
@@ -93,8 +93,14 @@ fn transcript(stands: &Stands, known: &Known) -> Result<[Vec<String>; 2]> {
 pub fn check() -> Result<Vec<String>> {
     with_stands(|stands| {
         let mut wrong = Vec::new();
-        for known in KNOWN.iter().chain(WRONG).chain(MENDED) {
-            let [theirs, ours] = transcript(stands, known)?;
+        let lines = KNOWN.iter().chain(WRONG).chain(MENDED);
+        // What becomes of the rules before may depend on who replaces them.
+        let nft = lines.clone().filter(|known| !known.before.is_empty());
+        let both = lines
+            .map(|known| (known, Backend::Legacy))
+            .chain(nft.map(|known| (known, Backend::Nft)));
+        for (known, backend) in both {
+            let [theirs, ours] = transcript(stands, known, backend)?;
             ensure!(theirs.len() == ours.len(), "{}: not the same packets", known.name);
             let differs: Vec<_> = theirs
                 .iter()
@@ -106,7 +112,7 @@ pub fn check() -> Result<Vec<String>> {
                 .map(|(theirs, ours)| (theirs.as_str(), ours.as_str()))
                 .eq(known.differs.iter().copied());
             if !expected {
-                wrong.push(format!("{}: {differs:#?}", known.name));
+                wrong.push(format!("{}, {backend:?}: {differs:#?}", known.name));
             }
         }
         Ok(wrong)

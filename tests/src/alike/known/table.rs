@@ -3,7 +3,7 @@
 use super::super::ground::Station::{C1, C2, S1};
 use super::super::talk::{End, Pair, Step, Talk};
 use super::Known;
-use super::wrong::{STATES, visit};
+use super::wrong::{MANY_PORTS, PORTS, STATES, visit};
 use crate::conformance::packet::{Ip, flag, kind, seal};
 
 /// The table.
@@ -228,6 +228,27 @@ pub const KNOWN: &[Known] = &[
         sets: "",
         talk: || Pair::new(C1, 5000, C2, 53).datagrams(2),
         differs: &[("counted: 0 [1:36] 1 [4:148]", "counted: 0 [3:110] 1 [4:148]")],
+    },
+    Known {
+        name: "a table of hashlimit keeps to its rate in a new file",
+        reason: "the kernel goes by what the first rule has said that named it: the rules in force would not say what holds",
+        before: &["ACCEPT", PORTS],
+        rules: &["ACCEPT", MANY_PORTS],
+        sets: "",
+        talk: || Pair::new(C1, 5000, C2, 53).datagrams(1),
+        differs: &[("counted: 1 [2:74]", "counted: 0 [2:74] 1 [2:74]")],
+    },
+    Known {
+        name: "an information or address mask reply belongs to its request",
+        reason: "they are deprecated (RFC 6918), and have no flows: each message is judged by itself",
+        before: &[],
+        rules: &STATES,
+        sets: "",
+        talk: || Pair::new(C1, 5000, C2, 0).queries(1, kind::MASK, kind::MASK_REPLY),
+        differs: &[(
+            "counted: 0 [1:40] 1 [1:40] 3 [2:80]",
+            "counted: 0 [1:40] 2 [1:40] 3 [2:80]",
+        )],
     },
     Known {
         name: "each fragment is asked about",

@@ -6,15 +6,29 @@ use super::Known;
 use crate::conformance::packet::{flag, kind};
 
 /// What is not meant, and not put right yet. A line that is must go from here to [`MENDED`].
-pub const WRONG: &[Known] = &[
+pub const WRONG: &[Known] = &[Known {
+    name: "the SPI of ESP is its ports for hashlimit",
+    reason: "it is taken for a protocol without ports",
+    before: &[],
+    rules: &["ACCEPT", PORTS],
+    sets: "",
+    talk: || {
+        let pair = Pair::new(C1, 5000, C2, 0);
+        [pair.other(47, 1), pair.other(50, 1)].concat()
+    },
+    differs: &[("counted: 0 [2:88] 1 [4:176]", "counted: 0 [1:44] 1 [4:176]")],
+}];
+
+/// What was put right: nothing differs.
+pub const MENDED: &[Known] = &[
     Known {
         name: "an ICMP message that is no query and no error is invalid",
-        reason: "the kernel's connection tracking takes nothing but queries for something new",
+        reason: "whatever has no flow was taken for something new; queries alone are",
         before: &[],
         rules: &STATES,
         sets: "",
         talk: || Pair::new(C1, 5000, C2, 0).message(kind::SOLICITATION),
-        differs: &[("counted: 2 [1:28] 3 [1:28]", "counted: 0 [1:28] 3 [1:28]")],
+        differs: &[],
     },
     Known {
         name: "a limit begins anew with a new file",
@@ -23,24 +37,26 @@ pub const WRONG: &[Known] = &[
         rules: &["ACCEPT", "-m limit --limit 1000/sec --limit-burst 1000"],
         sets: "",
         talk: || Pair::new(C1, 5000, C2, 53).datagrams(1),
-        differs: &[("counted: 0 [2:74] 1 [2:74]", "counted: 1 [2:74]")],
+        differs: &[],
     },
     Known {
-        name: "the SPI of ESP is its ports for hashlimit",
-        reason: "it is taken for a protocol without ports",
-        before: &[],
-        rules: &["ACCEPT", PORTS],
+        name: "a limit begins anew with the same file",
+        reason: "the same",
+        before: &["ACCEPT", DAILY],
+        rules: &["ACCEPT", DAILY],
         sets: "",
-        talk: || {
-            let pair = Pair::new(C1, 5000, C2, 0);
-            [pair.other(47, 1), pair.other(50, 1)].concat()
-        },
-        differs: &[("counted: 0 [2:88] 1 [4:176]", "counted: 0 [1:44] 1 [4:176]")],
+        talk: || Pair::new(C1, 5000, C2, 53).datagrams(1),
+        differs: &[],
     },
-];
-
-/// What was put right: nothing differs.
-pub const MENDED: &[Known] = &[
+    Known {
+        name: "a table of hashlimit goes on with a new file, in whatever rule",
+        reason: "the same: it was known by its name, which was right",
+        before: &["ACCEPT", PORTS],
+        rules: &["ACCEPT", DAILY, PORTS],
+        sets: "",
+        talk: || Pair::new(C1, 5000, C2, 53).datagrams(1),
+        differs: &[],
+    },
     Known {
         name: "an element of a protocol without ports is in a set of ports",
         reason: "it is looked up with port 0, which such a packet does not have here",
@@ -110,6 +126,13 @@ pub const MENDED: &[Known] = &[
 /// Counts the first packet to each port.
 pub(super) const PORTS: &str =
     "-m hashlimit --hashlimit-upto 1/hour --hashlimit-burst 1 --hashlimit-mode dstport --hashlimit-name ports";
+
+/// The same table, and all packets but for a flood.
+pub(super) const MANY_PORTS: &str =
+    "-m hashlimit --hashlimit-upto 1000/sec --hashlimit-burst 1000 --hashlimit-mode dstport --hashlimit-name ports";
+
+/// Counts one packet a day.
+const DAILY: &str = "-m limit --limit 1/day --limit-burst 1";
 
 /// Counts packets by their state.
 pub(super) const STATES: [&str; 4] = [

@@ -103,6 +103,7 @@ impl Written {
             packets: u32::try_from(packets).unwrap_or(u32::MAX),
             seconds,
             burst,
+            bucket: 0,
         }
     }
 }

@@ -288,6 +288,7 @@ fn rate() -> impl Strategy<Value = Rate> {
         packets,
         seconds,
         burst,
+        bucket: 0,
     })
 }
 

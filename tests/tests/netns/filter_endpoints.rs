@@ -1,0 +1,57 @@
+//! Endpoints come and go while a filter is in force: its answers for pairs of endpoints are those of nobody else.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use netbridge::netns::Netns;
+use netbridge_tests::icmp::ping;
+use netbridge_tests::lab::{Lab, Text, with_lab};
+
+use super::command::{says, tool};
+use super::{LIMIT, PAIR, SILENCE, pair};
+
+/// Nothing of one address passes, and all of the others'.
+const WITHOUT_ONE: &str = "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -s 10.77.1.30/32 -j DROP\nCOMMIT\n";
+/// All of one address passes, both ways, and nothing else.
+const ONE_ALONE: &str = "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -s 10.77.1.30/32 -j ACCEPT\n\
+    -A FORWARD -d 10.77.1.30/32 -j ACCEPT\nCOMMIT\n";
+
+/// Attaches `late` with an address; its slot.
+fn attach(lab: &Lab<'_>, address: &str) -> Result<u32> {
+    says(&format!("-n lab-host attach late --net front --ip {address}"))?;
+    let state = lab.state()?;
+    Ok(state.endpoint("late").context("late is not attached")?.slot)
+}
+
+/// Makes sure that `late` reaches web, or does not; some pairs have one answer.
+fn reaches(lab: &Lab<'_>, passes: bool) -> Result<()> {
+    let late = Netns::open(&"late".parse()?)?;
+    let heard = ping(&late, pair::WEB, 56, if passes { LIMIT } else { SILENCE });
+    ensure!(heard.is_ok() == passes, "{heard:?}");
+    ensure!(lab.datapath()?.tables().filter()?.parties != 0, "no pair is known");
+    Ok(())
+}
+
+#[test]
+fn what_holds_for_a_pair_does_not_hold_for_who_takes_a_place_in_it() -> Result<()> {
+    with_lab(Text::plain(PAIR), |lab| {
+        tool("ip netns add late")?;
+        for (rules, passes) in [(WITHOUT_ONE, false), (ONE_ALONE, true)] {
+            let slot = attach(lab, "10.77.1.30")?;
+            fs::write("/run/pairs.rules", rules)?;
+            says("-n lab-host filter load /run/pairs.rules")?;
+            let generation = || anyhow::Ok(lab.datapath()?.tables().config()?.generation);
+            let loaded = generation()?;
+            reaches(lab, passes).context(rules)?;
+            says("-n lab-host detach late")?;
+            ensure!(attach(lab, "10.77.1.31")? == slot, "another slot was taken");
+            reaches(lab, !passes).with_context(|| format!("another address: {rules}"))?;
+            says("-n lab-host detach late")?;
+            ensure!(attach(lab, "10.77.1.30")? == slot, "another slot was taken");
+            reaches(lab, passes).with_context(|| format!("the address again: {rules}"))?;
+            ensure!(generation()? == loaded, "the rules were compiled anew");
+            says("-n lab-host detach late")?;
+        }
+        Ok(())
+    })
+}
