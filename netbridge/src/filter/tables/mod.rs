@@ -47,7 +47,7 @@ pub use self::world::{KnownEndpoint, KnownInterface, Uses, World};
 use super::syntax::{Policy, Ruleset};
 
 /// A compiled filter.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tables {
     /// Its head.
     pub head: FilterHead,
