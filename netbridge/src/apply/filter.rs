@@ -1,13 +1,14 @@
 //! The steps that put a filter in force, with what its rules have counted.
 
+use std::collections::HashMap;
+
 use anyhow::Result;
 use netbridge_common::abi::FilterHead;
 
 use super::Run;
 use crate::datapath::Datapath;
-use crate::filter::syntax::Ruleset;
+use crate::filter::Tally;
 use crate::filter::tables::{self, Tables, World};
-use crate::filter::{Tally, tally};
 use crate::netlink::LinkInfo;
 use crate::plan::{Compiled, Edited, digest, world};
 use crate::state::{FilterSource, State};
@@ -29,17 +30,12 @@ impl Run<'_> {
 
     /// Puts the new state's filter in force. Its counters go on from what the old one's have counted.
     pub(super) fn edit_filter(&mut self, edited: &Edited) -> Result<()> {
-        let Edited { edit, before, compiled } = edited;
+        let compiled = &edited.compiled;
         let datapath = self.loaded()?;
         let swapped = Swapped::to(&compiled.tables, datapath)?;
-        let mut counted = before.clone();
-        if let Some(old) = &self.old.filter {
-            swapped.count(old, &mut counted, datapath)?;
-        }
-        // It could be made when it was planned.
-        let _made = edit.apply(&mut counted);
+        let tally = swapped.tally(self.old.filter.as_ref(), compiled, datapath)?;
         if let Some(filter) = &mut self.new.filter {
-            filter.tally = Tally::carried(&counted, &compiled.rules, compiled.tables.head.digest);
+            filter.tally = tally;
         }
         Ok(())
     }
@@ -102,15 +98,12 @@ pub(super) fn settle(state: &State, links: &[LinkInfo], datapath: &Datapath) -> 
 fn swap(source: &FilterSource, world: &World, datapath: &Datapath) -> Result<InForce> {
     let compiled = Compiled::new(source, source.rules()?, world, datapath.clock().hz())?;
     let swapped = Swapped::to(&compiled.tables, datapath)?;
-    let Compiled { mut rules, tables } = compiled;
-    let gone = tables::unknown(&rules, world).into_iter();
+    let gone = tables::unknown(&compiled.rules, world).into_iter();
     let told =
         gone.map(|(line, name)| format!("{}:{line}: `{name}` is gone; the rule matches it no more", source.file));
-    let told = told.collect();
-    swapped.count(source, &mut rules, datapath)?;
     Ok(InForce {
-        told,
-        tally: Tally::of(&rules, tables.head.digest),
+        told: told.collect(),
+        tally: swapped.tally(Some(source), &compiled, datapath)?,
     })
 }
 
@@ -139,11 +132,12 @@ impl Swapped {
         Ok(Self { head, generation })
     }
 
-    /// Adds to the rules of a source what they have counted, if its tables were those in force.
-    fn count(&self, source: &FilterSource, rules: &mut Ruleset, datapath: &Datapath) -> Result<()> {
-        if self.head.digest == source.tally.tables {
-            tally::add(rules, &datapath.tables().matched_in(self.generation)?);
-        }
-        Ok(())
+    /// What the rules now in force have counted, if those before were those of this source, which they come from.
+    fn tally(&self, source: Option<&FilterSource>, now: &Compiled, datapath: &Datapath) -> Result<Tally> {
+        let matched = match source {
+            Some(source) if self.head.digest == source.tally.tables => datapath.tables().matched_in(self.generation)?,
+            _ => HashMap::new(),
+        };
+        Ok(Tally::with(&now.rules, &matched, now.tables.head.digest))
     }
 }

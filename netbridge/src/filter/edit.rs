@@ -56,13 +56,18 @@ pub enum NoEdit {
 }
 
 impl Edit {
-    /// Changes the rules.
-    pub fn apply(&self, rules: &mut Ruleset) -> Result<(), NoEdit> {
+    /// Changes the rules; those that went.
+    pub fn apply(&self, rules: &mut Ruleset) -> Result<Vec<Rule>, NoEdit> {
+        let mut went = Vec::new();
         if let Some(name) = &self.chain {
             let chain = rules.chains.iter_mut().find(|chain| chain.name == *name);
-            return self.change.apply(chain.ok_or_else(|| NoEdit::Chain(name.clone()))?);
+            self.change
+                .apply(chain.ok_or_else(|| NoEdit::Chain(name.clone()))?, &mut went)?;
+        } else {
+            let mut chains = rules.chains.iter_mut();
+            chains.try_for_each(|chain| self.change.apply(chain, &mut went))?;
         }
-        rules.chains.iter_mut().try_for_each(|chain| self.change.apply(chain))
+        Ok(went)
     }
 
     /// The chain's name.
@@ -77,7 +82,15 @@ impl Change {
         matches!(self, Self::Append(_) | Self::Insert(..))
     }
 
-    fn apply(&self, chain: &mut Chain) -> Result<(), NoEdit> {
+    /// The rules that come.
+    pub fn comes(&self) -> &[Rule] {
+        match self {
+            Self::Append(rules) | Self::Insert(_, rules) => rules,
+            Self::DeleteNumber(_) | Self::Delete(_) | Self::Zero(_) => &[],
+        }
+    }
+
+    fn apply(&self, chain: &mut Chain, went: &mut Vec<Rule>) -> Result<(), NoEdit> {
         let count = chain.rules.len();
         let no_number = |number| NoEdit::Number {
             chain: chain.name.clone(),
@@ -95,7 +108,7 @@ impl Change {
             Self::DeleteNumber(number) => {
                 let at = number.checked_sub(1).filter(|at| *at < count);
                 let at = at.ok_or_else(|| no_number(*number))?;
-                chain.rules.remove(at);
+                went.push(chain.rules.remove(at));
             }
             Self::Delete(rules) => {
                 for rule in rules {
@@ -104,17 +117,19 @@ impl Change {
                         chain: chain.name.clone(),
                         rule: rule.in_chain(&chain.name).to_string(),
                     };
-                    chain.rules.remove(same.ok_or_else(none)?);
+                    went.push(chain.rules.remove(same.ok_or_else(none)?));
                 }
             }
             Self::Zero(None) => {
-                chain.counters = Counters::default();
-                let rules = chain.rules.iter_mut();
-                rules.for_each(|rule| rule.counters = Counters::default());
+                (chain.counters, chain.stood) = (Counters::default(), None);
+                for rule in &mut chain.rules {
+                    (rule.counters, rule.stood) = (Counters::default(), None);
+                }
             }
             Self::Zero(Some(number)) => {
                 let rule = number.checked_sub(1).and_then(|at| chain.rules.get_mut(at));
-                rule.ok_or_else(|| no_number(*number))?.counters = Counters::default();
+                let rule = rule.ok_or_else(|| no_number(*number))?;
+                (rule.counters, rule.stood) = (Counters::default(), None);
             }
         }
         Ok(())

@@ -3,13 +3,11 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
-use std::iter::repeat;
 
 use netbridge_common::abi::Passed;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::syntax::{Counters, Rule, Ruleset};
-use super::tables::RuleId;
+use super::syntax::{Counters, Rule, RuleId, Ruleset};
 
 /// Counters of rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,75 +22,65 @@ pub struct Tally {
 impl Tally {
     /// The counters in `rules`.
     pub fn of(rules: &Ruleset, tables: u64) -> Self {
-        let chains = rules.chains.iter();
-        let counters = chains.flat_map(|chain| chain.rules.iter().map(|rule| rule.counters).chain([chain.counters]));
-        Self::new(counters.collect(), tables)
+        Self::with(rules, &HashMap::<_, _>::new(), tables)
     }
 
-    fn new(mut counters: Vec<Counters>, tables: u64) -> Self {
+    /// The counters in `rules`, and what they have matched since, where they stood.
+    pub fn with<S: BuildHasher>(rules: &Ruleset, matched: &HashMap<RuleId, Passed, S>, tables: u64) -> Self {
+        let mut counters = Vec::new();
+        for chain in &rules.chains {
+            let own = chain.rules.iter().map(|rule| sum(rule.counters, rule.stood, matched));
+            counters.extend(own.chain([sum(chain.counters, chain.stood, matched)]));
+        }
         let last = counters.iter().rposition(|counters| *counters != Counters::default());
         counters.truncate(last.map_or(0, |last| last + 1));
         Self { tables, counters }
     }
 
-    /// Those that rules have in `from`, for `to`: in chains of the same name the rules are the same.
-    pub fn carried(from: &Ruleset, to: &Ruleset, tables: u64) -> Self {
-        let chains: HashMap<&str, _> = from.chains.iter().map(|chain| (chain.name.as_str(), chain)).collect();
-        let mut counters = Vec::new();
-        for chain in &to.chains {
-            let known = chains.get(chain.name.as_str());
-            let own = known
-                .into_iter()
-                .flat_map(|known| &known.rules)
-                .map(|rule| rule.counters);
-            counters.extend(own.chain(repeat(Counters::default())).take(chain.rules.len()));
-            counters.push(known.map_or_else(Counters::default, |known| known.counters));
-        }
-        Self::new(counters, tables)
-    }
-
-    /// Puts them into the rules, in place of what these say.
+    /// Puts them into the rules, in place of what these say: they stand in the filter in force.
     pub fn put(&self, rules: &mut Ruleset) {
         let mut counters = self.counters.iter().copied();
-        for chain in &mut rules.chains {
-            for rule in &mut chain.rules {
-                rule.counters = counters.next().unwrap_or_default();
+        for (chain, number) in rules.chains.iter_mut().zip(0..) {
+            let places = (0..).map(|rule| Some(RuleId { chain: number, rule }));
+            let own = chain.rules.iter_mut().map(|rule| (&mut rule.counters, &mut rule.stood));
+            for ((counted, stood), place) in own.chain([(&mut chain.counters, &mut chain.stood)]).zip(places) {
+                (*counted, *stood) = (counters.next().unwrap_or_default(), place);
             }
-            chain.counters = counters.next().unwrap_or_default();
         }
     }
 }
 
 /// Adds to the counters in `rules` what they have matched since.
 pub fn add<S: BuildHasher>(rules: &mut Ruleset, matched: &HashMap<RuleId, Passed, S>) {
-    for (chain, number) in rules.chains.iter_mut().zip(0..) {
-        let own = chain.rules.iter_mut().map(|rule| &mut rule.counters);
-        for (counters, rule) in own.chain([&mut chain.counters]).zip(0..) {
-            if let Some(passed) = matched.get(&RuleId { chain: number, rule }) {
-                counters.packets = counters.packets.wrapping_add(passed.packets);
-                counters.bytes = counters.bytes.wrapping_add(passed.bytes);
-            }
+    for chain in &mut rules.chains {
+        chain.counters = sum(chain.counters, chain.stood, matched);
+        for rule in &mut chain.rules {
+            rule.counters = sum(rule.counters, rule.stood, matched);
         }
     }
 }
 
-/// Gives the rules of `to` what those in `from` have counted, and their buckets: in chains of the same name the rules are the same.
+fn sum<S: BuildHasher>(counted: Counters, stood: Option<RuleId>, matched: &HashMap<RuleId, Passed, S>) -> Counters {
+    let passed = stood.and_then(|stood| matched.get(&stood));
+    passed.map_or(counted, |passed| Counters {
+        packets: counted.packets.wrapping_add(passed.packets),
+        bytes: counted.bytes.wrapping_add(passed.bytes),
+    })
+}
+
+/// Gives the rules of `to` what is known of those in `from`: in chains of the same name the rules are the same.
 pub fn carry(from: &Ruleset, to: &mut Ruleset) {
     let chains: HashMap<&str, _> = from.chains.iter().map(|chain| (chain.name.as_str(), chain)).collect();
     for chain in &mut to.chains {
-        let before = chains.get(chain.name.as_str());
-        chain.counters = before.map_or(Counters::default(), |before| before.counters);
-        let mut known = before.into_iter().flat_map(|before| &before.rules);
-        for rule in &mut chain.rules {
-            match known.next() {
-                Some(known) => {
-                    *rule = Rule {
-                        line: rule.line,
-                        ..known.clone()
-                    }
-                }
-                None => rule.counters = Counters::default(),
-            }
+        let Some(known) = chains.get(chain.name.as_str()) else {
+            continue;
+        };
+        (chain.counters, chain.stood) = (known.counters, known.stood);
+        for (rule, known) in chain.rules.iter_mut().zip(&known.rules) {
+            *rule = Rule {
+                line: rule.line,
+                ..known.clone()
+            };
         }
     }
 }
@@ -153,7 +141,7 @@ mod tests {
         Tally::default().put(&mut others);
         assert!(others.with_counters().to_string().contains("[0:0] -A mine -j LOG"));
         read.put(&mut others);
-        assert_eq!(others, rules());
+        assert_eq!(others.with_counters().to_string(), rules().with_counters().to_string());
         for bad in [r#""""#, r#""x""#, r#""1 2""#, r#""1 2:x""#] {
             assert!(serde_json::from_str::<Tally>(bad).is_err(), "{bad}");
         }
@@ -162,6 +150,7 @@ mod tests {
     #[test]
     fn what_was_matched_is_added_to_rules_and_policy() {
         let mut rules = rules();
+        Tally::of(&rules, 1).put(&mut rules);
         let passed = |packets| Passed {
             packets,
             bytes: packets * 84,

@@ -31,8 +31,6 @@ impl Compiled {
 pub struct Edited {
     /// The change.
     pub edit: Edit,
-    /// The rules before, with what they had counted when their tables took force.
-    pub before: Ruleset,
     /// The filter afterwards.
     pub compiled: Compiled,
 }

@@ -4,7 +4,7 @@ use super::filter::{UNKNOWN, no_network, world};
 use super::{Compiled, Edited, Plan, Step, check_loaded};
 use crate::facts::HostFacts;
 use crate::filter::edit::RULE;
-use crate::filter::syntax::{Chain, Counters, Parsed, Policy, Ruleset, Sets, Spare};
+use crate::filter::syntax::{Chain, Counters, MAX_RULES, Parsed, Policy, Rule, Ruleset, Sets, Spare};
 use crate::filter::tables::{self, Uses};
 use crate::filter::{Buckets, Change, Edit, FilterErrors, NoEdit, buckets, tally};
 use crate::model::{Fault, Faults};
@@ -22,7 +22,7 @@ pub fn filter_edit(state: &State, host: &HostFacts, edit: &Edit) -> Result<Plan,
         return Err(no_network(host).into());
     }
     let Parsed {
-        ruleset: mut before,
+        ruleset: mut rules,
         spare,
         ..
     } = match &state.filter {
@@ -31,19 +31,22 @@ pub fn filter_edit(state: &State, host: &HostFacts, edit: &Edit) -> Result<Plan,
         None => return Err(none_in_force().into()),
     };
     if let Some(source) = &state.filter {
-        source.complete(&mut before);
+        source.complete(&mut rules);
     }
-    let mut rules = before.clone();
-    edit.apply(&mut rules).map_err(|error| no_edit(error, &spare))?;
+    let world = world(state, &host.links);
+    let known = tables::unknown(&rules, &world);
+    let went = edit.apply(&mut rules).map_err(|error| no_edit(error, &spare))?;
     let mut source = match &state.filter {
         Some(source) if matches!(edit.change, Change::Zero(_)) => source.clone(),
-        old => changed(old.as_ref(), &before, &mut rules, &spare).map_err(|(errors, text)| faults_of(errors, &text))?,
+        old => {
+            let reads = edit.change.comes().iter().chain(&went).any(Rule::leads);
+            let changed = changed(old.as_ref(), &mut rules, &spare, reads);
+            changed.map_err(|(errors, text)| faults_of(errors, &text))?
+        }
     };
-    buckets::draw(&mut rules, Some(&before), host.kernel.generation);
+    buckets::draw(&mut rules, None, host.kernel.generation);
     source.buckets = Buckets::of(&rules);
     source.uses = Uses::of(&rules);
-    let world = world(state, &host.links);
-    let known = tables::unknown(&before, &world);
     let compiled = Compiled::new(&source, rules, &world, host.kernel.hz);
     let compiled = compiled.map_err(|errors| faults_of(errors, &source.text))?;
     let mut faults = Faults::default();
@@ -60,7 +63,6 @@ pub fn filter_edit(state: &State, host: &HostFacts, edit: &Edit) -> Result<Plan,
     Ok(Plan {
         steps: vec![Step::EditFilter(Box::new(Edited {
             edit: edit.clone(),
-            before,
             compiled,
         }))],
         state: State {
@@ -71,25 +73,23 @@ pub fn filter_edit(state: &State, host: &HostFacts, edit: &Edit) -> Result<Plan,
     })
 }
 
-/// The source of changed rules, its text in the canonical form and the sets as they are. The rules get their lines in it.
+/// The source of changed rules, its text in the canonical form and the sets as they are. The rules get their lines in it;
+/// if one of those that come or go `leads` on, or asks for a set, the text is read: other chains and sets are of use then.
 fn changed(
     old: Option<&FilterSource>,
-    before: &Ruleset,
     rules: &mut Ruleset,
     spare: &[Spare],
+    leads: bool,
 ) -> Result<FilterSource, (FilterErrors, String)> {
-    for chain in &mut rules.chains {
-        chain.counters = Counters::default();
-    }
     let mut source = FilterSource::new(SHOWN, rules.and(spare).to_string());
     source.sets = old.and_then(|old| old.sets.clone());
-    if rules.leads_as(before) {
-        rules.number(spare.len());
-    } else {
-        // Other chains are reached, or other sets asked for.
+    let count: usize = rules.chains.iter().map(|chain| chain.rules.len()).sum();
+    if leads || count > MAX_RULES {
         let mut read = source.parse().map_err(|errors| (errors, source.text.clone()))?.ruleset;
         tally::carry(rules, &mut read);
         *rules = read;
+    } else {
+        rules.number(spare.len());
     }
     Ok(source)
 }
@@ -100,6 +100,7 @@ fn empty() -> Parsed {
         name: "FORWARD".to_owned(),
         line: 0,
         counters: Counters::default(),
+        stood: None,
         rules: Vec::new(),
     };
     Parsed {

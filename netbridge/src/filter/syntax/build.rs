@@ -46,6 +46,7 @@ pub(super) fn rules(
     let mut built = Rule {
         line,
         counters,
+        stood: None,
         source: None,
         destination: None,
         in_interface: device(options.input, words, &mut options.faults),

@@ -42,7 +42,7 @@ pub use port::Ports;
 pub use protocol::Protocol;
 pub use rule::{
     AddressRange, AddressTypes, Chain, Counters, Direction, Extension, HashKey, HashLimit, HashTable, IcmpType,
-    Interface, Log, Mark, Match, Policy, Rate, RejectWith, Rule, Ruleset, SetMatch, Target, TcpFlags, Which,
+    Interface, Log, Mark, Match, Policy, Rate, RejectWith, Rule, RuleId, Ruleset, SetMatch, Target, TcpFlags, Which,
 };
 pub use set::{Element, Part, Set, Sets};
 pub use single::rule;

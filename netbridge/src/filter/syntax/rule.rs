@@ -55,8 +55,19 @@ pub struct Chain {
     pub line: usize,
     /// What its policy had counted when the file was written; `FORWARD` alone has a policy.
     pub counters: Counters,
+    /// Where its policy stood in the filter in force; `None` if there is none that it comes from.
+    pub stood: Option<RuleId>,
     /// The rules in order.
     pub rules: Vec<Rule>,
+}
+
+/// Where a rule stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleId {
+    /// The index of its chain.
+    pub chain: u32,
+    /// Its index in the chain; behind the last rule the policy of `FORWARD`.
+    pub rule: u32,
 }
 
 /// Something a rule asks for, or with `!` asks against.
@@ -75,6 +86,8 @@ pub struct Rule {
     pub line: usize,
     /// What it had counted when the file was written.
     pub counters: Counters,
+    /// Where it stood in the filter in force, and has counted more; `None` for a rule that was not there.
+    pub stood: Option<RuleId>,
     /// `-s`.
     pub source: Option<Match<Prefix>>,
     /// `-d`.

@@ -5,7 +5,7 @@ use netbridge_common::abi::FilterHead;
 
 use super::classes::{put, reserve};
 use super::places::Place;
-use super::program::RuleId;
+use crate::filter::syntax::RuleId;
 
 /// Writes the legend of some places.
 pub(super) fn write(words: &mut Vec<u64>, head: &mut FilterHead, places: &[Place]) {

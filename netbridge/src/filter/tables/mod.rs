@@ -41,9 +41,9 @@ use self::conditions::Axes;
 pub use self::error::TooComplex;
 use self::forest::forest;
 use self::limits::Limits;
-pub use self::program::RuleId;
 use self::program::program;
 pub use self::world::{KnownEndpoint, KnownInterface, Uses, World};
+pub use super::syntax::RuleId;
 use super::syntax::{Policy, Ruleset};
 
 /// A compiled filter.

@@ -4,7 +4,8 @@ use netbridge_common::abi::verdict;
 
 use super::conditions::Conditions;
 use super::error::TooComplex;
-use super::program::{MOST_BOXES, MOST_PLACES, RuleId};
+use super::program::{MOST_BOXES, MOST_PLACES};
+use crate::filter::syntax::RuleId;
 
 /// What happens to a packet at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,15 +30,6 @@ pub(super) const MOST_SPANS: usize = 1 << 20;
 /// Most ranges that are looked at while rules are read, those of sets that many rules ask for as often as it takes.
 pub(super) const MOST_WORK: usize = 1 << 25;
 
-/// A rule by where it stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RuleId {
-    /// Index of its chain.
-    pub chain: u32,
-    /// Its index in the chain; the number of rules there stands for the chain's policy.
-    pub rule: u32,
-}
-
 /// A set of rules, written out.
 #[derive(Debug)]
 pub(super) struct Program {

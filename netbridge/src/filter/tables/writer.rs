@@ -9,9 +9,9 @@ use super::conditions::{Axes, Conditions};
 use super::error::TooComplex;
 use super::limits::{self, Limits};
 use super::places::{Label, Outcome, Place, Places};
-use super::program::{MOST_SPANS, MOST_WORK, RuleId};
+use super::program::{MOST_SPANS, MOST_WORK};
 use super::values::Holes;
-use crate::filter::syntax::{Policy, RejectWith, Rule, Ruleset, Target};
+use crate::filter::syntax::{Policy, RejectWith, Rule, RuleId, Ruleset, Target};
 
 /// Most alternatives of a jump that each rule behind it is given too.
 const MOST_ALTERNATIVES: usize = 4;

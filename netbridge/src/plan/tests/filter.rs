@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::filter::edit::Words;
+use crate::filter::syntax::{Counters, Ruleset};
 use crate::filter::{Change, Edit, Tally};
 use crate::model::FaultKind;
 
@@ -91,6 +92,37 @@ fn a_rule_comes_into_the_text_and_the_rest_stays() {
             .text
             .contains("-A FORWARD -j mine\n-A mine -m set")
     );
+}
+
+#[test]
+fn rules_that_lead_nowhere_are_not_read_again_and_are_what_would_be_read() {
+    let changes = [
+        Change::Append(words("-s 10.0.0.1,10.0.0.2 -p tcp --dport 80 -j LOG").rules().unwrap()),
+        Change::Insert(1, words("-m limit --limit 1/s -j DROP").rules().unwrap()),
+        Change::DeleteNumber(1),
+        Change::Zero(None),
+    ];
+    for (chain, change) in ["FORWARD", "mine"]
+        .into_iter()
+        .flat_map(|chain| changes.clone().map(|change| (chain, change)))
+    {
+        let plan = filter_edit(&loaded(), &host(), &edit(chain, change)).unwrap();
+        let [Step::EditFilter(edited)] = plan.steps.as_slice() else {
+            panic!("{:?}", plan.steps)
+        };
+        let read = plan.state.filter.unwrap().rules().unwrap();
+        let bare = |rules: &Ruleset| {
+            let mut rules = rules.clone();
+            for chain in &mut rules.chains {
+                (chain.counters, chain.stood) = (Counters::default(), None);
+                for rule in &mut chain.rules {
+                    (rule.counters, rule.stood) = (Counters::default(), None);
+                }
+            }
+            rules
+        };
+        assert_eq!(bare(&edited.compiled.rules), bare(&read));
+    }
 }
 
 #[test]

@@ -39,6 +39,7 @@ pub(in crate::filter) fn ruleset() -> impl Strategy<Value = Ruleset> {
             .map(|(name, rules)| Chain {
                 name: name.to_owned(),
                 line: 0,
+                stood: None,
                 counters: if name == "FORWARD" {
                     counters
                 } else {
@@ -124,6 +125,7 @@ fn rule(chains: &'static [&'static str]) -> impl Strategy<Value = Rule> {
                 }
                 Rule {
                     line: 0,
+                    stood: None,
                     counters,
                     source,
                     destination,
