@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use netbridge_common::abi;
@@ -217,8 +218,8 @@ impl fmt::Display for Published {
 pub struct FilterSource {
     /// Where the text came from, for messages.
     pub file: String,
-    /// `iptables-save` syntax.
-    pub text: String,
+    /// `iptables-save` syntax; states that differ in something else share it.
+    pub text: Arc<str>,
     /// The sets that its rules name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sets: Option<SetSource>,
@@ -235,7 +236,7 @@ pub struct FilterSource {
 
 impl FilterSource {
     /// Rules without sets, not read yet.
-    pub fn new(file: impl Into<String>, text: impl Into<String>) -> Self {
+    pub fn new(file: impl Into<String>, text: impl Into<Arc<str>>) -> Self {
         Self {
             file: file.into(),
             text: text.into(),

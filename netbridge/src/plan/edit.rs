@@ -1,5 +1,8 @@
 //! Plans that change single rules of the filter in force.
 
+use std::fmt::Write as _;
+use std::sync::Arc;
+
 use super::filter::{UNKNOWN, no_network, world};
 use super::{Compiled, Edited, Plan, Step, check_loaded};
 use crate::facts::HostFacts;
@@ -80,8 +83,12 @@ fn changed(
     rules: &mut Ruleset,
     spare: &[Spare],
     leads: bool,
-) -> Result<FilterSource, (FilterErrors, String)> {
-    let mut source = FilterSource::new(SHOWN, rules.and(spare).to_string());
+) -> Result<FilterSource, (FilterErrors, Arc<str>)> {
+    // Much the same as before; text that grows is copied.
+    let mut text = String::with_capacity(old.map_or(0, |old| old.text.len() + old.text.len() / 4));
+    // Nothing is refused to a string.
+    let _ = write!(text, "{}", rules.and(spare));
+    let mut source = FilterSource::new(SHOWN, text);
     source.sets = old.and_then(|old| old.sets.clone());
     let count: usize = rules.chains.iter().map(|chain| chain.rules.len()).sum();
     if leads || count > MAX_RULES {

@@ -70,7 +70,7 @@ fn a_rule_comes_into_the_text_and_the_rest_stays() {
     let plan = filter_edit(&loaded(), &host(), &append("mine", "-o web -j DROP")).unwrap();
     let source = plan.state.filter.unwrap();
     assert_eq!(
-        source.text,
+        &*source.text,
         "*filter\n:FORWARD DROP [0:0]\n:mine - [0:0]\n:spare - [0:0]\n-A FORWARD -i web -j mine\n\
          -A mine -m set --match-set hosts src -j RETURN\n-A mine -o web -j DROP\n-A spare -m ttl --ttl 3 -j DROP\nCOMMIT\n"
     );
@@ -129,7 +129,7 @@ fn rules_that_lead_nowhere_are_not_read_again_and_are_what_would_be_read() {
 fn an_edit_without_a_filter_begins_with_one_that_accepts() {
     let plan = filter_edit(&state(), &host(), &append("FORWARD", "-s 10.0.0.1,10.0.0.2 -j DROP")).unwrap();
     assert_eq!(
-        plan.state.filter.unwrap().text,
+        &*plan.state.filter.unwrap().text,
         "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -s 10.0.0.1/32 -j DROP\n-A FORWARD -s 10.0.0.2/32 -j DROP\nCOMMIT\n"
     );
     for change in [Change::DeleteNumber(1), Change::Zero(None)] {
@@ -142,7 +142,7 @@ fn an_edit_without_a_filter_begins_with_one_that_accepts() {
 fn counters_begin_at_zero_with_the_text_as_it_is() {
     let plan = filter_edit(&loaded(), &host(), &edit("mine", Change::Zero(Some(1)))).unwrap();
     let source = plan.state.filter.unwrap();
-    assert_eq!((source.file.as_str(), source.text.as_str()), ("f", TEXT));
+    assert_eq!((source.file.as_str(), &*source.text), ("f", TEXT));
     assert!(filter_edit(&loaded(), &host(), &edit("mine", Change::Zero(Some(2)))).is_err());
 }
 
