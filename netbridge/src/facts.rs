@@ -36,6 +36,23 @@ pub struct HostFacts {
     pub reserved: Vec<RangeInclusive<u16>>,
     /// Why the host's own sockets are not led to published ports, nor kept from taking them.
     pub unhooked: Option<String>,
+    /// What tables for its kernel and its datapath depend on.
+    pub kernel: KernelFacts,
+}
+
+/// What the tables of a filter depend on beside its rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelFacts {
+    /// Ticks of the kernel's clock in a second.
+    pub hz: u64,
+    /// The generation of the filter in force.
+    pub generation: u32,
+}
+
+impl Default for KernelFacts {
+    fn default() -> Self {
+        Self { hz: 1, generation: 0 }
+    }
 }
 
 impl HostFacts {
@@ -78,6 +95,7 @@ impl HostFacts {
             ports: SnatRange::of_host().ok(),
             reserved: reserved_ports(),
             unhooked: None,
+            kernel: KernelFacts::default(),
         };
         Ok((facts, litter))
     }

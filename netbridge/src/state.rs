@@ -255,9 +255,14 @@ impl FilterSource {
     /// Its rules, with what they had counted and with the numbers of their buckets.
     pub fn rules(&self) -> Result<Ruleset, FilterErrors> {
         let mut rules = self.parse()?.ruleset;
-        self.tally.put(&mut rules);
-        self.buckets.put(&mut rules);
+        self.complete(&mut rules);
         Ok(rules)
+    }
+
+    /// Puts into the rules of its text what they had counted, and the numbers of their buckets.
+    pub fn complete(&self, rules: &mut Ruleset) {
+        self.tally.put(rules);
+        self.buckets.put(rules);
     }
 }
 

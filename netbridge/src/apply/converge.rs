@@ -57,10 +57,9 @@ pub fn converge(with: &mut Apply<'_>, state: &mut State, host: &HostFacts) -> Re
             }
         }
     }
-    if let Some(tally) = filter::settle(state, &host.links, datapath)?
-        && let Some(filter) = &mut state.filter
-    {
-        filter.tally = tally;
+    let in_force = filter::settle(state, &host.links, datapath)?;
+    if let Some((in_force, filter)) = in_force.zip(state.filter.as_mut()) {
+        filter.tally = in_force.tally;
     }
     Ok(restore_settings(state, host))
 }

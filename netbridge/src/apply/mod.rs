@@ -18,6 +18,7 @@ use netbridge_common::abi::Hook;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::datapath::{AttachMode, Datapath, LoadOptions, Pins};
+use crate::facts::KernelFacts;
 use crate::netlink::{LinkInfo, Netlink};
 use crate::plan::{Plan, Step};
 use crate::state::{Endpoint, State};
@@ -49,6 +50,17 @@ impl Apply<'_> {
     pub fn hook_sockets(&self) -> Option<String> {
         let hooked = self.datapath.as_ref()?.attach_sockets(self.cgroup);
         hooked.err().map(|error| format!("{:#}", anyhow::Error::from(error)))
+    }
+
+    /// What tables for the kernel and the datapath depend on, as far as it is loaded.
+    pub fn kernel(&self) -> Result<KernelFacts> {
+        let Some(datapath) = &self.datapath else {
+            return Ok(KernelFacts::default());
+        };
+        Ok(KernelFacts {
+            hz: datapath.clock().hz(),
+            generation: datapath.tables().config()?.generation,
+        })
     }
 }
 
@@ -202,9 +214,9 @@ impl<'a> Run<'a> {
             Step::Publish(ports) => self.publish(ports),
             Step::Unpublish(ports) => self.unpublish(ports),
             Step::EndFlows(endpoint) => self.end_flows(endpoint),
-            Step::SwapFilter => self.swap_filter(false, None).await,
-            Step::LoadFilter => self.swap_filter(true, None).await,
-            Step::EditFilter(edit) => self.swap_filter(false, Some(edit)).await,
+            Step::SwapFilter => self.swap_filter().await,
+            Step::LoadFilter(compiled) => self.load_filter(compiled.as_deref()),
+            Step::EditFilter(edited) => self.edit_filter(edited),
             Step::RestoreFilter => self.restore_filter().await,
             Step::Tune => Ok(self.loaded()?.tune(&self.new.settings)?),
             Step::Untune => Ok(self.loaded()?.tune(&self.old.settings)?),

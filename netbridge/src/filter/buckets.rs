@@ -62,6 +62,11 @@ pub fn draw(rules: &mut Ruleset, before: Option<&Ruleset>, generation: u32) {
     }
 }
 
+/// True if these rules may have buckets that others have too: tables of them are known by a name.
+pub fn are_shared(rules: &Ruleset) -> bool {
+    hash_limits(rules).next().is_some()
+}
+
 /// True if two limits of a name have the same table: the same rate for the same packets.
 fn is_same(one: &HashLimit, other: &HashLimit) -> bool {
     let bare = |limit: &HashLimit| {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
+use std::iter::repeat;
 
 use netbridge_common::abi::Passed;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -24,12 +25,30 @@ impl Tally {
     /// The counters in `rules`.
     pub fn of(rules: &Ruleset, tables: u64) -> Self {
         let chains = rules.chains.iter();
-        let mut counters: Vec<Counters> = chains
-            .flat_map(|chain| chain.rules.iter().map(|rule| rule.counters).chain([chain.counters]))
-            .collect();
+        let counters = chains.flat_map(|chain| chain.rules.iter().map(|rule| rule.counters).chain([chain.counters]));
+        Self::new(counters.collect(), tables)
+    }
+
+    fn new(mut counters: Vec<Counters>, tables: u64) -> Self {
         let last = counters.iter().rposition(|counters| *counters != Counters::default());
         counters.truncate(last.map_or(0, |last| last + 1));
         Self { tables, counters }
+    }
+
+    /// Those that rules have in `from`, for `to`: in chains of the same name the rules are the same.
+    pub fn carried(from: &Ruleset, to: &Ruleset, tables: u64) -> Self {
+        let chains: HashMap<&str, _> = from.chains.iter().map(|chain| (chain.name.as_str(), chain)).collect();
+        let mut counters = Vec::new();
+        for chain in &to.chains {
+            let known = chains.get(chain.name.as_str());
+            let own = known
+                .into_iter()
+                .flat_map(|known| &known.rules)
+                .map(|rule| rule.counters);
+            counters.extend(own.chain(repeat(Counters::default())).take(chain.rules.len()));
+            counters.push(known.map_or_else(Counters::default, |known| known.counters));
+        }
+        Self::new(counters, tables)
     }
 
     /// Puts them into the rules, in place of what these say.

@@ -1,6 +1,6 @@
 //! The operations of a lab played on paper, so that what they would refuse is refused before anything is touched.
 
-use crate::facts::{HostFacts, TargetFacts};
+use crate::facts::{HostFacts, KernelFacts, TargetFacts};
 use crate::model::{Fault, Faults};
 use crate::netlink::LinkInfo;
 use crate::plan::{self, Plan};
@@ -110,6 +110,7 @@ fn host_on_paper(topology: &Topology) -> HostFacts {
         ports: None,
         reserved: Vec::new(),
         unhooked: None,
+        kernel: KernelFacts::default(),
     }
 }
 

@@ -177,6 +177,7 @@ impl Host {
             sweep(&with, &litter).await?;
             warnings.extend(converge(&mut with, &mut old, &facts)?);
             facts.unhooked = with.hook_sockets();
+            facts.kernel = with.kernel()?;
             // Saving an empty state removes what a call left that was killed while it saved.
             if kept.is_empty() || old != kept {
                 self.store.save(&old).map_err(anyhow::Error::from)?;

@@ -1,12 +1,12 @@
 //! Plans that change single rules of the filter in force.
 
-use super::filter::{UNKNOWN, check, no_network, world};
-use super::{Plan, Step, check_loaded};
+use super::filter::{UNKNOWN, no_network, world};
+use super::{Compiled, Edited, Plan, Step, check_loaded};
 use crate::facts::HostFacts;
 use crate::filter::edit::RULE;
-use crate::filter::syntax::{Chain, Counters, Parsed, Policy, Ruleset, Sets};
+use crate::filter::syntax::{Chain, Counters, Parsed, Policy, Ruleset, Sets, Spare};
 use crate::filter::tables::{self, Uses};
-use crate::filter::{Buckets, Change, Edit, FilterErrors, NoEdit, Tally};
+use crate::filter::{Buckets, Change, Edit, FilterErrors, NoEdit, buckets, tally};
 use crate::model::{Fault, Faults};
 use crate::state::{FilterSource, State};
 
@@ -21,28 +21,35 @@ pub fn filter_edit(state: &State, host: &HostFacts, edit: &Edit) -> Result<Plan,
     if state.is_empty() {
         return Err(no_network(host).into());
     }
-    let parsed = match &state.filter {
+    let Parsed {
+        ruleset: mut before,
+        spare,
+        ..
+    } = match &state.filter {
         Some(source) => source.parse().map_err(super::filter_faults)?,
         None if edit.change.adds() => empty(),
         None => return Err(none_in_force().into()),
     };
-    let mut rules = parsed.ruleset.clone();
-    edit.apply(&mut rules).map_err(|error| no_edit(error, &parsed))?;
-    let source = if matches!(edit.change, Change::Zero(_)) {
-        state.filter.clone()
-    } else {
-        Some(source(state, &parsed, rules))
+    if let Some(source) = &state.filter {
+        source.complete(&mut before);
+    }
+    let mut rules = before.clone();
+    edit.apply(&mut rules).map_err(|error| no_edit(error, &spare))?;
+    let mut source = match &state.filter {
+        Some(source) if matches!(edit.change, Change::Zero(_)) => source.clone(),
+        old => changed(old.as_ref(), &before, &mut rules, &spare).map_err(|(errors, text)| faults_of(errors, &text))?,
     };
-    let Some(mut source) = source else {
-        return Err(none_in_force().into());
-    };
+    buckets::draw(&mut rules, Some(&before), host.kernel.generation);
+    source.buckets = Buckets::of(&rules);
+    source.uses = Uses::of(&rules);
     let world = world(state, &host.links);
-    let known = tables::unknown(&parsed.ruleset, &world);
-    let Parsed { ruleset, .. } = check(&source, &world).map_err(|errors| faults_of(errors, &source.text))?;
+    let known = tables::unknown(&before, &world);
+    let compiled = Compiled::new(&source, rules, &world, host.kernel.hz);
+    let compiled = compiled.map_err(|errors| faults_of(errors, &source.text))?;
     let mut faults = Faults::default();
     // What was there before may name what is gone; what comes may not.
     let is_new = |name: &String| !known.iter().any(|(_, known)| known == name);
-    for (line, name) in tables::unknown(&ruleset, &world)
+    for (line, name) in tables::unknown(&compiled.rules, &world)
         .into_iter()
         .filter(|(_, name)| is_new(name))
     {
@@ -50,9 +57,12 @@ pub fn filter_edit(state: &State, host: &HostFacts, edit: &Edit) -> Result<Plan,
         faults.push(Fault::not_found(what, UNKNOWN, "correct the name, or create it first"));
     }
     faults.check()?;
-    source.uses = Uses::of(&ruleset);
     Ok(Plan {
-        steps: vec![Step::EditFilter(Box::new(edit.clone()))],
+        steps: vec![Step::EditFilter(Box::new(Edited {
+            edit: edit.clone(),
+            before,
+            compiled,
+        }))],
         state: State {
             filter: Some(source),
             ..state.clone()
@@ -61,19 +71,27 @@ pub fn filter_edit(state: &State, host: &HostFacts, edit: &Edit) -> Result<Plan,
     })
 }
 
-/// The text of changed rules, in the canonical form, and the sets as they are.
-fn source(state: &State, parsed: &Parsed, mut rules: Ruleset) -> FilterSource {
+/// The source of changed rules, its text in the canonical form and the sets as they are. The rules get their lines in it.
+fn changed(
+    old: Option<&FilterSource>,
+    before: &Ruleset,
+    rules: &mut Ruleset,
+    spare: &[Spare],
+) -> Result<FilterSource, (FilterErrors, String)> {
     for chain in &mut rules.chains {
         chain.counters = Counters::default();
     }
-    FilterSource {
-        file: SHOWN.to_owned(),
-        text: rules.and(&parsed.spare).to_string(),
-        sets: state.filter.as_ref().and_then(|filter| filter.sets.clone()),
-        uses: Uses::default(),
-        tally: Tally::default(),
-        buckets: Buckets::default(),
+    let mut source = FilterSource::new(SHOWN, rules.and(spare).to_string());
+    source.sets = old.and_then(|old| old.sets.clone());
+    if rules.leads_as(before) {
+        rules.number(spare.len());
+    } else {
+        // Other chains are reached, or other sets asked for.
+        let mut read = source.parse().map_err(|errors| (errors, source.text.clone()))?.ruleset;
+        tally::carry(rules, &mut read);
+        *rules = read;
     }
+    Ok(source)
 }
 
 /// No rules, and everything is accepted.
@@ -120,9 +138,9 @@ fn line_of(text: &str, line: usize) -> String {
     format!("`{line}`")
 }
 
-fn no_edit(error: NoEdit, parsed: &Parsed) -> Faults {
+fn no_edit(error: NoEdit, spare: &[Spare]) -> Faults {
     let fault = match error {
-        NoEdit::Chain(name) if parsed.spare.iter().any(|spare| spare.name == name) => Fault::not_found(
+        NoEdit::Chain(name) if spare.iter().any(|spare| spare.name == name) => Fault::not_found(
             format!("chain {name}"),
             "FORWARD does not reach it",
             format!("add the jump first: `netbridge filter append -j {name}`"),

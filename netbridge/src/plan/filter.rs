@@ -2,11 +2,11 @@
 
 use netbridge_common::abi::ZONE_UPLINK;
 
-use super::{Plan, Step, check_loaded};
+use super::{Compiled, Plan, Step, check_loaded};
 use crate::facts::HostFacts;
 use crate::filter::syntax::{Note, Parsed};
 use crate::filter::tables::{self, KnownEndpoint, KnownInterface, Uses, World};
-use crate::filter::{self, FilterErrors, Tally, bounds};
+use crate::filter::{self, Buckets, FilterErrors, Tally, bounds, buckets};
 use crate::model::{Fault, Faults};
 use crate::netlink::LinkInfo;
 use crate::state::{Endpoint, FilterSource, Network, State};
@@ -19,37 +19,67 @@ pub fn filter_load(state: &State, host: &HostFacts, source: &FilterSource, count
         faults.push(no_network(host));
     }
     let world = world(state, &host.links);
-    let read = check(source, &world);
-    let names = read.as_ref().map(|parsed| tables::unknown(&parsed.ruleset, &world));
+    let ready = ready(state, host, source, counters, &world);
+    let names = ready
+        .as_ref()
+        .map(|ready| tables::unknown(&ready.compiled.rules, &world));
     for (line, name) in names.unwrap_or_default() {
         let what = format!("{}:{line}: `{name}`", source.file);
         faults.push(Fault::not_found(what, UNKNOWN, "correct the name, or create it first"));
     }
-    let parsed = match read {
-        Ok(parsed) => Some(parsed),
+    match ready {
+        Ok(ready) if faults.is_empty() => Ok(Plan {
+            steps: vec![Step::LoadFilter(Some(Box::new(ready.compiled)))],
+            state: State {
+                filter: Some(ready.source),
+                ..state.clone()
+            },
+            warnings: ready.notes,
+        }),
+        Ok(_) => Err(faults),
         Err(errors) => {
             filter_faults(errors).into_iter().for_each(|fault| faults.push(fault));
-            None
+            Err(faults)
         }
+    }
+}
+
+/// A filter that could take force.
+struct Ready {
+    source: FilterSource,
+    compiled: Compiled,
+    notes: Vec<String>,
+}
+
+fn ready(
+    state: &State,
+    host: &HostFacts,
+    source: &FilterSource,
+    counters: bool,
+    world: &World,
+) -> Result<Ready, FilterErrors> {
+    let parsed = source.parse()?;
+    let notes = notes(source, &parsed);
+    let mut rules = parsed.ruleset;
+    let before = state.filter.as_ref().filter(|_| buckets::are_shared(&rules));
+    let before = before.map(FilterSource::rules).transpose()?;
+    buckets::draw(&mut rules, before.as_ref(), host.kernel.generation);
+    let tally = if counters {
+        Tally::of(&rules, 0)
+    } else {
+        Tally::default()
     };
-    faults.check()?;
-    let filter = parsed.as_ref().map(|parsed| FilterSource {
-        uses: Uses::of(&parsed.ruleset),
-        tally: if counters {
-            Tally::of(&parsed.ruleset, 0)
-        } else {
-            Tally::default()
-        },
+    let source = FilterSource {
+        uses: Uses::of(&rules),
+        buckets: Buckets::of(&rules),
+        tally,
         ..source.clone()
-    });
-    let warnings = parsed.iter().flat_map(|parsed| notes(source, parsed)).collect();
-    Ok(Plan {
-        steps: vec![Step::LoadFilter],
-        state: State {
-            filter,
-            ..state.clone()
-        },
-        warnings,
+    };
+    let compiled = Compiled::new(&source, rules, world, host.kernel.hz)?;
+    Ok(Ready {
+        source,
+        compiled,
+        notes,
     })
 }
 
@@ -80,7 +110,7 @@ pub fn notes(source: &FilterSource, parsed: &Parsed) -> Vec<String> {
 pub fn filter_flush(state: &State, host: &HostFacts) -> Result<Plan, Faults> {
     check_loaded(state, host.loaded, &host.instance)?;
     let steps = if state.filter.is_some() {
-        vec![Step::LoadFilter]
+        vec![Step::LoadFilter(None)]
     } else {
         Vec::new()
     };

@@ -98,6 +98,7 @@ pub(crate) fn host() -> HostFacts {
         }),
         reserved: Vec::new(),
         unhooked: None,
+        kernel: crate::facts::KernelFacts::default(),
     }
 }
 

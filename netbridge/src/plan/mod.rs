@@ -3,6 +3,7 @@
 //!
 //! Every fault of a request is found before the first step is taken.
 
+mod compiled;
 mod edit;
 mod endpoint;
 mod ephemeral;
@@ -17,6 +18,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
+pub use compiled::{Compiled, Edited, digest};
 pub use edit::filter_edit;
 pub use endpoint::{attach, detach, resolve_target};
 pub(crate) use filter::UNKNOWN;

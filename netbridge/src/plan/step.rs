@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::filter::{Change, Edit};
+use super::{Compiled, Edited};
+use crate::filter::Change;
 use crate::state::{Endpoint, Network, Published, Uplink};
 
 /// One step. Interfaces that a plan makes have no ifindex yet: steps name them.
@@ -65,10 +66,10 @@ pub enum Step {
     EndFlows(Box<Endpoint>),
     /// Compile the filter, which is the old one, for what its names stand for now, and put it in force.
     SwapFilter,
-    /// Compile the new state's filter and put it in force, with the counters that the state says.
-    LoadFilter,
-    /// Compile the new state's filter, which is the old one with this change, and put it in force; the counters go on.
-    EditFilter(Box<Edit>),
+    /// Put the new state's filter in force, with the counters that the state says; without one, everything is accepted.
+    LoadFilter(Option<Box<Compiled>>),
+    /// Put the new state's filter in force, which is the old one with a change; the counters go on.
+    EditFilter(Box<Edited>),
     /// Put the filter of the old state in force again.
     RestoreFilter,
     /// Put the settings of the new state in force.
@@ -94,7 +95,7 @@ impl Step {
             Self::AddEndpoint(endpoint) => Self::RemoveEndpoint(endpoint.clone()),
             Self::AttachPrograms(endpoint) => Self::DetachPrograms(endpoint.clone()),
             Self::Publish(ports) => Self::Unpublish(ports.clone()),
-            Self::SwapFilter | Self::LoadFilter | Self::EditFilter(_) => Self::RestoreFilter,
+            Self::SwapFilter | Self::LoadFilter(_) | Self::EditFilter(_) => Self::RestoreFilter,
             Self::Tune => Self::Untune,
             // The first three go with their interface; a removal that fails is repeated, not undone.
             Self::JoinBridge { .. }
@@ -174,10 +175,15 @@ impl fmt::Display for Step {
             Self::Unpublish(ports) => write!(f, "stop publishing {}", list(ports)),
             Self::EndFlows(endpoint) => write!(f, "end the connections of {}", endpoint.name),
             Self::SwapFilter => f.write_str("compile the filter and put it in force"),
-            Self::LoadFilter => f.write_str("compile the new filter and put it in force"),
-            Self::EditFilter(edit) => match edit.change {
+            Self::LoadFilter(Some(_)) => f.write_str("put the new filter in force"),
+            Self::LoadFilter(None) => f.write_str("remove the filter"),
+            Self::EditFilter(edited) => match edited.edit.change {
                 Change::Zero(_) => f.write_str("put the filter in force again, with counters of zero"),
-                _ => write!(f, "change chain {} of the filter and put it in force", edit.chain()),
+                _ => write!(
+                    f,
+                    "change chain {} of the filter and put it in force",
+                    edited.edit.chain()
+                ),
             },
             Self::RestoreFilter => f.write_str("put the old filter in force"),
             Self::Tune => f.write_str("put the settings in force"),

@@ -1,8 +1,8 @@
 //! Chains: which of them `FORWARD` reaches, and that no way leads round in circles.
 
 use super::{
-    Chain, Rule, Spare,
-    build::{self, Asked, Output},
+    Chain, Extension, Match, Rule, Ruleset, SetMatch, Spare, Target,
+    build::{self, Asked, MAX_RULES, Output},
     chain_name::BUILT_IN,
     fault::Refusal,
     file::{FORWARD, Line, Table},
@@ -13,6 +13,29 @@ use super::{
 
 /// Chains that may be within one another, `FORWARD` included: as many as netfilter takes.
 pub const MAX_DEPTH: usize = 16;
+
+impl Ruleset {
+    /// True if the chains of both lead to the same chains and ask for the same sets, and are not too many rules: of a text
+    /// that differs in other rules alone the same is read.
+    pub fn leads_as(&self, other: &Self) -> bool {
+        let count: usize = self.chains.iter().map(|chain| chain.rules.len()).sum();
+        count <= MAX_RULES && self.chains.iter().map(leads).eq(other.chains.iter().map(leads))
+    }
+}
+
+/// The chains that a chain leads to, and the sets that it asks for, in the order of its rules.
+fn leads(chain: &Chain) -> (Vec<&str>, Vec<&Match<SetMatch>>) {
+    let targets = chain.rules.iter().filter_map(|rule| match &rule.target {
+        Target::Jump(name) | Target::Goto(name) => Some(name.as_str()),
+        _ => None,
+    });
+    let extensions = chain.rules.iter().flat_map(|rule| &rule.matches);
+    let sets = extensions.filter_map(|extension| match extension {
+        Extension::Set(asks) => Some(asks),
+        _ => None,
+    });
+    (targets.collect(), sets.collect())
+}
 
 /// What `FORWARD` reaches.
 pub(super) struct Reached {

@@ -24,6 +24,21 @@ impl Ruleset {
     }
 }
 
+impl Ruleset {
+    /// Gives chains and rules the lines that they have in [`Self::and`], where so many chains are not reached.
+    pub fn number(&mut self, spare: usize) {
+        // The first is `*filter`; chains come before rules.
+        let rules = self.chains.len() + spare + 2..;
+        for (chain, line) in self.chains.iter_mut().zip(2..) {
+            chain.line = line;
+        }
+        let all = self.chains.iter_mut().flat_map(|chain| &mut chain.rules);
+        for (rule, line) in all.zip(rules) {
+            rule.line = line;
+        }
+    }
+}
+
 impl Rule {
     /// The rule as a line of this chain.
     pub fn in_chain<'a>(&'a self, chain: &'a str) -> impl fmt::Display + 'a {

@@ -5,12 +5,12 @@
 
 use netbridge_common::abi::axis;
 
-use super::axis::{EVERYTHING, Span, complement, union};
 use super::conditions::{Axes, Conditions};
 use super::sets::{Boxes, Holding, Members};
+use super::spans::{EVERYTHING, Span, complement, union};
 use super::values::{
-    Holes, ICMP, PORTS, PROTOCOLS, conntrack_matches, flag_bits, icmp_span, port_span, prefix_spans, range_span,
-    state_bits, state_matches,
+    Holes, ICMP, PORTS, PROTOCOLS, conntrack_matches, flag_bits, icmp_span, port_span, range_span, state_bits,
+    state_matches,
 };
 use crate::filter::Ports;
 use crate::filter::syntax::{Extension, Match, Rule, SetMatch, Which};
@@ -21,14 +21,22 @@ const MOST_ALTERNATIVES: usize = 16;
 /// What packets are asked for at once.
 #[derive(Debug)]
 pub(super) struct Stage<'a> {
+    pub(super) asks: Asks,
+    /// The limit that asks for a token what meets all this, which has no sections then.
+    pub(super) limit: Option<Limited<'a>>,
+}
+
+/// What decides about packets.
+#[derive(Debug)]
+pub(super) enum Asks {
+    /// Those that meet one of these match.
+    Any(Vec<Conditions>),
     /// Lists of alternatives, one list after another.
-    pub(super) sections: Vec<Vec<Alternatives>>,
-    /// The limit that asks for a token what meets all this: it is one list of alternatives then.
-    pub(super) limit: Option<Asks<'a>>,
+    Sections(Vec<Vec<Alternatives>>),
 }
 
 /// A limit, and its place among a rule's matches.
-pub(super) type Asks<'a> = (&'a Extension, u32);
+pub(super) type Limited<'a> = (&'a Extension, u32);
 
 /// What may decide about a packet.
 #[derive(Debug)]
@@ -84,8 +92,9 @@ impl<'a> Axes<'a> {
 impl<'a> Reader<'_, 'a> {
     fn header(&mut self, rule: &'a Rule) -> Result<(), Holes> {
         for (asks, number) in [(&rule.source, axis::SRC), (&rule.destination, axis::DST)] {
-            if let Some(Match { value, negated }) = asks {
-                self.ask(number, *negated, &prefix_spans(*value)?, EVERYTHING);
+            if let Some(asks) = asks {
+                let wanted = self.axes.prefix(number, asks)?;
+                self.axes.narrow_to(&mut self.any_of, number, wanted);
             }
         }
         for (asks, number) in [(&rule.in_interface, axis::INPUT), (&rule.out_interface, axis::OUTPUT)] {
@@ -220,11 +229,11 @@ impl<'a> Reader<'_, 'a> {
     }
 
     /// Asks for a token of a limit.
-    fn limit(&mut self, asks: Asks<'a>) {
+    fn limit(&mut self, limit: Limited<'a>) {
         self.exclude();
         self.close();
         if let Some(stage) = self.stages.last_mut() {
-            stage.limit = Some(asks);
+            stage.limit = Some(limit);
         }
     }
 
@@ -243,7 +252,10 @@ impl<'a> Reader<'_, 'a> {
                     then: Then::Match,
                 }]);
             }
-            self.stages.push(Stage { sections, limit: None });
+            self.stages.push(Stage {
+                asks: Asks::Sections(sections),
+                limit: None,
+            });
         }
     }
 
@@ -264,10 +276,7 @@ impl<'a> Reader<'_, 'a> {
     fn close(&mut self) {
         let any_of = std::mem::replace(&mut self.any_of, vec![Conditions::ANY]);
         self.stages.push(Stage {
-            sections: vec![vec![Alternatives {
-                any_of,
-                then: Then::Match,
-            }]],
+            asks: Asks::Any(any_of),
             limit: None,
         });
     }

@@ -2,11 +2,13 @@
 
 use netbridge_common::abi::{NO_PATH, RuleBox, axis};
 
-use super::axis::{Classes, EVERYTHING, Span};
+use super::classes::Classes;
 use super::conditions::Conditions;
 use super::error::TooComplex;
 use super::forest::{AXES, Cell};
-use super::program::{MOST_BOXES, Place, Program};
+use super::places::Place;
+use super::program::{MOST_BOXES, Program};
+use super::spans::{EVERYTHING, Span};
 
 /// The boxes of a program, and their cells.
 pub(super) struct Made {
@@ -28,7 +30,7 @@ pub(super) fn boxes(program: &Program, classes: &[Classes; AXES]) -> Result<Made
         firsts.push(u32::try_from(made.boxes.len()).unwrap_or(u32::MAX));
         let decides = place.outcome.is_final() && place.limit == 0;
         for conditions in &place.any_of {
-            let hides = decides && conditions.states == u32::MAX && conditions.tcp == u64::MAX && reach <= index;
+            let hides = decides && reach as usize <= index;
             products(conditions, classes, &mut |spans| {
                 if made.boxes.len() >= MOST_BOXES {
                     return Err(TooComplex::Boxes { line: place.line });
@@ -36,6 +38,8 @@ pub(super) fn boxes(program: &Program, classes: &[Classes; AXES]) -> Result<Made
                 made.boxes.push(made_of(spans, conditions, place, index));
                 made.cells.push(Cell {
                     spans: *spans,
+                    states: conditions.states,
+                    tcp: conditions.tcp,
                     // The number of the place, for now.
                     hides: if hides { u32::MAX } else { 0 },
                     turn: (!decides).then(|| u32::try_from(index).unwrap_or(u32::MAX)),
@@ -71,7 +75,7 @@ fn link(made: &mut Made, program: &Program, firsts: &[u32]) {
         if place.outcome.is_final() {
             found.next = first(number + 1);
         } else {
-            found.next = first(place.next);
+            found.next = first(place.next as usize);
             let behind = first(number + 1).saturating_sub(index + 1);
             found.with = u8::try_from(behind).unwrap_or(u8::MAX);
         }

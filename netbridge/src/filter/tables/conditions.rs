@@ -1,13 +1,17 @@
 //! What packets must be, as sets of values on the axes.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use netbridge_common::abi::{Mac, axis};
 
-use super::axis::{Axis, EVERYTHING, Span, Wanted, complement};
+use super::axis::{Axis, Wanted};
 use super::sets::Members;
+use super::spans::{EVERYTHING, Span, complement};
+use super::values::{Holes, prefix_span, prefix_spans};
 use super::world::World;
+use crate::filter::Prefix;
 use crate::filter::syntax::{AddressTypes, Interface, Match, Sets};
 
 /// What packets must be, all of it: on each axis in a set of values if one is named, in one of the states and with one of
@@ -36,6 +40,8 @@ pub(super) struct Axes<'a> {
     pub(super) all: [Axis; axis::COUNT as usize],
     /// MACs that rules name, and their numbers, from 1 on; 0 is every other.
     macs: BTreeMap<Mac, u32>,
+    /// What networks stand for whose masks have holes, by axis, and whether it is for those outside.
+    holes: HashMap<(u32, Ipv4Addr, Ipv4Addr, bool), Wanted>,
     /// What names of interfaces stand for.
     named: HashMap<(&'a str, bool, bool), Wanted>,
     /// The sets that rules ask for, by name, directions, and whether it is for those outside.
@@ -43,12 +49,18 @@ pub(super) struct Axes<'a> {
 }
 
 impl<'a> Axes<'a> {
-    pub(super) fn new(world: &'a World, sets: &'a Sets) -> Self {
+    /// The axes for about as many rules.
+    pub(super) fn new(world: &'a World, sets: &'a Sets, rules: usize) -> Self {
+        let mut axes: [Axis; axis::COUNT as usize] = std::array::from_fn(|_| Axis::default());
+        for addresses in [axis::SRC, axis::DST] {
+            axes[addresses as usize].reserve(rules / 2);
+        }
         Self {
             world,
             sets,
-            all: std::array::from_fn(|_| Axis::default()),
+            all: axes,
             macs: BTreeMap::new(),
+            holes: HashMap::new(),
             named: HashMap::new(),
             members: HashMap::new(),
         }
@@ -68,6 +80,11 @@ impl<'a> Axes<'a> {
         self.all.iter().map(Axis::size).sum()
     }
 
+    /// Ranges that were looked at.
+    pub(super) fn work(&self) -> usize {
+        self.all.iter().map(Axis::work).sum()
+    }
+
     /// MACs that rules name, and their numbers.
     pub(super) fn macs(&self) -> &BTreeMap<Mac, u32> {
         &self.macs
@@ -80,6 +97,21 @@ impl<'a> Axes<'a> {
         (number, number)
     }
 
+    /// The addresses of a network, or all others.
+    pub(super) fn prefix(&mut self, number: u32, asks: &Match<Prefix>) -> Result<Wanted, Holes> {
+        let Match { value, negated } = asks;
+        if let Some(span) = prefix_span(*value) {
+            return Ok(self.wanted_or_others(number, &[span], *negated));
+        }
+        let key = (number, value.addr(), value.mask(), *negated);
+        if let Some(known) = self.holes.get(&key) {
+            return Ok(*known);
+        }
+        let wanted = self.wanted_or_others(number, &prefix_spans(*value)?, *negated);
+        self.holes.insert(key, wanted);
+        Ok(wanted)
+    }
+
     /// The interfaces that a name stands for, or all others.
     pub(super) fn named(&mut self, asks: &'a Match<Interface>) -> Wanted {
         let Match { value, negated } = asks;
@@ -87,28 +119,29 @@ impl<'a> Axes<'a> {
         if let Some(known) = self.named.get(&key) {
             return *known;
         }
-        let mut spans = self.world.named(value);
-        if *negated {
-            spans = complement(&spans, EVERYTHING);
-        }
-        let wanted = self.wanted(axis::INPUT, &spans);
+        let wanted = self.wanted_or_others(axis::INPUT, &self.world.named(value), *negated);
         self.named.insert(key, wanted);
         wanted
     }
 
     /// The addresses of some types, or all others.
     pub(super) fn of_types(&mut self, number: u32, Match { value, negated }: &Match<AddressTypes>) -> Wanted {
-        let mut spans = self.world.of_types(*value);
-        if *negated {
-            spans = complement(&spans, EVERYTHING);
+        self.wanted_or_others(number, &self.world.of_types(*value), *negated)
+    }
+
+    /// The number of a set of values on an axis, or of all others.
+    fn wanted_or_others(&mut self, number: u32, spans: &[Span], others: bool) -> Wanted {
+        if others {
+            self.wanted(number, &complement(spans, EVERYTHING))
+        } else {
+            self.wanted(number, spans)
         }
-        self.wanted(number, &spans)
     }
 
     /// The number of a set of values on an axis.
     pub(super) fn wanted(&mut self, number: u32, spans: &[Span]) -> Wanted {
         let axis = self.all.get_mut(Self::place(number));
-        axis.map_or(0, |axis| axis.wanted(spans))
+        axis.map_or(Wanted::MIN, |axis| axis.wanted(spans))
     }
 
     /// Asks for a set of values too.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use netbridge_common::abi::{MAX_NETWORKS, Mac, PROBES, word};
 
-use super::axis::{Classes, put, reserve};
+use super::classes::{Classes, put, reserve};
 use super::error::TooComplex;
 use super::world::{KnownInterface, World};
 
@@ -146,7 +146,7 @@ mod tests {
         // The second network, and of it one interface.
         axis.wanted(&[(2, 3)]);
         axis.wanted(&[(3, 3)]);
-        let classes = axis.classes();
+        let classes = Classes::of_sets(axis.sets());
         let mut words = Vec::new();
         let (interface, networks) = interfaces(&mut words, &world, &classes).unwrap();
         let env = host(words);

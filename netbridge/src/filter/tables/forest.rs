@@ -3,11 +3,15 @@
 //! All boxes begin in one list. A list that is longer than a few is cut along an axis into lists of boxes that reach into
 //! each part. Boxes that are wide on an axis would be copied into most parts, and two kinds of them (some open in the source,
 //! others in the destination) into the product of the parts: so those that are wide go a way of their own, and a packet
-//! goes both (a fork). What remains together is short, and looked at one by one.
+//! goes both (a fork), unless those before hide them in most parts. What remains together is short, and looked at one by one.
 
 use netbridge_common::abi::{SEARCH_DEPTH, axis, word};
 
-use super::axis::{Span, put, reserve};
+use super::classes::{put, reserve};
+use super::cost::Cost;
+use super::hidden::shortened;
+use super::spans::Span;
+use super::spread::{Cut, Parts, cuts, spread};
 
 /// Axes.
 pub(super) const AXES: usize = axis::COUNT as usize;
@@ -18,37 +22,37 @@ const SHORT: usize = 8;
 /// Lists as long as this are cut only if that copies few.
 const LONG: usize = 24;
 
-/// Bits that one cut takes, at most.
-const MOST_BITS: u32 = 12;
+/// One box in so many is narrow where a cut is worth a fork.
+const MANY: usize = 4;
+
+/// Axes that are tried where all cuts copy many.
+const TRIED: usize = 4;
+
+/// Steps of a search that is not worth another try.
+const GOOD: usize = 128;
+
+/// Boxes that may be looked at to find where to cut, in any case, for each box, and for these at most.
+const EFFORT: usize = 1 << 22;
+const EFFORT_FOR_EACH: usize = 2000;
+const MOST_EFFORT: usize = 1 << 27;
 
 /// A box to be found.
 #[derive(Clone, Debug)]
 pub(super) struct Cell {
     /// Its classes on each axis.
     pub(super) spans: [Span; AXES],
-    /// Of the cells behind it those before this one cannot count for a packet that is within its spans.
+    /// States, as bits of their numbers.
+    pub(super) states: u32,
+    /// TCP flags, as bits of theirs.
+    pub(super) tcp: u64,
+    /// Of the cells behind it those before this one cannot count for a packet that is in it.
     pub(super) hides: u32,
     /// If a packet that is in it may be searched for anew, the place that it is part of.
     pub(super) turn: Option<u32>,
 }
 
-/// What a search costs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cost {
-    /// Most steps of one search.
-    pub(super) steps: usize,
-    /// Most forks within each other.
-    pub(super) depth: usize,
-    /// Most places at which the search begins anew for one packet.
-    pub(super) turns: usize,
-}
-
-impl Cost {
-    /// Most steps for one packet, all searches together.
-    pub(super) fn all_steps(self) -> usize {
-        self.steps.max(1).saturating_mul(self.turns + 1)
-    }
-}
+/// Classes on each axis.
+pub(super) type Region = [Span; AXES];
 
 /// A search that would not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,222 +66,171 @@ pub(super) fn forest(
     most: usize,
 ) -> Result<(u64, Cost), TooLarge> {
     let region = counts.map(|count| (0, count.saturating_sub(1)));
-    let all = (0..u32::try_from(cells.len()).unwrap_or(u32::MAX)).collect();
-    let mut grower = Grower { cells, words, most };
-    grower.grow(all, &region)
+    let all: Vec<u32> = (0..u32::try_from(cells.len()).unwrap_or(u32::MAX)).collect();
+    let grown = |words: &mut Vec<u64>, bold| {
+        let mut grower = Grower {
+            cells,
+            words,
+            most,
+            bold,
+            effort: EFFORT + cells.len().saturating_mul(EFFORT_FOR_EACH).min(MOST_EFFORT),
+        };
+        grower.grow(&all, &region)
+    };
+    let begin = words.len();
+    let timid = grown(words, false);
+    if timid.is_ok_and(|(_, cost)| cost.steps <= GOOD && cost.fits()) {
+        return timid;
+    }
+    let kept = words.split_off(begin);
+    let bold = grown(words, true);
+    let all_steps = |found: Result<(u64, Cost), TooLarge>| found.map_or(usize::MAX, |(_, cost)| cost.all_steps());
+    if all_steps(bold) < all_steps(timid) {
+        return bold;
+    }
+    words.truncate(begin);
+    words.extend(kept);
+    timid
 }
-
-type Region = [Span; AXES];
 
 struct Grower<'a> {
     cells: &'a [Cell],
     words: &'a mut Vec<u64>,
     most: usize,
-}
-
-/// A way to cut a list.
-#[derive(Clone, Copy)]
-struct Cut {
-    axis: usize,
-    shift: u32,
-    /// Number of the first part.
-    first: u32,
-    /// Number of parts.
-    parts: u32,
-    /// Boxes that are not copied often.
-    narrow: usize,
-    /// Copies of these.
-    copies: usize,
+    /// True if it tries further where every cut copies many: that takes long, and seldom helps.
+    bold: bool,
+    /// Boxes that may still be looked at.
+    effort: usize,
 }
 
 impl Grower<'_> {
-    fn grow(&mut self, mut list: Vec<u32>, region: &Region) -> Result<(u64, Cost), TooLarge> {
-        self.shorten(&mut list, region);
+    fn grow(&mut self, list: &[u32], region: &Region) -> Result<(u64, Cost), TooLarge> {
+        let list = shortened(self.cells, list, region);
         if list.len() <= SHORT {
             return self.list(&list);
         }
-        let mut best: Option<Cut> = None;
-        for axis in 0..AXES {
-            let Some(cut) = self.cut(&list, region, axis) else {
-                continue;
-            };
-            let better = |best: &Cut| (cut.narrow, best.copies) > (best.narrow, cut.copies);
-            if best.as_ref().is_none_or(better) {
-                best = Some(cut);
-            }
-        }
-        let Some(cut) = best.filter(|cut| cut.narrow > 0) else {
+        self.spend(list.len() * AXES)?;
+        let mut cuts = cuts(self.cells, &list, region);
+        cuts.sort_by_key(Cut::order);
+        let Some(finest) = cuts.first().copied() else {
             return self.list(&list);
         };
-        let wide = list.len() - cut.narrow;
-        if wide * cut.parts as usize + cut.copies > list.len() * 2 {
-            if list.len() <= LONG || cut.narrow <= SHORT {
-                return self.list(&list);
-            }
-            let (narrow, wide): (Vec<u32>, Vec<u32>) =
-                list.iter().partition(|index| self.is_narrow(**index, region, &cut));
-            return self.fork(narrow, wide, region);
+        let best = self.wider(&list, region, &cuts)?.unwrap_or(finest);
+        let wide = list.len() - best.narrow;
+        if best.narrow > 0 && wide * best.parts as usize + best.copies <= list.len() * 2 {
+            return self.divide(&list, region, &best);
         }
-        self.divide(&list, region, &cut)
+        if self.bold && list.len() > LONG {
+            cuts.truncate(TRIED);
+            if let Some((cut, parts)) = self.boldly(&list, region, &cuts)? {
+                return self.write(&parts, region, &cut);
+            }
+        }
+        if list.len() <= LONG || best.narrow <= SHORT {
+            return self.list(&list);
+        }
+        let narrow = |index: &u32| best.is_narrow(self.cells, *index, region);
+        let (narrow, wide): (Vec<u32>, Vec<u32>) = list.iter().partition(|index| narrow(index));
+        self.fork([narrow, wide], region)
     }
 
-    /// Takes out what is behind a box that holds all of the region.
-    fn shorten(&self, list: &mut Vec<u32>, region: &Region) {
-        let mut from = 0;
-        list.retain(|index| {
-            if *index < from {
-                return false;
+    /// If few boxes are narrow in the parts of any cut, the cut into fewer parts that many are narrow in: networks of one
+    /// length are all wide where the parts are smaller.
+    fn wider(&mut self, list: &[u32], region: &Region, cuts: &[Cut]) -> Result<Option<Cut>, TooLarge> {
+        let many = |cut: &Cut| cut.narrow * MANY >= list.len();
+        if list.len() <= LONG || cuts.iter().any(many) {
+            return Ok(None);
+        }
+        for fewer in (2..12).step_by(2) {
+            self.spend(list.len() * cuts.len())?;
+            let coarser = cuts
+                .iter()
+                .filter_map(|cut| cut.coarser(self.cells, list, region, fewer));
+            if let Some(cut) = coarser.filter(many).min_by_key(Cut::order) {
+                return Ok(Some(cut));
             }
-            if let Some(cell) = self.cells.get(*index as usize)
-                && cell.hides > from
-                && (cell.spans.iter().zip(region)).all(|((first, last), (from, to))| first <= from && to <= last)
+        }
+        Ok(None)
+    }
+
+    /// Parts that are much shorter than the list, or have not many more boxes together: as many parts as there are boxes, or
+    /// fewer, which copies less.
+    fn boldly(&mut self, list: &[u32], region: &Region, cuts: &[Cut]) -> Result<Option<(Cut, Parts)>, TooLarge> {
+        let most = list.len() * 4;
+        for fewer in (0..8).step_by(2) {
+            self.spend(list.len() * cuts.len())?;
+            for cut in cuts
+                .iter()
+                .filter_map(|cut| cut.coarser(self.cells, list, region, fewer))
             {
-                from = cell.hides;
-            }
-            true
-        });
-    }
-
-    /// The spans of a box on an axis, within the region.
-    fn clipped(&self, index: u32, region: &Region, axis: usize) -> Span {
-        let span = self
-            .cells
-            .get(index as usize)
-            .and_then(|cell| cell.spans.get(axis))
-            .copied();
-        let (from, to) = region.get(axis).copied().unwrap_or((0, 0));
-        span.map_or((from, to), |(first, last)| (first.max(from), last.min(to)))
-    }
-
-    /// How a list would be cut along an axis; none if there is nothing to tell apart.
-    fn cut(&self, list: &[u32], region: &Region, axis: usize) -> Option<Cut> {
-        let (from, to) = *region.get(axis)?;
-        if from == to {
-            return None;
-        }
-        let quarter = u32::try_from(list.len() / 4)
-            .unwrap_or(1 << MOST_BITS)
-            .min(1 << MOST_BITS);
-        let wanted = quarter.next_power_of_two().max(2);
-        let shift = (0..31).find(|shift| ((to >> shift) - (from >> shift)) < wanted)?;
-        let (first, parts) = (from >> shift, (to >> shift) - (from >> shift) + 1);
-        if parts < 2 {
-            return None;
-        }
-        let mut cut = Cut {
-            axis,
-            shift,
-            first,
-            parts,
-            narrow: 0,
-            copies: 0,
-        };
-        for index in list {
-            let copies = self.copies(*index, region, &cut);
-            if copies <= limit(parts) {
-                cut.narrow += 1;
-                cut.copies += copies as usize;
+                if cut.all > most && !cut.may_hide(self.cells, list, region) {
+                    continue;
+                }
+                self.spend(most)?;
+                if let Some(parts) = spread(self.cells, list, region, &cut, most)
+                    && (parts.total() <= list.len() * 2 || parts.longest() <= list.len() / 4)
+                {
+                    return Ok(Some((cut, parts)));
+                }
             }
         }
-        Some(cut)
+        Ok(None)
     }
 
-    /// Parts that a box reaches into.
-    fn copies(&self, index: u32, region: &Region, cut: &Cut) -> u32 {
-        let (first, last) = self.clipped(index, region, cut.axis);
-        (last >> cut.shift) - (first >> cut.shift) + 1
-    }
-
-    fn is_narrow(&self, index: u32, region: &Region, cut: &Cut) -> bool {
-        self.copies(index, region, cut) <= limit(cut.parts)
-    }
-
-    /// Writes a cut.
+    /// Writes a cut that copies few.
     fn divide(&mut self, list: &[u32], region: &Region, cut: &Cut) -> Result<(u64, Cost), TooLarge> {
-        let mut parts = vec![Vec::new(); cut.parts as usize];
-        for index in list {
-            let (first, last) = self.clipped(*index, region, cut.axis);
-            let (first, last) = ((first >> cut.shift) - cut.first, (last >> cut.shift) - cut.first);
-            for part in parts.iter_mut().take(last as usize + 1).skip(first as usize) {
-                part.push(*index);
-            }
+        match spread(self.cells, list, region, cut, usize::MAX) {
+            Some(parts) => self.write(&parts, region, cut),
+            None => self.list(list),
         }
-        if parts.iter().all(|part| part.len() == list.len()) {
-            return self.list(list);
-        }
-        // The index has as many bits as the numbers of the parts differ in.
-        let bits = u32::BITS - (cut.first ^ (cut.first + cut.parts - 1)).leading_zeros();
-        let base = cut.first >> bits << bits;
+    }
+
+    /// Writes the parts of a cut.
+    fn write(&mut self, parts: &Parts, region: &Region, cut: &Cut) -> Result<(u64, Cost), TooLarge> {
+        let (bits, base) = cut.index();
         let at = self.reserve(1 << bits)?;
         let mut cost = Cost::default();
-        let mut before: Option<(Vec<u32>, u64)> = None;
-        for (number, part) in (cut.first..).zip(parts) {
-            let place = at + (number - base);
-            if let Some((list, word)) = &before
-                && *list == part
+        let mut before: Option<(&[u32], u64)> = None;
+        for number in 0..cut.parts {
+            let (part, place) = (parts.get(number), at + (cut.first + number - base));
+            if let Some((list, word)) = before
+                && list == part
                 && list.len() <= SHORT
             {
-                put(self.words, place, &[*word]);
+                put(self.words, place, &[word]);
                 continue;
             }
-            let mut inner = *region;
-            if let Some(span) = inner.get_mut(cut.axis) {
-                *span = (
-                    span.0.max(number << cut.shift),
-                    span.1.min((number << cut.shift) | ((1 << cut.shift) - 1)),
-                );
-            }
-            let (word, own) = self.grow(part.clone(), &inner)?;
+            let (word, own) = self.grow(part, &cut.part(region, number))?;
             put(self.words, place, &[word]);
-            cost.steps = cost.steps.max(own.steps);
-            cost.depth = cost.depth.max(own.depth);
-            cost.turns = cost.turns.max(own.turns);
+            cost = cost.either(own);
             before = Some((part, word));
         }
-        cost.steps += 1;
         let axis = u32::try_from(cut.axis).unwrap_or(0);
-        Ok((word::cut(axis, cut.shift, bits, at), cost))
+        Ok((word::cut(axis, cut.shift, bits, at), cost.and_steps(1)))
     }
 
     /// Writes a fork.
-    fn fork(&mut self, one: Vec<u32>, other: Vec<u32>, region: &Region) -> Result<(u64, Cost), TooLarge> {
-        let mut ways = [one, other];
-
+    fn fork(&mut self, mut ways: [Vec<u32>; 2], region: &Region) -> Result<(u64, Cost), TooLarge> {
         ways.sort_by_key(|way| way.first().copied());
         let at = self.reserve(4)?;
-        let mut cost = Cost {
-            steps: 2,
-            ..Cost::default()
-        };
-        for (way, place) in ways.into_iter().zip([at, at + 2]) {
+        let mut costs = [Cost::default(); 2];
+        for ((way, place), cost) in ways.iter().zip([at, at + 2]).zip(&mut costs) {
             let least = way.first().copied().unwrap_or(u32::MAX);
             let (word, own) = self.grow(way, region)?;
             put(self.words, place, &[word, least.into()]);
-            cost.steps += own.steps;
-            cost.turns += own.turns;
-            cost.depth = cost.depth.max(own.depth);
+            *cost = own;
         }
-        cost.depth += 1;
+        let [one, other] = costs;
+        let cost = one.both(other);
         if cost.depth > SEARCH_DEPTH as usize {
             return Err(TooLarge);
         }
         Ok((word::many(word::FORK, 2, at), cost))
     }
 
-    fn cells_of(&self, list: &[u32]) -> impl Iterator<Item = &Cell> {
-        list.iter().filter_map(|index| self.cells.get(*index as usize))
-    }
-
     /// Writes a list that is looked at one by one.
     fn list(&mut self, list: &[u32]) -> Result<(u64, Cost), TooLarge> {
-        let mut turns: Vec<u32> = self.cells_of(list).filter_map(|cell| cell.turn).collect();
-        turns.dedup();
-        let cost = Cost {
-            // The step behind the last box finds nothing; where there is no list, nothing is found at once.
-            steps: if list.len() > 1 { list.len() + 1 } else { list.len() },
-            turns: turns.len(),
-            ..Cost::default()
-        };
+        let cost = Cost::of_list(list.iter().filter_map(|index| self.cells.get(*index as usize)));
         let word = match list {
             [] => word::EMPTY,
             [one] => word::new(word::ONE, *one),
@@ -291,15 +244,15 @@ impl Grower<'_> {
         Ok((word, cost))
     }
 
+    fn spend(&mut self, boxes: usize) -> Result<(), TooLarge> {
+        self.effort = self.effort.checked_sub(boxes).ok_or(TooLarge)?;
+        Ok(())
+    }
+
     fn reserve(&mut self, count: usize) -> Result<u32, TooLarge> {
         if self.words.len() + count > self.most {
             return Err(TooLarge);
         }
         Ok(reserve(self.words, count))
     }
-}
-
-/// Copies that a narrow box has at most.
-fn limit(parts: u32) -> u32 {
-    (parts / 8).clamp(1, 2)
 }

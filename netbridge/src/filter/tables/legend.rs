@@ -3,8 +3,9 @@
 
 use netbridge_common::abi::FilterHead;
 
-use super::axis::{put, reserve};
-use super::program::{Place, RuleId};
+use super::classes::{put, reserve};
+use super::places::Place;
+use super::program::RuleId;
 
 /// Writes the legend of some places.
 pub(super) fn write(words: &mut Vec<u64>, head: &mut FilterHead, places: &[Place]) {

@@ -3,15 +3,21 @@
 mod asked;
 mod axis;
 mod boxes;
+mod classes;
 mod conditions;
+mod cost;
 mod error;
 mod exact;
 mod forest;
+mod hidden;
 pub mod legend;
 mod limits;
 mod pairs;
+mod places;
 mod program;
 mod sets;
+mod spans;
+mod spread;
 #[cfg(test)]
 #[expect(
     clippy::cast_possible_truncation,
@@ -27,10 +33,10 @@ mod world;
 mod writer;
 
 use bytemuck::Zeroable;
-use netbridge_common::abi::{FilterHead, Limit, PAGE_WORDS, RuleBox, SEARCH_STEPS, WORD_PAGES, axis as number};
+use netbridge_common::abi::{FilterHead, Limit, PAGE_WORDS, RuleBox, WORD_PAGES, axis as number};
 
-use self::axis::Axis;
 use self::boxes::{Made, boxes};
+use self::classes::Classes;
 use self::conditions::Axes;
 pub use self::error::TooComplex;
 use self::forest::forest;
@@ -41,7 +47,7 @@ pub use self::world::{KnownEndpoint, KnownInterface, Uses, World};
 use super::syntax::{Policy, Ruleset};
 
 /// A compiled filter.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tables {
     /// Its head.
     pub head: FilterHead,
@@ -74,14 +80,18 @@ impl Tables {
     }
 }
 
+/// Words that a rule takes, on the average of many.
+const WORDS_OF_A_RULE: usize = 16;
+
 /// Compiles rules for a host, whose kernel's clock ticks `hz` times in a second.
 pub fn compile(rules: &Ruleset, world: &World, hz: u64) -> Result<Tables, TooComplex> {
     let forward = rules.chains.first().map_or(0, |chain| chain.rules.len());
-    let mut axes = Axes::new(world, &rules.sets);
+    let count = rules.chains.iter().map(|chain| chain.rules.len()).sum();
+    let mut axes = Axes::new(world, &rules.sets, count);
     let mut limits = Limits::new(hz);
     let program = program(rules, &mut axes, &mut limits)?;
-    let mut words = Vec::new();
-    let classes = axes.all.each_ref().map(Axis::classes);
+    let mut words = Vec::with_capacity(count * WORDS_OF_A_RULE);
+    let classes = axes.all.each_ref().map(|axis| Classes::of_sets(axis.sets()));
     let mut head = FilterHead {
         active: u32::from(forward > 0 || rules.policy == Policy::Drop),
         ..FilterHead::zeroed()
@@ -112,7 +122,7 @@ pub fn compile(rules: &Ruleset, world: &World, hz: u64) -> Result<Tables, TooCom
     let (root, cost) = forest(&mut words, &cells, counts, most).map_err(|forest::TooLarge| TooComplex::Crossing)?;
     head.root = root;
     let steps = cost.all_steps();
-    if steps > SEARCH_STEPS as usize {
+    if !cost.fits() {
         return Err(TooComplex::Steps { steps });
     }
     pairs::write(&mut words, &mut head, world, &classes, &boxes);

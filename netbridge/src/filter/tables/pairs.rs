@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use netbridge_common::abi::{FilterHead, PARTY_WORDS, RuleBox, SLOTS, verdict};
+use netbridge_common::abi::{FilterHead, PAGE_WORDS, PARTY_WORDS, RuleBox, SLOTS, WORD_PAGES, verdict};
 
-use super::axis::{Classes, put, reserve};
+use super::classes::{Classes, put, reserve};
 use super::forest::AXES;
 use super::world::{KnownEndpoint, World};
 
@@ -69,6 +69,10 @@ pub(super) fn write(
     });
     let pairs: Vec<u64> = pairs.collect();
     if pairs.iter().all(|pair| *pair == 0) {
+        return;
+    }
+    let room = (WORD_PAGES * PAGE_WORDS) as usize;
+    if words.len() + pairs.len() + (SLOTS * PARTY_WORDS) as usize > room {
         return;
     }
     head.pairs = reserve(words, pairs.len());

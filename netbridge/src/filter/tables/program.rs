@@ -9,11 +9,12 @@
 //! the chain. That chain stands behind the policy, and so do the later stages of a rule that has several: packets that do not
 //! go there never pass by, and those that do come back.
 
-use netbridge_common::abi::{BOX_PAGES, PAGE_BOXES, verdict};
+use netbridge_common::abi::{BOX_PAGES, PAGE_BOXES};
 
-use super::conditions::{Axes, Conditions};
+use super::conditions::Axes;
 use super::error::TooComplex;
 use super::limits::Limits;
+use super::places::Place;
 use super::writer::Writer;
 use crate::filter::syntax::Ruleset;
 
@@ -23,8 +24,11 @@ pub(super) const MOST_PLACES: usize = netbridge_common::abi::PLACES as usize;
 /// Most alternatives that all places have together: none becomes less than a box.
 pub(super) const MOST_BOXES: usize = (BOX_PAGES * PAGE_BOXES) as usize;
 
-/// Most ranges of values that rules ask for: what they take while they are compiled, and how long that takes, depends on it.
+/// Most ranges of values that rules ask for: the room that compiling takes depends on it.
 pub(super) const MOST_SPANS: usize = 1 << 20;
+
+/// Most ranges that are looked at while rules are read, those of sets that many rules ask for as often as it takes.
+pub(super) const MOST_WORK: usize = 1 << 25;
 
 /// A rule by where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,49 +37,6 @@ pub struct RuleId {
     pub chain: u32,
     /// Its index in the chain; the number of rules there stands for the chain's policy.
     pub rule: u32,
-}
-
-/// What happens to a packet at a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Outcome {
-    /// One of [`verdict`].
-    pub(super) verdict: u8,
-    /// How a rejected packet's sender is told.
-    pub(super) with: u8,
-}
-
-impl Outcome {
-    /// The packet goes on.
-    pub(super) const CONTINUE: Self = Self::of(verdict::CONTINUE);
-
-    /// A verdict that tells nobody.
-    pub(super) const fn of(verdict: u8) -> Self {
-        Self { verdict, with: 0 }
-    }
-
-    /// True if it ends the search.
-    pub(super) const fn is_final(self) -> bool {
-        matches!(self.verdict, verdict::ACCEPT | verdict::DROP | verdict::REJECT)
-    }
-}
-
-/// A place of the program.
-#[derive(Debug)]
-pub(super) struct Place {
-    /// It is for packets that meet one of these.
-    pub(super) any_of: Vec<Conditions>,
-    /// What happens to them.
-    pub(super) outcome: Outcome,
-    /// The place that is next, where that does not end it.
-    pub(super) next: usize,
-    /// The farthest place that they come to of those that are written one behind the other from here on.
-    pub(super) beyond: usize,
-    /// The rules that it counts for.
-    pub(super) counts: Vec<RuleId>,
-    /// The number of the limit that lets packets in, 0 for none.
-    pub(super) limit: u32,
-    /// The line of its rule.
-    pub(super) line: usize,
 }
 
 /// A set of rules, written out.
@@ -96,7 +57,7 @@ pub(super) fn program<'a>(rules: &'a Ruleset, axes: &mut Axes<'a>, limits: &mut 
         ends.push(writer.written());
     }
     Ok(Program {
-        places: writer.finish(),
+        places: writer.places().finish(),
         ends,
     })
 }

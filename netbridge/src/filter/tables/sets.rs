@@ -1,12 +1,14 @@
 //! Sets of addresses, ports and MACs as what rules ask for.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use netbridge_common::abi::{axis, proto};
 
-use super::axis::{EVERYTHING, Span, Wanted, complement, union};
+use super::axis::Wanted;
 use super::conditions::{Axes, Conditions};
+use super::spans::{EVERYTHING, Span, complement, intersection, union};
 use super::values::{Holes, port_span, prefix_spans, range_span};
 use crate::filter::syntax::{Element, Part, Protocol, Set, SetMatch};
 
@@ -108,52 +110,92 @@ impl<'a> Axes<'a> {
             elements.sort_by_cached_key(|element| Reverse(lengths(set, element)));
         }
         let mut boxes: Boxes = Vec::new();
-        for element in elements {
-            let holding = if element.nomatch { Holding::No } else { Holding::Yes };
-            let mut one = vec![Conditions::ANY];
-            for (part, source) in element.parts.iter().zip(source) {
-                self.narrow_by(&mut one, part, *source)?;
+        for run in elements.chunk_by(|one, other| one.nomatch == other.nomatch) {
+            let mut all = Vec::with_capacity(run.len());
+            for element in run {
+                all.extend(self.bounds(element, source)?);
             }
-            match boxes.last_mut() {
-                Some((all, last)) if *last == holding => all.append(&mut one),
-                _ => boxes.push((one, holding)),
-            }
+            let any_of = joined(all)
+                .into_iter()
+                .filter_map(|bounds| self.conditions(bounds))
+                .collect();
+            let nomatch = run.first().is_some_and(|element| element.nomatch);
+            boxes.push((any_of, if nomatch { Holding::No } else { Holding::Yes }));
         }
         Ok(boxes)
     }
 
-    fn narrow_by(&mut self, all: &mut Vec<Conditions>, part: &Part, source: bool) -> Result<(), Holes> {
-        let addresses = address_axis(source);
-        match part {
-            Part::Network(prefix) => self.narrow(all, addresses, &prefix_spans(*prefix)?),
-            Part::Range(range) => self.narrow(all, addresses, &[range_span(*range)]),
-            Part::Mac(mac) => {
-                let value = self.mac(*mac);
-                self.narrow(all, axis::MAC, &[value]);
-            }
-            Part::Set(_) => {}
-            Part::Port { protocol, ports } => {
-                let number = protocol.map(Protocol::number);
-                // Without one they are those of every protocol that has ports.
-                let protocols: &[u8] = number.as_ref().map_or(&[proto::TCP, proto::UDP], std::slice::from_ref);
-                let protocols: Vec<Span> = protocols
-                    .iter()
-                    .map(|number| ((*number).into(), (*number).into()))
-                    .collect();
-                self.narrow(all, axis::PROTO, &protocols);
-                let (first, last) = port_span(*ports);
-                match number {
-                    None | Some(proto::TCP | proto::UDP) if source => self.narrow(all, axis::SPORT, &[(first, last)]),
-                    None | Some(proto::TCP | proto::UDP) => self.narrow(all, axis::DPORT, &[(first, last)]),
-                    Some(proto::ICMP) => self.narrow(all, axis::DPORT, &[(axis::ICMP + first, axis::ICMP + last)]),
-                    // Packets of other protocols have no port, which is 0 to a set.
-                    Some(_) if first == 0 => {}
-                    Some(_) => all.clear(),
+    fn conditions(&mut self, bounds: Bounds) -> Option<Conditions> {
+        let mut all = vec![Conditions::ANY];
+        for (number, spans) in bounds {
+            self.narrow(&mut all, number, &spans);
+        }
+        all.pop()
+    }
+
+    /// What an element is bounded on, none if nothing can be in it.
+    fn bounds(&mut self, element: &Element, source: &[bool]) -> Result<Option<Bounds>, Holes> {
+        let mut bounds = Bounds::new();
+        for (part, source) in element.parts.iter().zip(source) {
+            let addresses = address_axis(*source);
+            match part {
+                Part::Network(prefix) => bound(&mut bounds, addresses, &prefix_spans(*prefix)?),
+                Part::Range(range) => bound(&mut bounds, addresses, &[range_span(*range)]),
+                Part::Mac(mac) => bound(&mut bounds, axis::MAC, &[self.mac(*mac)]),
+                Part::Set(_) => {}
+                Part::Port { protocol, ports } => {
+                    let number = protocol.map(Protocol::number);
+                    // Without one they are those of every protocol that has ports.
+                    let protocols: &[u8] = number.as_ref().map_or(&[proto::TCP, proto::UDP], std::slice::from_ref);
+                    let protocols = protocols.iter().map(|number| ((*number).into(), (*number).into()));
+                    bound(&mut bounds, axis::PROTO, &protocols.collect::<Vec<_>>());
+                    let (first, last) = port_span(*ports);
+                    match number {
+                        None | Some(proto::TCP | proto::UDP) => {
+                            let number = if *source { axis::SPORT } else { axis::DPORT };
+                            bound(&mut bounds, number, &[(first, last)]);
+                        }
+                        Some(proto::ICMP) => {
+                            bound(&mut bounds, axis::DPORT, &[(axis::ICMP + first, axis::ICMP + last)]);
+                        }
+                        // Packets of other protocols have no port, which is 0 to a set.
+                        Some(_) if first == 0 => {}
+                        Some(_) => return Ok(None),
+                    }
                 }
             }
         }
-        Ok(())
+        Ok(bounds.values().all(|spans| !spans.is_empty()).then_some(bounds))
     }
+}
+
+/// The spans that something is bounded by, by axis.
+type Bounds = BTreeMap<u32, Vec<Span>>;
+
+/// Bounds on an axis, if there are bounds already by both.
+fn bound(bounds: &mut Bounds, number: u32, spans: &[Span]) {
+    let place = bounds.entry(number).or_insert_with(|| vec![EVERYTHING]);
+    *place = intersection(place, spans);
+}
+
+/// As few bounds as can be found that hold the same: those that differ in one axis alone are one.
+fn joined(mut all: Vec<Bounds>) -> Vec<Bounds> {
+    for number in [axis::SRC, axis::DST, axis::SPORT, axis::DPORT] {
+        let mut alike: BTreeMap<Bounds, Vec<Span>> = BTreeMap::new();
+        let mut others = Vec::new();
+        for mut bounds in all {
+            match bounds.remove(&number) {
+                Some(mut spans) => alike.entry(bounds).or_default().append(&mut spans),
+                None => others.push(bounds),
+            }
+        }
+        others.extend(alike.into_iter().map(|(mut bounds, spans)| {
+            bounds.insert(number, union(spans));
+            bounds
+        }));
+        all = others;
+    }
+    all
 }
 
 const fn address_axis(source: bool) -> u32 {
@@ -217,6 +259,19 @@ fn smallest(mut elements: Vec<(Span, bool)>) -> Vec<Span> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bounds_that_differ_in_one_axis_are_joined() {
+        let bounds = |src: Span, dport: Span| Bounds::from([(axis::SRC, vec![src]), (axis::DPORT, vec![dport])]);
+        let all = vec![
+            bounds((1, 1), (80, 80)),
+            bounds((2, 2), (80, 80)),
+            bounds((1, 2), (81, 81)),
+            bounds((9, 9), (7, 7)),
+        ];
+        assert_eq!(joined(all), [bounds((1, 2), (80, 81)), bounds((9, 9), (7, 7))]);
+        assert_eq!(joined(Vec::new()), []);
+    }
 
     #[test]
     fn the_smallest_span_decides() {

@@ -2,7 +2,7 @@
 
 use netbridge_common::abi::{CtState, axis};
 
-use super::axis::{Span, union};
+use super::spans::{Span, union};
 use crate::filter::syntax::{AddressRange, Direction, IcmpType, Match, TcpFlags};
 use crate::filter::{Ports, Prefix, States};
 
@@ -22,13 +22,22 @@ pub(super) const MOST_HOLES: u32 = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Holes;
 
+/// The addresses of a network whose mask is of ones first, as one span.
+pub(super) fn prefix_span(prefix: Prefix) -> Option<Span> {
+    let (first, mask) = (prefix.addr().to_bits(), prefix.mask().to_bits());
+    (mask.leading_ones() + mask.trailing_zeros() >= u32::BITS).then_some((first, first | !mask))
+}
+
 /// The addresses of a network, whose mask need not be of ones first.
 pub(super) fn prefix_spans(prefix: Prefix) -> Result<Vec<Span>, Holes> {
+    if let Some(span) = prefix_span(prefix) {
+        return Ok(vec![span]);
+    }
     let (first, mask) = (prefix.addr().to_bits(), prefix.mask().to_bits());
     let low = mask.trailing_zeros();
-    let size = 1_u32.checked_shl(low).unwrap_or(0).wrapping_sub(1);
+    let size = (1 << low) - 1;
     // Every way to fill in the bits that the mask leaves open above its lowest one.
-    let open = (!mask).checked_shr(low).unwrap_or(0).checked_shl(low).unwrap_or(0);
+    let open = !mask >> low << low;
     if open.count_ones() > MOST_HOLES.ilog2() {
         return Err(Holes);
     }
@@ -39,7 +48,7 @@ pub(super) fn prefix_spans(prefix: Prefix) -> Result<Vec<Span>, Holes> {
         spans.push((start, start + size));
         filled = filled.wrapping_sub(open) & open;
         if filled == 0 {
-            return Ok(if spans.len() == 1 { spans } else { union(spans) });
+            return Ok(union(spans));
         }
     }
 }

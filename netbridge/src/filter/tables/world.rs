@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::axis::{EVERYTHING, Span, complement, intersection, union};
+use super::spans::{EVERYTHING, Span, complement, intersection, union};
 use crate::filter::syntax::{AddressTypes, Extension, Interface, Ruleset};
 
 /// An interface that packets come from or go to.

@@ -4,11 +4,12 @@ use std::collections::{HashMap, VecDeque};
 
 use netbridge_common::abi::verdict;
 
-use super::asked::{Alternatives, Asks, Stage, Then};
+use super::asked::{Alternatives, Asks, Limited, Stage, Then};
 use super::conditions::{Axes, Conditions};
 use super::error::TooComplex;
 use super::limits::{self, Limits};
-use super::program::{MOST_BOXES, MOST_PLACES, MOST_SPANS, Outcome, Place, RuleId};
+use super::places::{Label, Outcome, Place, Places};
+use super::program::{MOST_SPANS, MOST_WORK, RuleId};
 use super::values::Holes;
 use crate::filter::syntax::{Policy, RejectWith, Rule, Ruleset, Target};
 
@@ -17,9 +18,6 @@ const MOST_ALTERNATIVES: usize = 4;
 
 /// Most boxes of a place with a limit that its packets pass by who get no token.
 const MOST_LIMITED: usize = u8::MAX as usize;
-
-/// A place that may not be known yet.
-type Label = usize;
 
 /// How a chain is come by.
 #[derive(Clone)]
@@ -43,9 +41,18 @@ struct Rest<'a> {
 }
 
 /// What stands behind the policy.
-enum Body<'a> {
-    Chain(usize, Way),
-    Rule(Rest<'a>, Way),
+struct Body<'a> {
+    /// Where it begins.
+    label: Label,
+    /// What packets that are led there meet one of.
+    guard: Vec<Conditions>,
+    way: Way,
+    inner: Inner<'a>,
+}
+
+enum Inner<'a> {
+    Chain(usize),
+    Rule(Rest<'a>),
 }
 
 /// The places written so far, and what is left to write.
@@ -56,11 +63,8 @@ pub(super) struct Writer<'a, 'w> {
     limits: &'w mut Limits,
     /// The rule that is being written.
     own: RuleId,
-    /// Alternatives of all places.
-    alternatives: usize,
-    places: Vec<Place>,
-    labels: Vec<Option<usize>>,
-    waiting: VecDeque<(Label, Body<'a>)>,
+    places: Places,
+    waiting: VecDeque<Body<'a>>,
 }
 
 impl<'a, 'w> Writer<'a, 'w> {
@@ -72,21 +76,24 @@ impl<'a, 'w> Writer<'a, 'w> {
             axes,
             limits,
             own: id(0, 0),
-            alternatives: 0,
-            places: Vec::with_capacity(rules.chains.iter().map(|chain| chain.rules.len()).sum::<usize>() + 1),
-            labels: Vec::new(),
+            places: Places::default(),
             waiting: VecDeque::new(),
         }
     }
 
-    /// Places so far.
+    /// The places so far.
+    pub(super) fn places(self) -> Places {
+        self.places
+    }
+
+    /// How many there are.
     pub(super) fn written(&self) -> usize {
-        self.places.len()
+        self.places.written()
     }
 
     /// Writes `FORWARD` and its policy.
     pub(super) fn forward(&mut self) -> Result<(), TooComplex> {
-        let policy = self.label();
+        let policy = self.places.label();
         let way = Way {
             leaving: Vec::new(),
             behind: policy,
@@ -94,7 +101,7 @@ impl<'a, 'w> Writer<'a, 'w> {
         };
         let all = [Conditions::ANY];
         self.chain(0, &all, &way)?;
-        self.here(policy);
+        self.places.here(policy);
         let number = self.rules.chains.first().map_or(0, |chain| chain.rules.len());
         let outcome = match self.rules.policy {
             Policy::Accept => verdict::ACCEPT,
@@ -106,11 +113,28 @@ impl<'a, 'w> Writer<'a, 'w> {
 
     /// Writes something of what stands behind the policy; false if there is nothing left.
     pub(super) fn next_body(&mut self) -> Result<bool, TooComplex> {
-        let Some((label, body)) = self.waiting.pop_front() else {
+        let Some(body) = self.waiting.pop_front() else {
             return Ok(false);
         };
-        self.here(label);
-        self.body(body)?;
+        let Body {
+            label,
+            guard,
+            way,
+            inner,
+        } = body;
+        self.places.here(label);
+        match inner {
+            Inner::Chain(index) => {
+                self.chain(index, &guard, &way)?;
+                self.write(Outcome::CONTINUE, way.behind, way.returning, guard)?;
+            }
+            Inner::Rule(rest) => {
+                let after = rest.after;
+                self.own = rest.own;
+                self.stages(rest, &guard, &way)?;
+                self.write(Outcome::CONTINUE, after, Vec::new(), guard)?;
+            }
+        }
         Ok(true)
     }
 
@@ -123,11 +147,11 @@ impl<'a, 'w> Writer<'a, 'w> {
             self.own = own;
             let asked = self.axes.asked(rule);
             let mut stages = asked.map_err(|Holes| TooComplex::Holes { line: self.line() })?;
-            if self.axes.size() > MOST_SPANS {
+            if self.axes.size() > MOST_SPANS || self.axes.work() > MOST_WORK {
                 return Err(TooComplex::Ranges { line: self.line() });
             }
             stages.reverse();
-            let after = self.label();
+            let after = self.places.label();
             let rest = Rest {
                 own,
                 rule,
@@ -135,76 +159,56 @@ impl<'a, 'w> Writer<'a, 'w> {
                 after,
             };
             self.stages(rest, guard, way)?;
-            self.here(after);
+            self.places.here(after);
         }
         Ok(())
     }
 
-    fn body(&mut self, body: Body<'a>) -> Result<(), TooComplex> {
-        let all = [Conditions::ANY];
-        match body {
-            Body::Chain(index, way) => {
-                self.chain(index, &all, &way)?;
-                self.write(Outcome::CONTINUE, way.behind, way.returning, all.into())
-            }
-            Body::Rule(rest, way) => {
-                let after = rest.after;
-                self.own = rest.own;
-                self.stages(rest, &all, &way)?;
-                self.write(Outcome::CONTINUE, after, Vec::new(), all.into())
-            }
-        }
-    }
-
     /// Writes a rule from its next stage on.
     fn stages(&mut self, mut rest: Rest<'a>, guard: &[Conditions], way: &Way) -> Result<(), TooComplex> {
-        let Some(mut stage) = rest.stages.pop() else {
+        let Some(stage) = rest.stages.pop() else {
             return self.target(guard.into(), 0, &rest, way);
         };
+        let any_of = match stage.asks {
+            Asks::Sections(sections) => return self.sections(sections, rest, guard, way),
+            Asks::Any(any_of) => self.guarded(guard, any_of),
+        };
         let limit = self.limit(stage.limit, rest.own)?;
-        if let [section] = stage.sections.as_mut_slice()
-            && let [
-                Alternatives {
-                    any_of,
-                    then: Then::Match,
-                },
-            ] = section.as_mut_slice()
-        {
-            let any_of = self.guarded(guard, std::mem::take(any_of));
-            if any_of.is_empty() {
-                return Ok(());
-            }
-            if limit != 0 && self.axes.boxes(&any_of) > MOST_LIMITED {
-                let then = Then::Match;
-                let any = vec![Conditions::ANY];
-                stage.sections = vec![vec![Alternatives { any_of: any, then }]];
-                rest.stages.push(stage);
-                return self.later(any_of, 0, rest, way);
-            }
-            if rest.stages.is_empty() {
-                return self.target(any_of, limit, &rest, way);
-            }
-            return self.later(any_of, limit, rest, way);
+        if any_of.is_empty() {
+            return Ok(());
         }
-        self.sections(stage, rest, guard, way)
+        if limit != 0 && self.axes.boxes(&any_of) > MOST_LIMITED {
+            rest.stages.push(Stage {
+                asks: Asks::Any(vec![Conditions::ANY]),
+                limit: stage.limit,
+            });
+            let inside = self.places.label();
+            self.lead(any_of, 0, inside, farthest(&rest, way))?;
+            self.wait(inside, vec![Conditions::ANY], way, Inner::Rule(rest));
+            return Ok(());
+        }
+        if rest.stages.is_empty() {
+            return self.target(any_of, limit, &rest, way);
+        }
+        let beyond = farthest(&rest, way);
+        self.outside(any_of, limit, beyond, way, Inner::Rule(rest))
     }
 
     /// Writes a stage of several lists of alternatives.
     fn sections(
         &mut self,
-        stage: Stage<'a>,
+        sections: Vec<Vec<Alternatives>>,
         rest: Rest<'a>,
         guard: &[Conditions],
         way: &Way,
     ) -> Result<(), TooComplex> {
         let enters = matches!(rest.rule.target, Target::Jump(_) | Target::Goto(_));
-        let all = || stage.sections.iter().flatten();
-        let once = all().filter(|alternatives| alternatives.then == Then::Match).count() <= 1;
+        let matching = sections.iter().flatten().filter(|list| list.then == Then::Match);
         // What follows is written once, here or behind the policy.
-        let direct = rest.stages.is_empty() && (once || !enters);
-        let inside = self.label();
-        for section in stage.sections {
-            let next = self.label();
+        let direct = rest.stages.is_empty() && (matching.count() <= 1 || !enters);
+        let inside = self.places.label();
+        for section in sections {
+            let next = self.places.label();
             for Alternatives { any_of, then } in section {
                 let any_of = self.guarded(guard, any_of);
                 match then {
@@ -215,20 +219,41 @@ impl<'a, 'w> Writer<'a, 'w> {
                     Then::Next => self.write(Outcome::CONTINUE, next, Vec::new(), any_of)?,
                 }
             }
-            self.here(next);
+            self.places.here(next);
         }
         if !direct {
-            self.waiting.push_back((inside, Body::Rule(rest, way.clone())));
+            self.wait(inside, vec![Conditions::ANY], way, Inner::Rule(rest));
         }
         Ok(())
     }
 
-    /// Leads packets to the rest of a rule.
-    fn later(&mut self, any_of: Vec<Conditions>, limit: u32, rest: Rest<'a>, way: &Way) -> Result<(), TooComplex> {
-        let inside = self.label();
-        self.lead(any_of, limit, inside, farthest(&rest, way))?;
-        self.waiting.push_back((inside, Body::Rule(rest, way.clone())));
-        Ok(())
+    /// Leads packets behind the policy, from where they come back to `beyond` at the farthest.
+    fn outside(
+        &mut self,
+        any_of: Vec<Conditions>,
+        limit: u32,
+        beyond: Label,
+        way: &Way,
+        inner: Inner<'a>,
+    ) -> Result<(), TooComplex> {
+        let guard = if any_of.len() <= MOST_ALTERNATIVES {
+            any_of.clone()
+        } else {
+            vec![Conditions::ANY]
+        };
+        let inside = self.places.label();
+        self.wait(inside, guard, way, inner);
+        self.lead(any_of, limit, inside, beyond)
+    }
+
+    /// Has something written behind the policy.
+    fn wait(&mut self, label: Label, guard: Vec<Conditions>, way: &Way, inner: Inner<'a>) {
+        self.waiting.push_back(Body {
+            label,
+            guard,
+            way: way.clone(),
+            inner,
+        });
     }
 
     /// Writes what a rule does.
@@ -267,7 +292,7 @@ impl<'a, 'w> Writer<'a, 'w> {
                 return self.enter(name, any_of, limit, goto);
             }
         };
-        self.place(Place {
+        self.places.add(Place {
             any_of,
             outcome,
             next,
@@ -287,15 +312,12 @@ impl<'a, 'w> Writer<'a, 'w> {
             self.chain(index, &any_of, &way)?;
             return self.write(Outcome::CONTINUE, way.behind, way.returning, any_of);
         }
-        let inside = self.label();
-        self.lead(any_of, limit, inside, way.behind)?;
-        self.waiting.push_back((inside, Body::Chain(index, way)));
-        Ok(())
+        self.outside(any_of, limit, way.behind, &way, Inner::Chain(index))
     }
 
-    /// Leads packets behind the policy, from where they come back to `beyond` at the farthest.
+    /// Writes a place that leads to a label, from behind which packets come back to `beyond` at the farthest.
     fn lead(&mut self, any_of: Vec<Conditions>, limit: u32, to: Label, beyond: Label) -> Result<(), TooComplex> {
-        self.place(Place {
+        self.places.add(Place {
             any_of,
             outcome: Outcome::CONTINUE,
             next: to,
@@ -313,7 +335,7 @@ impl<'a, 'w> Writer<'a, 'w> {
         counts: Vec<RuleId>,
         any_of: Vec<Conditions>,
     ) -> Result<(), TooComplex> {
-        self.place(Place {
+        self.places.add(Place {
             any_of,
             outcome,
             next,
@@ -322,18 +344,6 @@ impl<'a, 'w> Writer<'a, 'w> {
             limit: 0,
             line: self.line(),
         })
-    }
-
-    fn place(&mut self, place: Place) -> Result<(), TooComplex> {
-        self.alternatives += place.any_of.len();
-        if self.places.len() >= MOST_PLACES {
-            return Err(TooComplex::Places { line: self.line() });
-        }
-        if self.alternatives > MOST_BOXES {
-            return Err(TooComplex::Boxes { line: self.line() });
-        }
-        self.places.push(place);
-        Ok(())
     }
 
     /// What meets the guard too.
@@ -345,7 +355,7 @@ impl<'a, 'w> Writer<'a, 'w> {
         }
     }
 
-    fn limit(&mut self, asks: Option<Asks<'_>>, own: RuleId) -> Result<u32, TooComplex> {
+    fn limit(&mut self, asks: Option<Limited<'_>>, own: RuleId) -> Result<u32, TooComplex> {
         let Some((limit, place)) = asks else { return Ok(0) };
         let number = self.limits.of(limit, (own.chain, own.rule, place));
         number.map_err(|limits::TooMany| TooComplex::Limits { line: self.line() })
@@ -357,29 +367,6 @@ impl<'a, 'w> Writer<'a, 'w> {
         let chain = self.rules.chains.get(chain as usize);
         let rule = chain.and_then(|chain| chain.rules.get(rule as usize));
         rule.map_or(0, |rule| rule.line)
-    }
-
-    fn label(&mut self) -> Label {
-        self.labels.push(None);
-        self.labels.len() - 1
-    }
-
-    fn here(&mut self, label: Label) {
-        let here = self.places.len();
-        if let Some(place) = self.labels.get_mut(label) {
-            *place = Some(here);
-        }
-    }
-
-    /// The places, with places instead of labels.
-    pub(super) fn finish(self) -> Vec<Place> {
-        let (labels, mut places) = (self.labels, self.places);
-        let known = |label: Label| labels.get(label).copied().flatten().unwrap_or(usize::MAX);
-        for place in &mut places {
-            place.next = known(place.next);
-            place.beyond = known(place.beyond);
-        }
-        places
     }
 }
 

@@ -8,10 +8,11 @@ use std::net::Ipv4Addr;
 
 use netbridge_common::abi::CtState;
 
+use super::lookup::in_set;
 use super::packet::{Device, Packet, Payload, Stage};
 use crate::filter::syntax::{
-    AddressRange, AddressTypes, Direction, Element, Extension, HashLimit, IcmpType, Interface, Match, Part, Policy,
-    Ports, Prefix, Rate, RejectWith, Rule, Ruleset, SetMatch, States, Target, TcpFlags, Which,
+    AddressRange, AddressTypes, Direction, Extension, HashLimit, IcmpType, Interface, Match, Policy, Ports, Prefix,
+    Rate, RejectWith, Rule, Ruleset, States, Target, TcpFlags, Which,
 };
 use crate::filter::tables::{RuleId, World};
 
@@ -188,7 +189,7 @@ impl<'a> Interpreter<'a> {
                         types.0 & self.address_type(packet.destination) != 0
                     })
             }
-            Extension::Set(asks) => asked(Some(asks), |set| self.in_set(set, packet)),
+            Extension::Set(asks) => asked(Some(asks), |set| in_set(&self.rules.sets, set, packet)),
             Extension::Mark(asks) => asked(Some(asks), |mark| mark.value == 0),
             Extension::Comment(_) => true,
             Extension::Limit(rate) => self.token(Key::Own(id, place), *rate),
@@ -241,46 +242,6 @@ impl<'a> Interpreter<'a> {
         }
     }
 
-    /// `ip_set_test` (net/netfilter/ipset/ip_set_core.c). Of the networks that hold an address the longest decides, the first
-    /// dimension before the second, and of what was added twice the last.
-    fn in_set(&self, SetMatch { name, source }: &SetMatch, packet: &Packet) -> bool {
-        let set = &self.rules.sets.0[name];
-        if set.kind == "list:set" {
-            let members = set.elements.iter().flat_map(|element| &element.parts);
-            let mut names = members.filter_map(|part| match part {
-                Part::Set(name) => Some(name.clone()),
-                _ => None,
-            });
-            return names.any(|name| {
-                let source = source.clone();
-                self.in_set(&SetMatch { name, source }, packet)
-            });
-        }
-        if source.len() < usize::from(set.dimensions) {
-            return false;
-        }
-        let dimensions = set
-            .kind
-            .split_once(':')
-            .map_or("", |(_, dimensions)| dimensions)
-            .split(',');
-        let lengths = |element: &&Element| -> Vec<u32> {
-            let parts = dimensions.clone().zip(&element.parts);
-            let networks = parts.filter(|(dimension, _)| *dimension == "net");
-            let length = |part: &Part| match part {
-                Part::Network(prefix) => prefix.mask().to_bits().count_ones(),
-                _ => 0,
-            };
-            networks.map(|(_, part)| length(part)).collect()
-        };
-        let holds = |element: &&Element| {
-            let mut parts = element.parts.iter().zip(source);
-            parts.all(|(part, source)| holds(part, *source, packet))
-        };
-        let found = set.elements.iter().filter(holds).max_by_key(lengths);
-        found.is_some_and(|element| !element.nomatch)
-    }
-
     /// A token bucket (`limit_mt`, net/netfilter/xt_limit.c): full at first, filled up with time, a packet takes a token.
     fn token(&mut self, key: Key, rate: Rate) -> bool {
         let cost = ((u64::from(rate.seconds) * self.hz) << 16) / u64::from(rate.packets);
@@ -302,11 +263,11 @@ fn asked<T>(asks: Option<&Match<T>>, is: impl FnOnce(&T) -> bool) -> bool {
     asks.is_none_or(|Match { value, negated }| is(value) != *negated)
 }
 
-fn within(prefix: Prefix, address: Ipv4Addr) -> bool {
+pub(super) fn within(prefix: Prefix, address: Ipv4Addr) -> bool {
     address & prefix.mask() == prefix.addr()
 }
 
-fn port_in(ports: Ports, port: u16) -> bool {
+pub(super) fn port_in(ports: Ports, port: u16) -> bool {
     (ports.first..=ports.last).contains(&port)
 }
 
@@ -327,33 +288,6 @@ fn conntrack(states: Option<&Match<States>>, direction: Option<Direction>, packe
     match packet.flow {
         None => states.is_some(),
         Some(flow) => direction.is_none_or(|direction| (direction == Direction::Reply) == flow.reply),
-    }
-}
-
-/// Whether a part of an element holds the packet's source or destination.
-fn holds(part: &Part, source: bool, packet: &Packet) -> bool {
-    let address = if source { packet.source } else { packet.destination };
-    match part {
-        Part::Network(prefix) => within(*prefix, address),
-        Part::Range(AddressRange { first, last }) => (*first..=*last).contains(&address),
-        Part::Mac(mac) => *mac == packet.mac,
-        Part::Port { protocol, ports } => {
-            let port = match packet.payload {
-                Payload::Tcp { sport, dport, .. } | Payload::Udp { sport, dport } => {
-                    if source {
-                        sport
-                    } else {
-                        dport
-                    }
-                }
-                // `get_port` (net/netfilter/ipset/ip_set_getport.c).
-                Payload::Icmp { kind, code } if protocol.is_some() => u16::from_be_bytes([kind, code]),
-                Payload::Other(_) if protocol.is_some() => 0,
-                Payload::Icmp { .. } | Payload::Other(_) => return false,
-            };
-            protocol.is_none_or(|protocol| protocol.number() == packet.protocol()) && port_in(*ports, port)
-        }
-        Part::Set(_) => false,
     }
 }
 

@@ -2,9 +2,12 @@
 
 mod counting;
 mod draw;
+mod hostile;
 mod interpreter;
+mod kept;
 mod large;
 mod limits;
+mod lookup;
 mod packet;
 mod property;
 mod shrink;
