@@ -150,7 +150,7 @@ pub mod axis {
 
     /// First of the destination ports that stand for ICMP: the type, then the code in the low byte, are added.
     pub const ICMP: u32 = 0x1_0000;
-    /// The port of a packet that has none.
+    /// The port of a packet that has none. What a limit takes for one all the same is added, see [`super::super::proto::labels`].
     pub const NO_PORT: u32 = 0x2_0000;
 }
 

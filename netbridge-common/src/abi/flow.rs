@@ -26,13 +26,29 @@ pub mod proto {
     pub const GRE: u8 = 47;
     /// ESP, RFC 4303.
     pub const ESP: u8 = 50;
+    /// DCCP, RFC 4340.
+    pub const DCCP: u8 = 33;
+    /// AH, RFC 4302.
+    pub const AH: u8 = 51;
     /// SCTP, RFC 9260.
     pub const SCTP: u8 = 132;
+    /// UDP-Lite, RFC 3828.
+    pub const UDPLITE: u8 = 136;
 
     /// True for protocols whose flows are known by their addresses alone: a new address breaks none of their
     /// checksums. That of UDP-Lite and DCCP covers the addresses, and AH signs them.
     pub const fn is_portless(protocol: u8) -> bool {
         matches!(protocol, IPIP | IPV6 | GRE | ESP | SCTP)
+    }
+
+    /// Where in its header a protocol that is not tracked by ports has four bytes that the kernel takes for a pair of them: ports,
+    /// or the index of a security association (`proto_ports_offset`, `include/linux/ip.h`).
+    pub const fn labels(protocol: u8) -> Option<u16> {
+        match protocol {
+            DCCP | ESP | SCTP | UDPLITE => Some(0),
+            AH => Some(4),
+            _ => None,
+        }
     }
 }
 

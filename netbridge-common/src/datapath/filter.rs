@@ -1,11 +1,12 @@
 //! The FORWARD filter: what is asked about a packet, and what the answer means.
 
-use crate::abi::{Addr, BANKS, Family, FilterHead, Mac, Reason, axis, verdict};
+use crate::abi::{Addr, BANKS, Family, FilterHead, Mac, Reason, axis, proto, verdict};
 
 use crate::wire::ethernet;
 
 use super::conntrack::{Cx, Work};
 use super::env::{AddrOf, Env};
+use super::parse::Fragment;
 use super::pipeline;
 use super::search::{self, Search, Tables};
 use super::verdict::{Action, Verdict};
@@ -27,7 +28,7 @@ pub struct Subject<A> {
     pub src: A,
     /// Destination address.
     pub dst: A,
-    /// Source port, host order; [`axis::NO_PORT`] where there is none.
+    /// Source port, host order; from [`axis::NO_PORT`] on where there is none.
     pub sport: u32,
     /// Destination port; for ICMP [`axis::ICMP`] with type and code.
     pub dport: u32,
@@ -73,6 +74,10 @@ impl<A: Addr> Subject<A> {
             dport = u16::from_be_bytes(packet.key.dport).into();
         } else if packet.is_icmp() {
             dport = axis::ICMP | u32::from(packet.key.icmp) << 8 | u32::from(packet.code);
+        } else if packet.key.proto != proto::ICMP {
+            let [one, other] = labels(cx);
+            sport |= u32::from(one);
+            dport |= u32::from(other);
         }
         Self {
             in_ifindex: cx.arrival.ifindex,
@@ -104,6 +109,18 @@ impl<A: Addr> Subject<A> {
         self.out_net = net as u32;
         self
     }
+}
+
+/// What a packet without ports has where the kernel looks for them, host order; zero where that is nowhere.
+#[inline(never)]
+fn labels<E: Env>(cx: &Cx<'_, E>) -> [u16; 2] {
+    let packet = &*cx.packet;
+    let has_header = packet.is_whole() || packet.fragment as u8 == Fragment::First as u8;
+    let place = proto::labels(packet.key.proto).filter(|_| has_header);
+    let [a, b, c, d] = place
+        .and_then(|place| cx.env.load(packet.l4.wrapping_add(place)))
+        .unwrap_or_default();
+    [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])]
 }
 
 /// Length of a packet as it is counted: from its IP header on, and without what pads a frame.
@@ -178,8 +195,8 @@ fn classify<A: Addr, E: Tables>(env: &E, head: &FilterHead, bank: u32, subject: 
     let [src, dst, sport, dport, input, output, proto, mac] = &mut search.classes;
     *src = address(env, bank, head.src, subject.src);
     *dst = address(env, bank, head.dst, subject.dst);
-    *sport = search::class(env, bank, head.sport, subject.sport);
-    *dport = search::class(env, bank, head.dport, subject.dport);
+    *sport = search::class(env, bank, head.sport, subject.sport.min(axis::NO_PORT));
+    *dport = search::class(env, bank, head.dport, subject.dport.min(axis::NO_PORT));
     *input = search::interface(env, head, bank, subject.in_ifindex, subject.in_net);
     *output = search::interface(env, head, bank, subject.out_ifindex, subject.out_net);
     *proto = search::class(env, bank, head.proto, subject.proto.into());

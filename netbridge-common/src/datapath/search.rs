@@ -308,9 +308,9 @@ impl Search {
         let Some(limit) = env.limit(self.bank, number) else {
             return false;
         };
-        // A type and code of ICMP are no port: to `hashlimit` the packet has port 0, as others without ports.
+        // A type and code of ICMP are no port: to `hashlimit` the packet has port 0, as others without ports and labels.
         let asks = |flag: u8, port: u32| {
-            if limit.flags & flag != 0 && port < axis::ICMP {
+            if limit.flags & flag != 0 && port & axis::ICMP == 0 {
                 (port & 0xffff) as u16
             } else {
                 0

@@ -205,6 +205,13 @@ impl Pair {
         (0..times).flat_map(each).collect()
     }
 
+    /// A packet of a protocol, with what is in it.
+    pub(super) fn carrying(&self, protocol: u8, payload: &[u8]) -> Step {
+        let mut padded = payload.to_vec();
+        padded.resize(24, 0);
+        self.there(Ip::new(*self.own.ip(), *self.asked.ip(), protocol, padded))
+    }
+
     /// A datagram to everybody on the bridge.
     pub(super) fn broadcast(&self) -> Talk {
         let [a, b, c, _] = self.asked.ip().octets();

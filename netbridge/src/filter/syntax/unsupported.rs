@@ -13,7 +13,8 @@ const WITHOUT: &str = "write the rule without, by addresses, ports and `--ctstat
 const ENDPOINT: &str = "name the endpoint with `-i` or `-o`, or its address with `-s` or `-d`";
 const LIMITS: &str = "write `-m limit` or `-m hashlimit`, with `-m conntrack --ctstate NEW` for connections";
 const PUBLISH: &str = "publish the port with `netbridge port add`";
-const ELSEWHERE: &str = "do it in netfilter's table mangle, and match it here with `-m mark`";
+const INSIDE: &str = "do it in the container's own namespace, by netfilter's table mangle there";
+const MARKS: &str = "write `-j CHAIN`, and in that chain what the mark is matched for";
 const REPORT: &str = "write `-j LOG` or `-j NFLOG`, or follow `netbridge monitor`";
 
 /// Matches: name, reason, advice.
@@ -25,11 +26,7 @@ const MATCHES: [(&str, &str, &str); 49] = [
     ("connbytes", NOT_KEPT, LIMITS),
     ("connlabel", NOT_KEPT, "write `-m conntrack --ctstate …`"),
     ("connlimit", "connections are not counted for a rule", LIMITS),
-    (
-        "connmark",
-        NOT_KEPT,
-        "write `-m conntrack --ctstate …`, or `-m mark` for the packet's own mark",
-    ),
+    ("connmark", NOT_KEPT, "write what the mark was set for"),
     ("cpu", NOT_READ, WITHOUT),
     ("dccp", NOT_READ, "write `-p dccp` alone"),
     ("devgroup", NOT_READ, "name the network with `-i` or `-o`"),
@@ -39,7 +36,7 @@ const MATCHES: [(&str, &str, &str); 49] = [
     (
         "helper",
         "connections have no helpers here",
-        "write `-m conntrack --ctstate RELATED`",
+        "write the ports of its protocol, such as `-p tcp --dport 21`",
     ),
     (
         "icmp6",
@@ -113,19 +110,19 @@ const MATCHES: [(&str, &str, &str); 49] = [
 const TARGETS: [(&str, &str, &str); 39] = [
     ("AUDIT", NOT_KEPT, REPORT),
     ("CHECKSUM", NO_CHANGE, "remove the rule: checksums are right here"),
-    ("CLASSIFY", NO_CHANGE, ELSEWHERE),
+    ("CLASSIFY", NO_CHANGE, "classify with `tc` on the uplink"),
     ("CLUSTERIP", NAT, PUBLISH),
-    ("CONNMARK", NO_CHANGE, ELSEWHERE),
-    ("CONNSECMARK", NO_CHANGE, ELSEWHERE),
+    ("CONNMARK", NO_CHANGE, MARKS),
+    ("CONNSECMARK", NO_CHANGE, INSIDE),
     ("CT", "every connection is tracked", "remove the rule"),
     ("DNAT", NAT, PUBLISH),
-    ("DSCP", NO_CHANGE, ELSEWHERE),
-    ("ECN", NO_CHANGE, ELSEWHERE),
-    ("HL", NO_CHANGE, ELSEWHERE),
-    ("HMARK", NO_CHANGE, ELSEWHERE),
+    ("DSCP", NO_CHANGE, INSIDE),
+    ("ECN", NO_CHANGE, INSIDE),
+    ("HL", NO_CHANGE, INSIDE),
+    ("HMARK", NO_CHANGE, MARKS),
     ("IDLETIMER", NOT_KEPT, "remove the rule"),
     ("LED", NOT_KEPT, "remove the rule"),
-    ("MARK", NO_CHANGE, ELSEWHERE),
+    ("MARK", NO_CHANGE, MARKS),
     (
         "MASQUERADE",
         NAT,
@@ -148,13 +145,17 @@ const TARGETS: [(&str, &str, &str); 39] = [
     ("RATEEST", NOT_KEPT, LIMITS),
     ("REDIRECT", NAT, PUBLISH),
     ("SAME", NAT, PUBLISH),
-    ("SECMARK", NO_CHANGE, ELSEWHERE),
+    ("SECMARK", NO_CHANGE, INSIDE),
     (
         "SET",
         "rules do not write into sets",
         "change the set, and load the filter again; or write `-m hashlimit`",
     ),
-    ("SNAT", NAT, "remove the rule: networks masquerade what leaves the host"),
+    (
+        "SNAT",
+        NAT,
+        "remove the rule: networks masquerade what leaves the host, by the address that `netbridge net create --snat` names",
+    ),
     (
         "SYNPROXY",
         "connections are not answered for another",
@@ -164,14 +165,19 @@ const TARGETS: [(&str, &str, &str); 39] = [
     (
         "TCPMSS",
         NO_CHANGE,
-        "remove the rule: what is too large for its way is answered with the size that fits",
+        "remove the rule: what is too large to leave the host is answered with the size that fits; for a way that narrows \
+         later, `netbridge net create --mtu`",
     ),
     ("TCPOPTSTRIP", NO_CHANGE, "remove the rule"),
     ("TEE", "packets are not doubled", REPORT),
-    ("TOS", NO_CHANGE, ELSEWHERE),
+    ("TOS", NO_CHANGE, INSIDE),
     ("TPROXY", NO_SOCKET, PUBLISH),
-    ("TRACE", "a packet's way through the rules is not recorded", REPORT),
-    ("TTL", NO_CHANGE, ELSEWHERE),
+    (
+        "TRACE",
+        "a packet's way through the rules is not recorded",
+        "ask `netbridge filter test`, or write `-j LOG`",
+    ),
+    ("TTL", NO_CHANGE, INSIDE),
     ("ULOG", "the kernel has it no longer", "write `-j NFLOG`"),
     (
         "DELUDE",
@@ -271,7 +277,7 @@ pub(super) fn refuse_option(word: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::syntax::target;
+    use crate::filter::syntax::{rule, target};
 
     #[test]
     fn each_table_names_a_thing_once_and_nothing_that_works() {
@@ -290,6 +296,32 @@ mod tests {
             assert_eq!((fault.token, fault.reason.as_str()), (format!("-j {name}"), *reason));
         }
         assert_eq!(refuse_target("DOCKER"), None);
+    }
+
+    /// A word behind `-m`, `-j` or `-p` in advice, or a long option, is one that works.
+    #[test]
+    fn what_is_advised_works() {
+        let known = |option: &str| {
+            let options = extension::ALL.iter().flat_map(|spec| spec.options);
+            options.flat_map(|known| known.names).any(|known| *known == option)
+        };
+        let quoted = |advice: &'static str| advice.split('`').skip(1).step_by(2);
+        let all = MATCHES.iter().chain(&TARGETS).flat_map(|(_, _, advice)| quoted(advice));
+        for code in all.filter(|code| code.starts_with('-')) {
+            let words: Vec<&str> = code.split(' ').collect();
+            for pair in words.windows(2) {
+                match pair {
+                    ["-m", name] => assert!(extension::named(name).is_some(), "{code}"),
+                    ["-p", name] => assert!(rule(&format!("-p {name}")).is_ok(), "{code}"),
+                    ["-j", name] => assert!(rule(&format!("-p tcp -j {name}")).is_ok(), "{code}"),
+                    _ => {}
+                }
+            }
+            let long = words.iter().filter(|word| word.starts_with("--"));
+            for option in long.filter(|option| **option != "--reject-with") {
+                assert!(known(option), "{code}: {option}");
+            }
+        }
     }
 
     #[test]

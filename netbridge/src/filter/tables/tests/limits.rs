@@ -1,5 +1,10 @@
 //! Limits in time.
 
+use netbridge_common::abi::{Hook, Reason};
+use netbridge_common::host::build::Datagram;
+use netbridge_common::host::filter::Bank;
+use netbridge_common::host::lab::{A, B, at, ifindex, lab};
+
 use super::counting::Compiled;
 use super::draw::Dice;
 use super::interpreter::Verdict;
@@ -162,6 +167,40 @@ fn a_message_of_icmp_has_no_port() {
     };
     assert_eq!(passing(&filter, &icmp(8), 1), 1);
     assert_eq!(passing(&filter, &icmp(0), 5), 1);
+}
+
+#[test]
+fn what_the_kernel_takes_for_ports_tells_buckets_apart() {
+    let tables = compiled(
+        "-A FORWARD -m hashlimit --hashlimit-upto 1/min --hashlimit-burst 1 --hashlimit-name h --hashlimit-mode dstport -j ACCEPT",
+    );
+    // Where in the header; nowhere for GRE.
+    for (protocol, place) in [(33, 0), (50, 0), (132, 0), (136, 0), (51, 4), (47, 8)] {
+        let mut env = lab();
+        env.swap_filter(Bank {
+            head: tables.head,
+            words: tables.words.clone(),
+            boxes: tables.boxes.clone(),
+            limits: tables.limits.clone(),
+        });
+        let passes = |from: usize, label: u8, fragment: u16| {
+            let mut payload = [0; 24];
+            payload[from + 3] = label;
+            let datagram = Datagram {
+                fragment,
+                ..Datagram::new(A, B)
+            };
+            let verdict = env.run(Hook::FromContainer, &at(ifindex::A, datagram.frame(protocol, &payload)));
+            verdict.reason == Reason::None
+        };
+        assert!(passes(place, 1, 0), "{protocol}");
+        assert!(!passes(place, 1, 0), "{protocol}");
+        assert_eq!(passes(place, 2, 0), place < 8, "{protocol}");
+        // A later fragment has no header.
+        assert_eq!(passes(place, 3, 0x2000), place < 8, "{protocol}");
+        assert_eq!(passes(place, 4, 3), place < 8, "{protocol}: port 0");
+        assert!(!passes(place, 5, 3), "{protocol}");
+    }
 }
 
 #[test]
