@@ -8,6 +8,7 @@ use netbridge_common::abi::FilterHead;
 use super::Run;
 use crate::datapath::Datapath;
 use crate::filter::Tally;
+use crate::filter::syntax::Interface;
 use crate::filter::tables::{self, Tables, World};
 use crate::netlink::LinkInfo;
 use crate::plan::{Compiled, Edited, digest, world};
@@ -47,10 +48,19 @@ impl Run<'_> {
             Some(datapath) => settle(&self.new, &links, datapath)?,
             None => None,
         };
-        if let Some((InForce { told, tally }, filter)) = in_force.zip(self.new.filter.as_mut()) {
-            filter.tally = tally;
-            self.warnings.extend(told);
-        }
+        let Some((in_force, filter)) = in_force.zip(self.new.filter.as_mut()) else {
+            return Ok(());
+        };
+        filter.tally = in_force.tally;
+        let before = world(self.old, &links);
+        let goes = |name: &String| {
+            let name = name.clone();
+            before.knows(&Interface { name, wildcard: false })
+        };
+        let gone = in_force.unknown.into_iter().filter(|(_, name)| goes(name));
+        let told =
+            gone.map(|(line, name)| format!("{}:{line}: `{name}` is gone; the rule matches it no more", filter.file));
+        self.warnings.extend(told);
         Ok(())
     }
 
@@ -66,8 +76,8 @@ impl Run<'_> {
 
 /// A filter that is in force.
 pub(super) struct InForce {
-    /// What is wrong with it that is to be told.
-    told: Vec<String>,
+    /// Names in it that stand for nothing, as far as that is looked at, each with its line.
+    unknown: Vec<(usize, String)>,
     /// What its rules had counted before.
     pub(super) tally: Tally,
 }
@@ -89,7 +99,7 @@ pub(super) fn settle(state: &State, links: &[LinkInfo], datapath: &Datapath) -> 
     let mut tally = source.tally.clone();
     tally.tables = digest;
     Ok(Some(InForce {
-        told: Vec::new(),
+        unknown: Vec::new(),
         tally,
     }))
 }
@@ -98,11 +108,8 @@ pub(super) fn settle(state: &State, links: &[LinkInfo], datapath: &Datapath) -> 
 fn swap(source: &FilterSource, world: &World, datapath: &Datapath) -> Result<InForce> {
     let compiled = Compiled::new(source, source.rules()?, world, datapath.clock().hz())?;
     let swapped = Swapped::to(&compiled.tables, datapath)?;
-    let gone = tables::unknown(&compiled.rules, world).into_iter();
-    let told =
-        gone.map(|(line, name)| format!("{}:{line}: `{name}` is gone; the rule matches it no more", source.file));
     Ok(InForce {
-        told: told.collect(),
+        unknown: tables::unknown(&compiled.rules, world),
         tally: swapped.tally(Some(source), &compiled, datapath)?,
     })
 }

@@ -21,7 +21,7 @@ pub struct KnownInterface {
 }
 
 /// An endpoint with one address, which its packets come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KnownEndpoint {
     /// Its traffic slot.
     pub slot: u32,
@@ -113,8 +113,9 @@ impl World {
         name.wildcard || !self.named(name).is_empty()
     }
 
-    /// Tells apart what rules that use this would be compiled to.
+    /// Tells apart what rules that use this would be compiled to: to the endpoints' pairs in any case.
     pub fn digest(&self, uses: &Uses, hasher: &mut impl Hasher) {
+        self.endpoints.hash(hasher);
         for name in &uses.names {
             let wildcard = name.strip_suffix('+');
             let name = Interface {
