@@ -43,7 +43,7 @@ const RULED: [Contestant; 4] = [
 const CASES: [&str; 3] = [
     "forwarding/new-published/rules-10",
     "forwarding/bpf-time/l2",
-    "control/filter-change/rules-64",
+    "control/filter-insert/rules-100",
 ];
 
 fn picked() -> Vec<Box<dyn Case>> {
