@@ -80,6 +80,18 @@ pub fn elsewhere(count: usize, seed: u64, probe: Probe) -> Vec<Rule> {
     })
 }
 
+/// `count` rules of which each names a network of sources, a protocol and a port: as much as a set of ipset holds on every
+/// kernel. Otherwise as [`rules`].
+pub fn fitting(count: usize, seed: u64, probe: Probe) -> Vec<Rule> {
+    let fits = |rule: &Rule| {
+        let one_port = rule.dports.is_some_and(|(first, last)| first == last);
+        one_port && rule.src.prefix_len() > 0 && rule.dst.prefix_len() == 0
+    };
+    with_last(count, accept(probe), |others| {
+        drawn(others, seed, probe, |rule| fits(rule) && spares(rule, probe))
+    })
+}
+
 /// `count` rules, at most one for each port, that differ in the port alone, so that it takes every comparison to tell that one does not
 /// match. The last accepts `probe`; the others drop what its source sends to other ports of its destination.
 pub fn ports(count: usize, probe: Probe) -> Vec<Rule> {
@@ -91,7 +103,11 @@ pub fn ports(count: usize, probe: Probe) -> Vec<Rule> {
             target: Target::Drop,
             ..accept(probe)
         };
-        ports.filter(|port| *port != probe.dport).take(others).map(other).collect()
+        ports
+            .filter(|port| *port != probe.dport)
+            .take(others)
+            .map(other)
+            .collect()
     })
 }
 

@@ -212,7 +212,10 @@ impl Publish {
 
     /// Docker's daemon calls its tool six times for a port, and each call costs more than the one before.
     fn is_too_slow(&self, contestant: Contestant) -> bool {
-        let docker = matches!(contestant, Contestant::IptablesNft | Contestant::IptablesLegacy);
+        let docker = matches!(
+            contestant,
+            Contestant::IptablesNft | Contestant::IptablesLegacy | Contestant::Ipset
+        );
         docker && !self.range && self.ports > DOCKERS_PORTS
     }
 
@@ -312,7 +315,10 @@ impl Case for Serving {
     }
 
     fn prepare(&self, world: &mut dyn World) -> Result<Able> {
-        if matches!(world.contestant(), Contestant::IptablesNft | Contestant::IptablesLegacy) {
+        if matches!(
+            world.contestant(),
+            Contestant::IptablesNft | Contestant::IptablesLegacy | Contestant::Ipset
+        ) {
             let reason = "Docker's daemon, and its proxies, a process a port, do not run here";
             return Ok(Able::Cannot(reason.to_owned()));
         }

@@ -278,7 +278,9 @@ fn control(run: &mut Results) {
         let range = [0.0, 0.0, 0.0, 21.0, 16.0, 21.5, 8.5, 3.0 + 0.001 * count];
         let id = format!("control/publish-single/ports-{ports}");
         let slow = |who| match who {
-            Contestant::IptablesNft | Contestant::IptablesLegacy | Contestant::Ipset if ports == 10_000 => Some("takes minutes"),
+            Contestant::IptablesNft | Contestant::IptablesLegacy | Contestant::Ipset if ports == 10_000 => {
+                Some("takes minutes")
+            }
             _ => nothing(who),
         };
         case(

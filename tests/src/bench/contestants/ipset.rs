@@ -140,14 +140,7 @@ impl Question {
         };
         let own = || self.rules.iter().filter_map(|index| rules.get(*index));
         let count: usize = own().map(elements).sum();
-        let room = if kind == "bitmap:port" {
-            "range 0-65535".to_owned()
-        } else {
-            // A bucket holds several, and one may come on top.
-            let buckets = (count / 4).next_power_of_two().max(64);
-            format!("hashsize {buckets} maxelem {}", count + 1024)
-        };
-        let mut text = format!("create {} {kind} {room}\n", self.name);
+        let mut text = format!("create {} {kind} {}\n", self.name, room(kind, count));
         for rule in own() {
             let _ = writeln!(text, "add {} {}", self.name, element(rule));
         }
@@ -156,8 +149,14 @@ impl Question {
 
     /// The rule that asks it.
     fn line(&self) -> String {
-        let Kind { target: verdict, beside, set } = &self.kind;
-        let asks = set.map_or_else(String::new, |(_, ends)| format!(" -m set --match-set {} {ends}", self.name));
+        let Kind {
+            target: verdict,
+            beside,
+            set,
+        } = &self.kind;
+        let asks = set.map_or_else(String::new, |(_, ends)| {
+            format!(" -m set --match-set {} {ends}", self.name)
+        });
         format!("-A {USER}{beside}{asks} -j {}\n", target(*verdict))
     }
 }
@@ -167,6 +166,8 @@ pub(super) struct Ipset {
     docker: Docker,
     maps: VerdictMaps,
     questions: Vec<Question>,
+    /// Types of sets that the kernel has.
+    known: Vec<&'static str>,
     /// How often rules were loaded: sets of one time and the next are there at once, under different names.
     loaded: usize,
 }
@@ -178,6 +179,7 @@ impl Ipset {
             docker: Docker::new(Tool::Nft),
             maps: VerdictMaps::default(),
             questions: Vec::new(),
+            known: Vec::new(),
             loaded: 0,
         }
     }
@@ -187,7 +189,10 @@ impl Ipset {
         let mut questions: Vec<Question> = Vec::new();
         for map in maps.as_slice() {
             let first = questions.len();
-            for index in [Target::Drop, Target::Accept].into_iter().flat_map(|target| map.with_target(target)) {
+            for index in [Target::Drop, Target::Accept]
+                .into_iter()
+                .flat_map(|target| map.with_target(target))
+            {
                 let Some(kind) = rules.get(index).map(Kind::of) else {
                     continue;
                 };
@@ -207,6 +212,23 @@ impl Ipset {
         questions
     }
 
+    /// A type of sets that these need and the kernel does not have.
+    fn lacked(&mut self, questions: &[Question]) -> Result<Option<&'static str>> {
+        for (kind, _) in questions.iter().filter_map(|question| question.kind.set) {
+            if self.known.contains(&kind) {
+                continue;
+            }
+            let create = format!("create trial {kind} {}\n", room(kind, 1));
+            match restore(&create) {
+                Ok(()) => restore("destroy trial\n")?,
+                Err(error) if error.to_string().contains("set type not supported") => return Ok(Some(kind)),
+                Err(error) => return Err(error),
+            }
+            self.known.push(kind);
+        }
+        Ok(None)
+    }
+
     /// The set at a place of the maps that holds a rule like this.
     fn set(&self, place: usize, rule: &Rule) -> Option<&str> {
         let map = self.maps.as_slice().get(place)?.number();
@@ -215,6 +237,16 @@ impl Ipset {
         let question = questions.find(|question| question.map == map && question.kind == kind)?;
         question.kind.set.map(|_| question.name.as_str())
     }
+}
+
+/// The options of a set for so many elements, and some that come on top.
+fn room(kind: &str, count: usize) -> String {
+    if kind == "bitmap:port" {
+        return "range 0-65535".to_owned();
+    }
+    // A bucket holds several.
+    let buckets = (count / 4).next_power_of_two().max(64);
+    format!("hashsize {buckets} maxelem {}", count + 1024)
 }
 
 /// Has ipset do what these lines say.
@@ -256,7 +288,15 @@ impl Firewall for Ipset {
         self.loaded += 1;
         let maps = VerdictMaps::group(rules);
         let questions = self.questions(&maps, rules);
-        restore(&questions.iter().map(|question| question.create(rules)).collect::<String>())?;
+        if let Some(kind) = self.lacked(&questions)? {
+            return Ok(Able::Cannot(format!("the kernel has no sets of the type {kind}")));
+        }
+        restore(
+            &questions
+                .iter()
+                .map(|question| question.create(rules))
+                .collect::<String>(),
+        )?;
         self.docker
             .replace_user(&questions.iter().map(Question::line).collect::<String>())?;
         let old = std::mem::replace(&mut self.questions, questions);

@@ -134,7 +134,10 @@ impl Firewall for Nftables {
         let old = self.maps.remove(index).context("the rule is in no map")?;
         // A map that is empty now stays until rules are loaded anew.
         if let Some(map) = self.maps.as_slice().get(old) {
-            transact(&format!("delete element ip bench {map} {{ {} }}", map.key(&rules[index])))?;
+            transact(&format!(
+                "delete element ip bench {map} {{ {} }}",
+                map.key(&rules[index])
+            ))?;
         }
         Ok(Able::Done)
     }

@@ -7,10 +7,7 @@ use super::super::rule::{Rule, Target};
 /// Rules as a file for netbridge: a chain that they are all of.
 pub fn forward(rules: &[Rule]) -> String {
     let rules = rules.iter().map(|rule| format!("-A FORWARD{}\n", operand(rule)));
-    format!(
-        "*filter\n:FORWARD ACCEPT [0:0]\n{}COMMIT\n",
-        rules.collect::<String>()
-    )
+    format!("*filter\n:FORWARD ACCEPT [0:0]\n{}COMMIT\n", rules.collect::<String>())
 }
 
 /// What stands behind the chain's name in netbridge's commands.

@@ -60,7 +60,7 @@ pub fn cases_of(quick: bool, budget: Duration) -> Vec<Box<dyn Case>> {
     });
     let by_program = workload::ALL
         .iter()
-        .filter(|workload| !quick || workload.name == "l2")
+        .filter(|workload| workload.rules.contains(&0) && (!quick || workload.name == "l2"))
         .map(|workload| (*workload, 0, Metered::Programs));
     timed
         .chain(by_program)
@@ -100,10 +100,11 @@ impl Plan {
         let rules = match filter {
             Filter::Mixed | Filter::Costliest => classbench::rules(count, SEED, probe),
             Filter::Ports => classbench::ports(count, probe),
+            Filter::Fitting => classbench::fitting(count, SEED, probe),
             Filter::Settled => classbench::elsewhere(count, SEED, probe),
         };
         let port = match filter {
-            Filter::Costliest => worst::costliest(&rules, probe)?,
+            Filter::Costliest | Filter::Fitting => worst::costliest(&rules, probe)?,
             Filter::Mixed | Filter::Ports | Filter::Settled => probe.dport,
         };
         Ok(Self { rules, port })

@@ -34,6 +34,9 @@ pub(super) enum Filter {
     /// They differ in the port alone, and the last accepts the packet: what a list takes longest to tell apart. 65,536 of them
     /// would name every port there is, one more than netbridge tells apart.
     Ports,
+    /// Each names a network of sources, a protocol and a port, so that sets of ipset hold them; the packet is the costliest of
+    /// those that none matches.
+    Fitting,
     /// Of all kinds, and none but the last is about the two ends: it accepts whatever they send each other.
     Settled,
 }
@@ -59,7 +62,7 @@ const CURVE: [usize; 6] = [0, 10, 100, 1000, 10_000, 65_536];
 const FEW: [usize; 4] = [0, 10, 1000, 10_000];
 
 /// All of them.
-pub(super) const ALL: [Workload; 12] = [
+pub(super) const ALL: [Workload; 13] = [
     Workload {
         name: "l2",
         title: "same network",
@@ -140,6 +143,15 @@ pub(super) const ALL: [Workload; 12] = [
         traffic: Traffic::New,
         filter: Filter::Ports,
         rules: &[10, 100, 1000, 10_000],
+    },
+    Workload {
+        name: "sets-l2",
+        title: "same network, every packet a new flow, rules that fit a set",
+        relation: Relation::Neighbours,
+        direction: Direction::Request,
+        traffic: Traffic::New,
+        filter: Filter::Fitting,
+        rules: &[10, 1000, 10_000, 65_536],
     },
     Workload {
         name: "settled-l2",

@@ -46,9 +46,7 @@ pub(super) fn costliest(rules: &[Rule], probe: Probe) -> Result<u16> {
 /// A destination port of each range of them in which all are alike and no rule matches.
 fn unmatched(rules: &[Rule], probe: Probe) -> Vec<u16> {
     let concerns = |rule: &&Rule| {
-        rule.src.contains(&probe.src)
-            && rule.dst.contains(&probe.dst)
-            && (rule.proto == 0 || rule.proto == probe.proto)
+        rule.src.contains(&probe.src) && rule.dst.contains(&probe.dst) && (rule.proto == 0 || rule.proto == probe.proto)
     };
     let ports = rules.iter().map(|rule| rule.dports.unwrap_or((0, u16::MAX)));
     let begins: BTreeSet<u16> = ports
