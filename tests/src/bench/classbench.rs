@@ -80,8 +80,8 @@ pub fn elsewhere(count: usize, seed: u64, probe: Probe) -> Vec<Rule> {
     })
 }
 
-/// `count` rules of which each names a network of sources, a protocol and a port: as much as a set of ipset holds on every
-/// kernel. Otherwise as [`rules`].
+/// `count` rules of which each names a network of sources, a protocol and a port: as much as the older types of ipset's sets
+/// hold. Otherwise as [`rules`].
 pub fn fitting(count: usize, seed: u64, probe: Probe) -> Vec<Rule> {
     let fits = |rule: &Rule| {
         let one_port = rule.dports.is_some_and(|(first, last)| first == last);
@@ -272,6 +272,8 @@ fn dports(rng: &mut Rng) -> (u16, u16) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     const SIZES: [usize; 5] = [1, 10, 100, 1000, 10_000];
@@ -329,6 +331,39 @@ mod tests {
                 };
                 assert_eq!(first_match(&rules, answer), None, "{answer:?}");
             }
+        }
+    }
+
+    #[test]
+    fn whatever_a_pair_sends_meets_the_last_rule_alone() {
+        let probe = probes()[0];
+        let rules = elsewhere(1000, 7, probe);
+        for (proto, dport) in [(TCP, 22), (UDP, 53), (UDP, 9000), (1, 0)] {
+            let packet = Probe { proto, dport, ..probe };
+            assert_eq!(first_match(&rules, packet), Some((999, Target::Accept)));
+            let (src, dst) = (packet.dst, packet.src);
+            assert_eq!(first_match(&rules, Probe { src, dst, ..packet }), None);
+        }
+    }
+
+    #[test]
+    fn ports_are_all_that_tells_rules_apart() {
+        let probe = probes()[0];
+        let rules = ports(1 << 16, probe);
+        assert_eq!(first_match(&rules, probe), Some((65_535, Target::Accept)));
+        let apart: HashSet<_> = rules.iter().map(|rule| rule.dports).collect();
+        assert_eq!(apart.len(), 1 << 16);
+        assert!(rules.iter().all(|rule| rule.dst == Ipv4Net::from(probe.dst)));
+        assert_eq!(ports(10, probe)[..9], rules[..9]);
+    }
+
+    #[test]
+    fn rules_that_fit_a_set_name_a_network_and_a_port() {
+        let rules = fitting(1000, 7, probes()[0]);
+        assert_eq!(first_match(&rules, probes()[0]), Some((999, Target::Accept)));
+        for rule in &rules[..999] {
+            assert!(rule.src.prefix_len() > 0 && rule.dst.prefix_len() == 0, "{rule:?}");
+            assert!(rule.dports.is_some_and(|(first, last)| first == last), "{rule:?}");
         }
     }
 

@@ -39,6 +39,14 @@ impl Contestant {
         Self::Netbridge,
     ];
 
+    /// Why there is nothing to measure of it while the operator has no rules.
+    pub const fn same_without_rules(self) -> Option<&'static str> {
+        match self {
+            Self::Ipset => Some("is bridge + iptables-nft where no rule asks a set"),
+            _ => None,
+        }
+    }
+
     /// What reports call it.
     pub const fn label(self) -> &'static str {
         match self {

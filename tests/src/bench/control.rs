@@ -142,6 +142,9 @@ impl Case for Attach {
     }
 
     fn prepare(&self, world: &mut dyn World) -> Result<Able> {
+        if let Some(reason) = world.contestant().same_without_rules() {
+            return Ok(Able::Cannot(reason.to_owned()));
+        }
         if world.layout().host.is_none() {
             return Ok(Able::Cannot("has no host that connects containers".to_owned()));
         }
@@ -212,10 +215,7 @@ impl Publish {
 
     /// Docker's daemon calls its tool six times for a port, and each call costs more than the one before.
     fn is_too_slow(&self, contestant: Contestant) -> bool {
-        let docker = matches!(
-            contestant,
-            Contestant::IptablesNft | Contestant::IptablesLegacy | Contestant::Ipset
-        );
+        let docker = matches!(contestant, Contestant::IptablesNft | Contestant::IptablesLegacy);
         docker && !self.range && self.ports > DOCKERS_PORTS
     }
 
@@ -268,6 +268,9 @@ impl Case for Publish {
     }
 
     fn prepare(&self, world: &mut dyn World) -> Result<Able> {
+        if let Some(reason) = world.contestant().same_without_rules() {
+            return Ok(Able::Cannot(reason.to_owned()));
+        }
         if self.is_too_slow(world.contestant()) {
             return Self::excuse(world).map(Able::Cannot);
         }
@@ -315,10 +318,10 @@ impl Case for Serving {
     }
 
     fn prepare(&self, world: &mut dyn World) -> Result<Able> {
-        if matches!(
-            world.contestant(),
-            Contestant::IptablesNft | Contestant::IptablesLegacy | Contestant::Ipset
-        ) {
+        if let Some(reason) = world.contestant().same_without_rules() {
+            return Ok(Able::Cannot(reason.to_owned()));
+        }
+        if matches!(world.contestant(), Contestant::IptablesNft | Contestant::IptablesLegacy) {
             let reason = "Docker's daemon, and its proxies, a process a port, do not run here";
             return Ok(Able::Cannot(reason.to_owned()));
         }

@@ -307,7 +307,7 @@ fn the_operators_rules_drop_what_they_name() -> Result<()> {
             is_silent(&a, other)?;
             // To another shape.
             let all = rule("10.77.0.2/32", 0, None, Target::Drop)?;
-            replace(world, &mut rules, 0, all)?;
+            rules[0] = replace(world, &mut rules, 0, all)?;
             is_silent(&a, plain)?;
             for rules in [&rules[..1], &[]] {
                 done(&world.load_rules(rules)?)?;
