@@ -227,7 +227,7 @@ pub(super) fn network(net: Ipv4Net) -> String {
 /// Rules with one more before number `index`.
 pub(super) fn inserted(rules: &[Rule], index: usize, rule: &Rule) -> Vec<Rule> {
     let (before, behind) = rules.split_at(index);
-    [before, &[rule.clone()], behind].concat()
+    [before, std::slice::from_ref(rule), behind].concat()
 }
 
 /// Where a rule went.
