@@ -178,7 +178,7 @@ mod tests {
         let results = fixture::results();
         let text = medians(&results, &rows(&results), Metric::NetNs).unwrap();
         assert!(
-            text.contains("| no filter ") && text.contains("[3] a bridge alone translates nothing"),
+            text.contains(" no filter |") && text.contains("[3] a bridge alone translates nothing"),
             "{text}"
         );
         assert!(
