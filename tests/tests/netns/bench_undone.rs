@@ -54,7 +54,7 @@ const CASES: [&str; 4] = [
 ];
 
 fn picked() -> Vec<Box<dyn Case>> {
-    let cases = [forwarding::cases(true), control::cases(true)].into_iter().flatten();
+    let cases = [forwarding::cases(false), control::cases(true)].into_iter().flatten();
     cases.filter(|case| CASES.contains(&case.id().as_str())).collect()
 }
 

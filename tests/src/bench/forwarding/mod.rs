@@ -53,7 +53,7 @@ pub fn cases_of(quick: bool, budget: Duration) -> Vec<Box<dyn Case>> {
         let rules = workload.rules.iter().filter(move |rules| match **rules {
             0 => true,
             10 => workload.traffic == Traffic::New && workload.filter == Filter::Mixed || workload.name == "l2",
-            10_000 => workload.relation == Relation::Neighbours,
+            10_000 => workload.relation == Relation::Neighbours && workload.filter != Filter::Ports,
             _ => false,
         } || !quick);
         rules.map(|rules| (*workload, *rules, Metered::Time))
