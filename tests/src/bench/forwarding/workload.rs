@@ -128,7 +128,7 @@ pub(super) const ALL: [Workload; 13] = [
     },
     Workload {
         name: "worst-l2",
-        title: "same network, every packet a new flow and the costliest for netbridge",
+        title: "same network, new flows, the costliest packet",
         relation: Relation::Neighbours,
         direction: Direction::Request,
         traffic: Traffic::New,
@@ -137,7 +137,7 @@ pub(super) const ALL: [Workload; 13] = [
     },
     Workload {
         name: "ports-l2",
-        title: "same network, every packet a new flow, rules that differ in the port alone",
+        title: "same network, new flows, rules that differ in the port alone",
         relation: Relation::Neighbours,
         direction: Direction::Request,
         traffic: Traffic::New,
@@ -146,7 +146,7 @@ pub(super) const ALL: [Workload; 13] = [
     },
     Workload {
         name: "sets-l2",
-        title: "same network, every packet a new flow, rules that fit a set",
+        title: "same network, new flows, rules that fit a set",
         relation: Relation::Neighbours,
         direction: Direction::Request,
         traffic: Traffic::New,
@@ -155,7 +155,7 @@ pub(super) const ALL: [Workload; 13] = [
     },
     Workload {
         name: "settled-l2",
-        title: "same network, every packet a new flow of a pair that always passes",
+        title: "same network, new flows, a pair that always passes",
         relation: Relation::Neighbours,
         direction: Direction::Request,
         traffic: Traffic::New,
