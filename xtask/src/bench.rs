@@ -12,10 +12,11 @@ use crate::{build_ebpf, command};
 const MEASURER: &str = "netbridge-bench";
 
 /// What the contestants are set up with, and what our load programs are compared with.
-const TOOLS: [Oracle; 6] = [
+const TOOLS: [Oracle; 7] = [
     Oracle::new("ip", "iproute2"),
     Oracle::new("iptables-nft", "iptables"),
     Oracle::new("iptables-legacy", "iptables"),
+    Oracle::new("ipset", "ipset"),
     Oracle::new("nft", "nftables"),
     Oracle::new("iperf3", "iperf3"),
     Oracle::new("sockperf", "sockperf"),

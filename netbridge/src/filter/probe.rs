@@ -1,6 +1,6 @@
 //! What compiled rules say of a packet that is described, not sent: the search that the datapath makes, on the host.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use netbridge_common::abi::{BucketKey, FilterHead, Limit, NO_PATH, PLACES, PathKey, RuleBox, word};
@@ -28,10 +28,7 @@ pub struct Said {
 /// Asks rules, and the tables that were made of them, what becomes of a packet. Limits have a token for it. `None` if the
 /// two do not agree.
 pub fn ask(rules: &Ruleset, tables: &Tables, subject: &Subject<[u8; 4]>) -> Option<Said> {
-    let searched = Searched {
-        tables,
-        paths: RefCell::default(),
-    };
+    let searched = Searched::new(tables);
     let mut found = Search::EMPTY;
     decide(&searched, 0, subject, &mut found);
     let mut said = Said {
@@ -49,6 +46,13 @@ pub fn ask(rules: &Ruleset, tables: &Tables, subject: &Subject<[u8; 4]>) -> Opti
     // The search counts what it has matched once for each place, the walk for each rule: both must have met all of it.
     let met: BTreeSet<RuleId> = said.path.iter().copied().chain([decided]).collect();
     (met == matched).then_some(said)
+}
+
+/// How often the search for a packet reads compiled tables, whatever it finds there: what the packet costs, in looks at memory.
+pub fn reads(tables: &Tables, subject: &Subject<[u8; 4]>) -> u32 {
+    let searched = Searched::new(tables);
+    decide(&searched, 0, subject, &mut { Search::EMPTY });
+    searched.reads.get()
 }
 
 /// Goes through the rules as netfilter does, where these match; the rule that decides, or the policy.
@@ -97,9 +101,19 @@ fn walk(rules: &Ruleset, matched: &BTreeSet<RuleId>, path: &mut Vec<RuleId>) -> 
 struct Searched<'a> {
     tables: &'a Tables,
     paths: RefCell<BTreeMap<u32, PathKey>>,
+    /// Words and boxes that were asked for.
+    reads: Cell<u32>,
 }
 
-impl Searched<'_> {
+impl<'a> Searched<'a> {
+    fn new(tables: &'a Tables) -> Self {
+        Self {
+            tables,
+            paths: RefCell::default(),
+            reads: Cell::new(0),
+        }
+    }
+
     /// The rules that a path counts for.
     fn matched(&self, path: u32) -> BTreeSet<RuleId> {
         let paths = self.paths.borrow();
@@ -121,10 +135,12 @@ impl search::Tables for Searched<'_> {
     }
 
     fn word(&self, _bank: u32, index: u32) -> u64 {
+        self.reads.update(|reads| reads + 1);
         self.tables.words.get(index as usize).copied().unwrap_or(word::EMPTY)
     }
 
     fn found(&self, _bank: u32, index: u32) -> Option<&RuleBox> {
+        self.reads.update(|reads| reads + 1);
         self.tables.boxes.get(index as usize)
     }
 

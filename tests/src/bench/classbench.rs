@@ -55,45 +55,116 @@ struct Shape {
     dports: bool,
 }
 
+/// Rules that may overlap: of one shape, and, as no network is shorter than an octet, with the same first octets.
+type Shelf = (Shape, u8, u8);
+
 /// `count` rules, the same for the same seed. All but the last are [`Target::Drop`] and match neither `probe` nor any
 /// packet back from its destination to its source, whatever the ports; the last is [`Target::Accept`] and matches
 /// `probe` alone. Those that name the same fields do not overlap.
 pub fn rules(count: usize, seed: u64, probe: Probe) -> Vec<Rule> {
-    let Some(others) = count.checked_sub(1) else {
+    with_last(count, accept(probe), |others| {
+        drawn(others, seed, probe, |rule| spares(rule, probe))
+    })
+}
+
+/// The same, but that no rule is about the ends of `probe`, and the last accepts all that its source sends its
+/// destination: whatever the packet between the two, the answer is the same.
+pub fn elsewhere(count: usize, seed: u64, probe: Probe) -> Vec<Rule> {
+    let last = Rule {
+        proto: ANY,
+        dports: None,
+        ..accept(probe)
+    };
+    with_last(count, last, |others| {
+        drawn(others, seed, probe, |rule| !reaches(rule, probe))
+    })
+}
+
+/// `count` rules of which each names a network of sources, a protocol and a port: as much as the older types of ipset's sets
+/// hold. Otherwise as [`rules`].
+pub fn fitting(count: usize, seed: u64, probe: Probe) -> Vec<Rule> {
+    let fits = |rule: &Rule| {
+        let one_port = rule.dports.is_some_and(|(first, last)| first == last);
+        one_port && rule.src.prefix_len() > 0 && rule.dst.prefix_len() == 0
+    };
+    with_last(count, accept(probe), |others| {
+        drawn(others, seed, probe, |rule| fits(rule) && spares(rule, probe))
+    })
+}
+
+/// `count` rules, at most one for each port, that differ in the port alone, so that it takes every comparison to tell that one does not
+/// match. The last accepts `probe`; the others drop what its source sends to other ports of its destination.
+pub fn ports(count: usize, probe: Probe) -> Vec<Rule> {
+    with_last(count, accept(probe), |others| {
+        // An odd factor leads to every port once, and to no two neighbours in a row.
+        let ports = (0..=u16::MAX).map(|number| number.wrapping_mul(40_503));
+        let other = |dport| Rule {
+            dports: Some((dport, dport)),
+            target: Target::Drop,
+            ..accept(probe)
+        };
+        ports
+            .filter(|port| *port != probe.dport)
+            .take(others)
+            .map(other)
+            .collect()
+    })
+}
+
+/// `count` rules with this last one.
+fn with_last(count: usize, last: Rule, others: impl FnOnce(usize) -> Vec<Rule>) -> Vec<Rule> {
+    let Some(before) = count.checked_sub(1) else {
         return Vec::new();
     };
-    let mut rng = Rng::with_seed(seed);
-    let mut shelves: HashMap<Shape, Vec<Rule>> = HashMap::new();
-    let mut rules = Vec::with_capacity(count);
-    // A rule drawn in vain is drawn anew, shape and all: there are 2^64 pairs of addresses to draw from.
-    while rules.len() < others {
-        let shape = shape(&mut rng);
-        let rule = draw(&mut rng, shape, probe);
-        let shelf = shelves.entry(shape).or_default();
-        if spares(&rule, probe) && !shelf.iter().any(|other| overlap(&rule, other)) {
-            shelf.push(rule.clone());
-            rules.push(rule);
-        }
-    }
-    rules.push(Rule {
+    let mut rules = others(before);
+    rules.push(last);
+    rules
+}
+
+/// A rule that accepts the probe.
+fn accept(probe: Probe) -> Rule {
+    Rule {
         src: Ipv4Net::from(probe.src),
         dst: Ipv4Net::from(probe.dst),
         proto: probe.proto,
         dports: Some((probe.dport, probe.dport)),
         target: Target::Accept,
-    });
+    }
+}
+
+/// So many rules, of those that `fits` holds for.
+fn drawn(count: usize, seed: u64, probe: Probe, fits: impl Fn(&Rule) -> bool) -> Vec<Rule> {
+    let mut rng = Rng::with_seed(seed);
+    let mut shelves: HashMap<Shelf, Vec<Rule>> = HashMap::new();
+    let mut rules = Vec::with_capacity(count + 1);
+    // A rule drawn in vain is drawn anew, shape and all: there are 2^64 pairs of addresses to draw from.
+    while rules.len() < count {
+        let shape = shape(&mut rng);
+        let rule = draw(&mut rng, shape, probe);
+        let [from, to] = [rule.src, rule.dst].map(|net| net.network().octets()[0]);
+        let shelf = shelves.entry((shape, from, to)).or_default();
+        if fits(&rule) && !shelf.iter().any(|other| overlap(&rule, other)) {
+            shelf.push(rule.clone());
+            rules.push(rule);
+        }
+    }
     rules
 }
 
 /// True if a rule matches neither the probe nor an answer to it.
 fn spares(rule: &Rule, probe: Probe) -> bool {
     let proto = rule.proto == ANY || rule.proto == probe.proto;
-    let forth = rule.src.contains(&probe.src) && rule.dst.contains(&probe.dst);
     let back = rule.src.contains(&probe.dst) && rule.dst.contains(&probe.src);
     let port = rule
         .dports
         .is_none_or(|(first, last)| (first..=last).contains(&probe.dport));
-    !(proto && (forth && port || back))
+    !(proto && reaches(rule, probe) && (port || back))
+}
+
+/// True if a rule is about something that the probe's ends can send each other.
+fn reaches(rule: &Rule, probe: Probe) -> bool {
+    let between = |src, dst| rule.src.contains(src) && rule.dst.contains(dst);
+    between(&probe.src, &probe.dst) || between(&probe.dst, &probe.src)
 }
 
 /// True if some packet matches both of two rules.
@@ -201,6 +272,8 @@ fn dports(rng: &mut Rng) -> (u16, u16) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     const SIZES: [usize; 5] = [1, 10, 100, 1000, 10_000];
@@ -258,6 +331,39 @@ mod tests {
                 };
                 assert_eq!(first_match(&rules, answer), None, "{answer:?}");
             }
+        }
+    }
+
+    #[test]
+    fn whatever_a_pair_sends_meets_the_last_rule_alone() {
+        let probe = probes()[0];
+        let rules = elsewhere(1000, 7, probe);
+        for (proto, dport) in [(TCP, 22), (UDP, 53), (UDP, 9000), (1, 0)] {
+            let packet = Probe { proto, dport, ..probe };
+            assert_eq!(first_match(&rules, packet), Some((999, Target::Accept)));
+            let (src, dst) = (packet.dst, packet.src);
+            assert_eq!(first_match(&rules, Probe { src, dst, ..packet }), None);
+        }
+    }
+
+    #[test]
+    fn ports_are_all_that_tells_rules_apart() {
+        let probe = probes()[0];
+        let rules = ports(1 << 16, probe);
+        assert_eq!(first_match(&rules, probe), Some((65_535, Target::Accept)));
+        let apart: HashSet<_> = rules.iter().map(|rule| rule.dports).collect();
+        assert_eq!(apart.len(), 1 << 16);
+        assert!(rules.iter().all(|rule| rule.dst == Ipv4Net::from(probe.dst)));
+        assert_eq!(ports(10, probe)[..9], rules[..9]);
+    }
+
+    #[test]
+    fn rules_that_fit_a_set_name_a_network_and_a_port() {
+        let rules = fitting(1000, 7, probes()[0]);
+        assert_eq!(first_match(&rules, probes()[0]), Some((999, Target::Accept)));
+        for rule in &rules[..999] {
+            assert!(rule.src.prefix_len() > 0 && rule.dst.prefix_len() == 0, "{rule:?}");
+            assert!(rule.dports.is_some_and(|(first, last)| first == last), "{rule:?}");
         }
     }
 

@@ -18,6 +18,8 @@ pub enum Contestant {
     IptablesNft,
     /// The same through iptables-legacy.
     IptablesLegacy,
+    /// The same as iptables-nft, with the operator's rules in sets of ipset.
+    Ipset,
     /// A Linux bridge, `br_netfilter` on, with an nftables ruleset of sets and verdict maps.
     Nftables,
     /// netbridge.
@@ -26,15 +28,24 @@ pub enum Contestant {
 
 impl Contestant {
     /// All of them, the limits first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Loopback,
         Self::RawPair,
         Self::Bridge,
         Self::IptablesNft,
         Self::IptablesLegacy,
+        Self::Ipset,
         Self::Nftables,
         Self::Netbridge,
     ];
+
+    /// Why there is nothing to measure of it while the operator has no rules.
+    pub const fn same_without_rules(self) -> Option<&'static str> {
+        match self {
+            Self::Ipset => Some("is bridge + iptables-nft where no rule asks a set"),
+            _ => None,
+        }
+    }
 
     /// What reports call it.
     pub const fn label(self) -> &'static str {
@@ -44,6 +55,7 @@ impl Contestant {
             Self::Bridge => "bridge",
             Self::IptablesNft => "bridge + iptables-nft",
             Self::IptablesLegacy => "bridge + iptables-legacy",
+            Self::Ipset => "bridge + ipset",
             Self::Nftables => "bridge + nftables sets",
             Self::Netbridge => "netbridge",
         }

@@ -62,6 +62,25 @@ pub fn member<'i>(id: &'i str, last: &str) -> Option<(&'i str, u32)> {
     Some((family, number))
 }
 
+/// What the titles of a family have in common: that of the member with the number 0 as it is, else with an `n` for what
+/// differs.
+pub fn family_title(members: &[(u32, &CaseName)]) -> String {
+    let words = |case: &CaseName| case.title.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    match members {
+        [(first, case), (_, other), ..] if *first > 0 => {
+            let (words, others) = (words(case), words(other));
+            let same = |(word, other): &(&String, &String)| word == other;
+            let before = words.iter().zip(&others).take_while(same).count();
+            let after = words.iter().rev().zip(others.iter().rev()).take_while(same).count();
+            let after = words.len().saturating_sub(after).max(before);
+            let [head, tail] = [words.get(..before), words.get(after..)].map(Option::unwrap_or_default);
+            [head, &["n".to_owned()], tail].concat().join(" ")
+        }
+        [(_, case), ..] => case.title.clone(),
+        [] => String::new(),
+    }
+}
+
 fn grid(
     results: &Results,
     rows: &[Row<'_>],
@@ -159,7 +178,7 @@ mod tests {
         let results = fixture::results();
         let text = medians(&results, &rows(&results), Metric::NetNs).unwrap();
         assert!(
-            text.contains("holds 64 rules") && text.contains("[2] a bridge alone translates nothing"),
+            text.contains(" no filter |") && text.contains("[3] a bridge alone translates nothing"),
             "{text}"
         );
         assert!(
@@ -229,11 +248,23 @@ mod tests {
         let families = families(&results, "rules");
         assert_eq!(families.len(), 5);
         let numbers: Vec<u32> = families["forwarding/l2"].iter().map(|(number, _)| *number).collect();
-        assert_eq!(numbers, [0, 10, 100, 1000, 10_000]);
+        assert_eq!(numbers, [0, 10, 100, 1000, 10_000, 65_536]);
         assert_eq!(
             member("control/publish-range/ports-100", "ports"),
             Some(("control/publish-range", 100))
         );
         assert_eq!(member("control/attach/first", "ports"), None);
+    }
+
+    #[test]
+    fn a_family_is_titled_by_what_its_members_share() {
+        let case = |title: &str| CaseName {
+            id: String::new(),
+            title: title.to_owned(),
+        };
+        let (few, many) = (case("publish 1 port as a range"), case("publish 100 ports as a range"));
+        assert_eq!(family_title(&[(1, &few), (100, &many)]), "publish n as a range");
+        let (none, some) = (case("same network"), case("same network, 10 rules"));
+        assert_eq!(family_title(&[(0, &none), (10, &some)]), "same network");
     }
 }

@@ -260,8 +260,8 @@ fn base_rows(results: &Results, holds: impl Fn(&str) -> bool) -> Vec<Row<'_>> {
 /// Net cost by the number of rules, a table for each path.
 fn rule_scale(results: &Results) -> String {
     let mut text = String::new();
-    for (family, members) in grid::families(results, "rules") {
-        let title = members.first().map_or(family, |(_, case)| case.title.as_str());
+    for members in grid::families(results, "rules").into_values() {
+        let title = grid::family_title(&members);
         let rows: Vec<Row<'_>> = members
             .iter()
             .map(|(rules, case)| {
@@ -388,7 +388,7 @@ mod tests {
         for part in [
             "# netbridge benchmark, 2026-02-03T04:05:06Z",
             "Linux 6.18.0",
-            "full run of 20m 34s, 40 cases, 10 rounds each\n",
+            "full run of 20m 34s, 45 cases, 10 rounds each\n",
             "## Targets",
             "![Net cost by case](net-cost.svg)",
             "### Net cost (less is better)",
@@ -397,7 +397,7 @@ mod tests {
             "### Throughput (more is better)",
             "Ratio to raw veth pair:",
             "`control/attach/first`, bridge + iptables-legacy: cannot attach",
-            "- netbridge: holds 64 rules: `forwarding/l2/rules-100`",
+            "- bridge + ipset: would be 12 million elements: `forwarding/l2/rules-65536`",
             "| TCP stream           | raw veth pair | iperf3 | Gbit/s",
             "nothing changed",
             "| nft ",

@@ -209,6 +209,6 @@ pub struct Absence {
     pub contestant: Contestant,
     /// The yardstick; none: every one.
     pub metric: Option<Metric>,
-    /// Why, as a report prints it: `holds 64 rules`.
+    /// Why, as a report prints it: `a bridge alone filters nothing`.
     pub reason: String,
 }

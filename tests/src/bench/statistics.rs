@@ -90,6 +90,32 @@ pub fn ratio(values: &[f64], reference: &[f64]) -> Option<Estimate> {
     Some(estimate(value, &rounds, middle))
 }
 
+/// The same of series that were measured in rounds of their own, as in two cases: each one's rounds are drawn by themselves,
+/// and of few rounds the range is that of any round over any other.
+pub fn ratio_apart(values: &[f64], reference: &[f64]) -> Option<Estimate> {
+    let over = median(reference).filter(|&over| over > 0.0)?;
+    let value = median(values)? / over;
+    let (low, high, basis) = if values.len().min(reference.len()) < LEAST_ROUNDS {
+        let pairs = values
+            .iter()
+            .flat_map(|own| reference.iter().map(|over| quotient(*own, *over)));
+        let sorted = sorted(&pairs.collect::<Vec<_>>());
+        (sorted.first().copied(), sorted.last().copied(), Basis::Range)
+    } else {
+        let mut rng = Rng::with_seed(SEED);
+        let (mut rounds, mut room) = (Vec::new(), Vec::new());
+        let mut anew = |series: &[f64]| {
+            draw(&mut rng, series.len(), &mut rounds);
+            middle_of(series, &rounds, &mut room)
+        };
+        let draws = (0..DRAWS).filter_map(|_| Some(quotient(anew(values)?, anew(reference)?)));
+        let draws = sorted(&draws.collect::<Vec<_>>());
+        let [low, high] = ENDS.map(|share| nearest(&draws, share));
+        (low, high, Basis::Interval)
+    };
+    Some(around(value, low, high, basis))
+}
+
 fn quotient(value: f64, over: f64) -> f64 {
     if over > 0.0 { value / over } else { f64::INFINITY }
 }
@@ -110,6 +136,11 @@ fn estimate(value: f64, rounds: &[f64], middle: impl Fn(&[usize], &mut Vec<f64>)
         let [low, high] = ENDS.map(|share| nearest(&draws, share));
         (low, high, Basis::Interval)
     };
+    around(value, low, high, basis)
+}
+
+/// An estimate whose ends hold its value.
+fn around(value: f64, low: Option<f64>, high: Option<f64>, basis: Basis) -> Estimate {
     Estimate {
         value,
         low: low.unwrap_or(value).min(value),
@@ -206,6 +237,19 @@ mod tests {
         assert_eq!((of.value, of.low, of.high, of.basis), (2.0, 1.0, 6.0, Basis::Range));
         assert_eq!(middle(&[1.0; 6]).unwrap().basis, Basis::Interval);
         assert_eq!(middle(&[]), None);
+    }
+
+    #[test]
+    fn rounds_of_two_cases_are_not_paired() {
+        // In pairs the ratio would be 2 without a doubt.
+        let of = ratio_apart(&[2.0, 4.0, 6.0], &[1.0, 2.0, 3.0]).unwrap();
+        assert_eq!((of.value, of.low, of.high), (2.0, 2.0 / 3.0, 6.0));
+        assert_eq!(of.basis, Basis::Range);
+        let many = ratio_apart(&[3.0; 7], &[1.0; 6]).unwrap();
+        assert_eq!((many.value, many.low, many.high), (3.0, 3.0, 3.0));
+        assert_eq!(many.basis, Basis::Interval);
+        assert_eq!(ratio_apart(&[1.0], &[0.0]), None);
+        assert_eq!(ratio_apart(&[], &[1.0]), None);
     }
 
     #[test]

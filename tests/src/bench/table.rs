@@ -120,8 +120,8 @@ mod tests {
     fn long_reasons_become_notes_and_equal_ones_one() {
         let mut table = Table::new(1, ["case", "bridge"]);
         let reason = "a bridge alone translates nothing";
-        let cells = ["holds 64 rules", reason, "another reason that is too long", reason].map(|text| table.gap(text));
-        assert_eq!(cells, ["holds 64 rules", "– [1]", "– [2]", "– [1]"]);
+        let cells = ["too slow", reason, "another reason that is too long", reason].map(|text| table.gap(text));
+        assert_eq!(cells, ["too slow", "– [1]", "– [2]", "– [1]"]);
         table.row(vec!["x".to_owned(), cells[1].clone()]);
         assert!(
             table

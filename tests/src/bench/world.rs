@@ -90,8 +90,10 @@ pub trait World {
     fn translates(&self) -> Able;
     /// Makes these the operator's rules, in this order, in place of those there were. What no rule matches goes on.
     fn load_rules(&mut self, rules: &[Rule]) -> Result<Able>;
-    /// Replaces one of `rules`, which are those loaded last, by the contestant's shortest way.
-    fn change_rule(&mut self, rules: &[Rule], index: usize, rule: &Rule) -> Result<Able>;
+    /// Puts a rule before number `index` of `rules`, which are all there are, by the contestant's shortest way.
+    fn insert_rule(&mut self, rules: &[Rule], index: usize, rule: &Rule) -> Result<Able>;
+    /// Takes number `index` of `rules`, which are all there are, away.
+    fn delete_rule(&mut self, rules: &[Rule], index: usize) -> Result<Able>;
     /// Publishes ports of container B that one request lists, each by itself: the calls that the contestant's own manager
     /// makes for it, one where its tool takes a list.
     fn publish(&mut self, ports: &[Published]) -> Result<Able>;

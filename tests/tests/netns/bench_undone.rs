@@ -18,6 +18,11 @@ fn shown(world: &dyn World) -> Result<Vec<String>> {
     let host = &world.layout().host.as_ref().context("no host")?.netns;
     Ok(match contestant {
         Contestant::IptablesNft => normalised(&host.run(|| tool("iptables-nft-save"))??),
+        Contestant::Ipset => {
+            let mut all = normalised(&host.run(|| tool("iptables-nft-save"))??);
+            all.push(host.run(|| tool("ipset save"))??);
+            all
+        }
         Contestant::IptablesLegacy => normalised(&host.run(|| tool("iptables-legacy-save"))??),
         Contestant::Nftables => vec![host.run(|| tool("nft --stateless list ruleset"))??],
         _ => {
@@ -32,22 +37,24 @@ fn shown(world: &dyn World) -> Result<Vec<String>> {
 }
 
 /// Those that have rules.
-const RULED: [Contestant; 4] = [
+const RULED: [Contestant; 5] = [
     Contestant::IptablesNft,
     Contestant::IptablesLegacy,
+    Contestant::Ipset,
     Contestant::Nftables,
     Contestant::Netbridge,
 ];
 
 /// A published port and rules, what only some can do, and the control plane's own rules.
-const CASES: [&str; 3] = [
+const CASES: [&str; 4] = [
     "forwarding/new-published/rules-10",
     "forwarding/bpf-time/l2",
-    "control/filter-change/rules-64",
+    "control/filter-insert/rules-100",
+    "forwarding/sets-l2/rules-10",
 ];
 
 fn picked() -> Vec<Box<dyn Case>> {
-    let cases = [forwarding::cases(true), control::cases(true)].into_iter().flatten();
+    let cases = [forwarding::cases(false), control::cases(true)].into_iter().flatten();
     cases.filter(|case| CASES.contains(&case.id().as_str())).collect()
 }
 

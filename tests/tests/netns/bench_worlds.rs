@@ -50,18 +50,20 @@ fn judge(contestant: Contestant, test: impl FnOnce(&mut dyn World) -> Result<()>
 }
 
 /// Those between whose ends a host stands.
-const HOSTED: [Contestant; 5] = [
+const HOSTED: [Contestant; 6] = [
     Contestant::Bridge,
     Contestant::IptablesNft,
     Contestant::IptablesLegacy,
+    Contestant::Ipset,
     Contestant::Nftables,
     Contestant::Netbridge,
 ];
 
 /// Those that do all that Docker's network does.
-const COMPLETE: [Contestant; 4] = [
+const COMPLETE: [Contestant; 5] = [
     Contestant::IptablesNft,
     Contestant::IptablesLegacy,
+    Contestant::Ipset,
     Contestant::Nftables,
     Contestant::Netbridge,
 ];
@@ -266,6 +268,15 @@ fn rule(src: &str, proto: u8, dports: Option<(u16, u16)>, target: Target) -> Res
     })
 }
 
+/// Puts another rule in the place of one, which it returns.
+fn replace(world: &mut dyn World, rules: &mut Vec<Rule>, index: usize, rule: Rule) -> Result<Rule> {
+    done(&world.delete_rule(rules, index)?)?;
+    let old = rules.remove(index);
+    done(&world.insert_rule(rules, index, &rule)?)?;
+    rules.insert(index, rule);
+    Ok(old)
+}
+
 #[test]
 fn the_operators_rules_drop_what_they_name() -> Result<()> {
     for contestant in COMPLETE {
@@ -288,17 +299,15 @@ fn the_operators_rules_drop_what_they_name() -> Result<()> {
             is_silent(&a, other)?;
             // To another place of the same shape, and back.
             let moved = rule("10.77.0.2/32", 17, Some((9000, 9000)), Target::Drop)?;
-            done(&world.change_rule(&rules, 2, &moved)?)?;
-            let old = std::mem::replace(&mut rules[2], moved);
+            let old = replace(world, &mut rules, 2, moved)?;
             ask(&a, other, b"hello", LIMIT)?;
             is_silent(&a, plain)?;
-            done(&world.change_rule(&rules, 2, &old)?)?;
-            rules[2] = old;
+            replace(world, &mut rules, 2, old)?;
             ask(&a, plain, b"hello", LIMIT)?;
             is_silent(&a, other)?;
             // To another shape.
             let all = rule("10.77.0.2/32", 0, None, Target::Drop)?;
-            done(&world.change_rule(&rules, 0, &all)?)?;
+            rules[0] = replace(world, &mut rules, 0, all)?;
             is_silent(&a, plain)?;
             for rules in [&rules[..1], &[]] {
                 done(&world.load_rules(rules)?)?;
@@ -321,7 +330,7 @@ fn the_operators_rules_drop_what_they_name() -> Result<()> {
 
 #[test]
 fn the_first_rule_that_matches_decides() -> Result<()> {
-    for contestant in [Contestant::IptablesNft, Contestant::Nftables] {
+    for contestant in [Contestant::IptablesNft, Contestant::Ipset, Contestant::Nftables] {
         judge(contestant, |world| {
             let (a, b) = (reopened(&world.layout().a.netns)?, world.layout().b.ip);
             let _server = UdpServer::start(&world.layout().b.netns, 9000)?;
@@ -336,20 +345,17 @@ fn the_first_rule_that_matches_decides() -> Result<()> {
             ask(&a, to, b"hello", LIMIT)?;
             // The same key, another verdict.
             let drop = rule("10.77.0.2/32", 17, Some((9000, 9000)), Target::Drop)?;
-            done(&world.change_rule(&rules, 0, &drop)?)?;
-            rules[0] = drop;
+            replace(world, &mut rules, 0, drop)?;
             is_silent(&a, to)?;
             // Away, and the next one decides; then an accept before it, of another shape.
             let other = rule("192.0.2.1/32", 17, Some((9000, 9000)), Target::Drop)?;
-            done(&world.change_rule(&rules, 0, &other)?)?;
-            rules[0] = other;
+            replace(world, &mut rules, 0, other)?;
             is_silent(&a, to)?;
             let wide = rule("10.77.0.0/16", 0, None, Target::Accept)?;
-            done(&world.change_rule(&rules, 1, &wide)?)?;
-            rules[1] = wide;
+            replace(world, &mut rules, 1, wide)?;
             ask(&a, to, b"hello", LIMIT)?;
             let exact = rule("10.77.0.2/32", 6, None, Target::Drop)?;
-            done(&world.change_rule(&rules, 3, &exact)?)?;
+            replace(world, &mut rules, 3, exact)?;
             ask(&a, to, b"hello", LIMIT)?;
             Ok(())
         })?;
@@ -378,10 +384,9 @@ fn nftables_takes_ten_thousand_rules_of_any_seed() -> Result<()> {
                 target: Target::Drop,
                 ..rules[last].clone()
             };
-            done(&world.change_rule(&rules, last, &drop)?)?;
-            let accept = std::mem::replace(&mut rules[last], drop);
+            let accept = replace(world, &mut rules, last, drop)?;
             is_silent(&a, to).with_context(|| format!("seed {seed}"))?;
-            done(&world.change_rule(&rules, last, &accept)?)?;
+            replace(world, &mut rules, last, accept)?;
             ask(&a, to, b"hello", LIMIT).with_context(|| format!("seed {seed}"))?;
         }
         done(&world.load_rules(&[])?)?;

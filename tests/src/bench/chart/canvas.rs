@@ -39,6 +39,7 @@ pub(super) enum Mark {
     Diamond,
     Up,
     Down,
+    Left,
     Cross,
     Plus,
 }
@@ -142,6 +143,7 @@ impl Canvas {
             Mark::Diamond => ("M0,-5.2L5.2,0L0,5.2L-5.2,0Z", true),
             Mark::Up => ("M0,-4.8L4.8,3.8H-4.8Z", true),
             Mark::Down => ("M0,4.8L4.8,-3.8H-4.8Z", true),
+            Mark::Left => ("M-4.8,0L3.8,-4.8V4.8Z", true),
             Mark::Cross => ("M-3.6,-3.6L3.6,3.6M-3.6,3.6L3.6,-3.6", false),
             Mark::Plus => ("M-4.6,0H4.6M0,-4.6V4.6", false),
         };

@@ -14,9 +14,17 @@ pub(super) struct Lines<'c> {
     pub(super) height: &'c str,
     /// What the places from left to right mean.
     pub(super) breadth: &'c str,
-    /// Those places, evenly spaced.
-    pub(super) places: Vec<String>,
+    /// Those places.
+    pub(super) places: Vec<Place>,
     pub(super) panels: Vec<Panel>,
+}
+
+/// A place from left to right.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Place {
+    /// How far along; where the first is and how long a unit is, is the chart's matter.
+    pub(super) at: f64,
+    pub(super) name: String,
 }
 
 /// One subject.
@@ -111,16 +119,18 @@ impl Lines<'_> {
         canvas.heading((x, y + 8.0), &panel.title, NORMAL + 1.0);
         let (left, right) = (x + LEFT, x + across - 16.0);
         let (top, bottom) = (y + ABOVE, y + ABOVE + PLOT);
-        let steps = self.places.iter().skip(1).map(|_| 1.0).sum::<f64>().max(1.0);
-        let at = |place: f64| left + 14.0 + place / steps * (right - left - 28.0);
+        let ends = self.places.first().zip(self.places.last());
+        let (first, length) = ends.map_or((0.0, 0.0), |(first, last)| (first.at, last.at - first.at));
+        let share = |place: &Place| if length > 0.0 { (place.at - first) / length } else { 0.0 };
+        let at = |place: &Place| left + 14.0 + share(place) * (right - left - 28.0);
         let level = |value: f64| bottom - scale.share(value) * PLOT;
         for tick in &scale.ticks {
             canvas.line((left, level(*tick)), (right, level(*tick)), FAINT, 1.0);
             canvas.text((left - 7.0, level(*tick)), &whole(*tick), SMALL, Anchor::End, GREY);
         }
-        for (place, name) in (0_u32..).map(f64::from).zip(&self.places) {
+        for place in &self.places {
             canvas.line((at(place), bottom), (at(place), bottom + 4.0), GREY, 1.0);
-            canvas.text((at(place), bottom + 13.0), name, SMALL, Anchor::Middle, GREY);
+            canvas.text((at(place), bottom + 13.0), &place.name, SMALL, Anchor::Middle, GREY);
         }
         canvas.line((left, top), (left, bottom), INK, 1.2);
         canvas.line((left, bottom), (right, bottom), INK, 1.2);
@@ -133,8 +143,9 @@ impl Lines<'_> {
             INK,
         );
         for line in &panel.lines {
-            let points: Vec<(Point, f64)> = (0_u32..)
-                .map(f64::from)
+            let points: Vec<(Point, f64)> = self
+                .places
+                .iter()
                 .zip(&line.figures)
                 .filter_map(|(place, figure)| {
                     figure

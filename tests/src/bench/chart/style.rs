@@ -11,6 +11,7 @@ pub(super) const fn colour(contestant: Contestant) -> &'static str {
         Contestant::Bridge => "#56b4e9",
         Contestant::IptablesNft => "#e69f00",
         Contestant::IptablesLegacy => "#cc79a7",
+        Contestant::Ipset => "#d55e00",
         Contestant::Nftables => "#0072b2",
         Contestant::Netbridge => "#009e73",
     }
@@ -24,6 +25,7 @@ pub(super) const fn mark(contestant: Contestant) -> Mark {
         Contestant::Bridge => Mark::Square,
         Contestant::IptablesNft => Mark::Up,
         Contestant::IptablesLegacy => Mark::Down,
+        Contestant::Ipset => Mark::Left,
         Contestant::Nftables => Mark::Diamond,
         Contestant::Netbridge => Mark::Circle,
     }

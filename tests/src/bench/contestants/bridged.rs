@@ -26,8 +26,10 @@ pub(super) trait Firewall: Send + Sync {
     fn set_up(&self) -> Result<()>;
     /// See [`World::load_rules`].
     fn load_rules(&mut self, rules: &[Rule]) -> Result<Able>;
-    /// See [`World::change_rule`].
-    fn change_rule(&mut self, rules: &[Rule], index: usize, rule: &Rule) -> Result<Able>;
+    /// See [`World::insert_rule`].
+    fn insert_rule(&mut self, rules: &[Rule], index: usize, rule: &Rule) -> Result<Able>;
+    /// See [`World::delete_rule`].
+    fn delete_rule(&mut self, rules: &[Rule], index: usize) -> Result<Able>;
     /// See [`World::publish`].
     fn publish(&mut self, ports: &[Published]) -> Result<()>;
     /// See [`World::publish_range`].
@@ -136,9 +138,18 @@ impl World for Bridged {
         self.ask("filters", |firewall| firewall.load_rules(rules))
     }
 
-    fn change_rule(&mut self, rules: &[Rule], index: usize, rule: &Rule) -> Result<Able> {
+    fn insert_rule(&mut self, rules: &[Rule], index: usize, rule: &Rule) -> Result<Able> {
+        ensure!(
+            index <= rules.len(),
+            "there is no place {index} among {} rules",
+            rules.len()
+        );
+        self.ask("filters", |firewall| firewall.insert_rule(rules, index, rule))
+    }
+
+    fn delete_rule(&mut self, rules: &[Rule], index: usize) -> Result<Able> {
         ensure!(index < rules.len(), "there is no rule {index} of {}", rules.len());
-        self.ask("filters", |firewall| firewall.change_rule(rules, index, rule))
+        self.ask("filters", |firewall| firewall.delete_rule(rules, index))
     }
 
     fn publish(&mut self, ports: &[Published]) -> Result<Able> {

@@ -49,6 +49,9 @@ COMMIT
 COMMIT
 ";
 
+/// The chain that Docker leaves to the operator.
+pub(super) const USER: &str = "DOCKER-USER";
+
 /// Which iptables.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Tool {
@@ -97,6 +100,13 @@ impl Docker {
         }
     }
 
+    /// Puts lines of rules in place of the operator's.
+    pub(super) fn replace_user(&self, lines: &str) -> Result<()> {
+        // With --noflush, to name a chain empties it, and it alone.
+        let text = format!("*filter\n:{USER} - [0:0]\n{lines}-A {USER} -j RETURN\nCOMMIT\n");
+        self.tool.restore(&text)
+    }
+
     /// The daemon's calls for a port: for each of three rules it looks (`-C`) before it leaps.
     fn daemon(&self, port: Published, leap: Leap) -> Result<()> {
         let [iptables, ..] = self.tool.programs();
@@ -135,23 +145,27 @@ impl Firewall for Docker {
     }
 
     fn load_rules(&mut self, rules: &[Rule]) -> Result<Able> {
-        // With --noflush, to name a chain empties it, and it alone.
-        let mut text = String::from("*filter\n:DOCKER-USER - [0:0]\n");
+        let mut text = String::new();
         for rule in rules {
-            writeln!(text, "-A DOCKER-USER{} -j {}", Matches(rule), target(rule))?;
+            writeln!(text, "-A {USER}{} -j {}", Matches(rule), target(rule.target))?;
         }
-        text.push_str("-A DOCKER-USER -j RETURN\nCOMMIT\n");
-        self.tool.restore(&text)?;
+        self.replace_user(&text)?;
         Ok(Able::Done)
     }
 
-    fn change_rule(&mut self, _rules: &[Rule], index: usize, rule: &Rule) -> Result<Able> {
+    fn insert_rule(&mut self, _rules: &[Rule], index: usize, rule: &Rule) -> Result<Able> {
         let number = (index + 1).to_string();
         let matches = Matches(rule).to_string();
-        let mut arguments = vec!["-t", "filter", "-R", "DOCKER-USER", &number];
+        let mut arguments = vec!["-t", "filter", "-I", USER, &number];
         arguments.extend(matches.split_whitespace());
-        arguments.extend(["-j", target(rule)]);
+        arguments.extend(["-j", target(rule.target)]);
         self.tool.change(&arguments)?;
+        Ok(Able::Done)
+    }
+
+    fn delete_rule(&mut self, _rules: &[Rule], index: usize) -> Result<Able> {
+        let number = (index + 1).to_string();
+        self.tool.change(&["-t", "filter", "-D", USER, &number])?;
         Ok(Able::Done)
     }
 
@@ -191,8 +205,8 @@ impl Firewall for Docker {
 }
 
 /// How a target is called in DOCKER-USER: there, to accept would skip what Docker does behind it.
-const fn target(rule: &Rule) -> &'static str {
-    match rule.target {
+pub(super) const fn target(target: Target) -> &'static str {
+    match target {
         Target::Drop => "DROP",
         Target::Accept => "RETURN",
     }

@@ -69,7 +69,7 @@ pub(super) fn programs(netns: &Netns, interfaces: &[&str]) -> Result<Counters> {
 /// How many tables of netfilter there are besides a contestant's own.
 pub(super) fn rules(netns: &Netns, contestant: Contestant) -> Result<Counters> {
     let own: &[&str] = match contestant {
-        Contestant::IptablesNft => &["table ip filter", "table ip nat"],
+        Contestant::IptablesNft | Contestant::Ipset => &["table ip filter", "table ip nat"],
         Contestant::Nftables => &["table ip bench"],
         _ => &[],
     };

@@ -90,7 +90,11 @@ impl World for Limit {
         Ok(if rules.is_empty() { Able::Done } else { no_host() })
     }
 
-    fn change_rule(&mut self, _rules: &[Rule], _index: usize, _rule: &Rule) -> Result<Able> {
+    fn insert_rule(&mut self, _rules: &[Rule], _index: usize, _rule: &Rule) -> Result<Able> {
+        Ok(no_host())
+    }
+
+    fn delete_rule(&mut self, _rules: &[Rule], _index: usize) -> Result<Able> {
         Ok(no_host())
     }
 

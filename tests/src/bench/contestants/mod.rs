@@ -14,6 +14,7 @@ mod bridged;
 mod docker;
 mod foreign;
 mod ground;
+mod ipset;
 mod limit;
 mod netbridge;
 mod nftables;
@@ -30,9 +31,11 @@ use ipnet::Ipv4Net;
 use self::bridged::Bridged;
 use self::docker::{Docker, Tool};
 use self::ground::BRIDGE_NETFILTER;
+use self::ipset::Ipset;
 use self::limit::Limit;
 use self::netbridge::Netbridge;
 use self::nftables::Nftables;
+pub use self::syntax::forward;
 use super::contestant::Contestant;
 use super::machine::find;
 use super::world::World;
@@ -71,6 +74,7 @@ pub fn build(contestant: Contestant, sandbox: &Sandbox) -> Result<Box<dyn World>
             Contestant::IptablesLegacy => {
                 Box::new(Bridged::build(contestant, Some(Box::new(Docker::new(Tool::Legacy))))?)
             }
+            Contestant::Ipset => Box::new(Bridged::build(contestant, Some(Box::new(Ipset::new())))?),
             Contestant::Nftables => Box::new(Bridged::build(contestant, Some(Box::new(Nftables::default())))?),
             Contestant::Netbridge => Box::new(Netbridge::build(sandbox)?),
         })
@@ -82,11 +86,12 @@ pub fn build(contestant: Contestant, sandbox: &Sandbox) -> Result<Box<dyn World>
 pub fn absent(contestant: Contestant) -> Option<String> {
     let netfilter = matches!(
         contestant,
-        Contestant::IptablesNft | Contestant::IptablesLegacy | Contestant::Nftables
+        Contestant::IptablesNft | Contestant::IptablesLegacy | Contestant::Ipset | Contestant::Nftables
     );
     let programs: &[&str] = match contestant {
         Contestant::IptablesNft => &Tool::Nft.programs(),
         Contestant::IptablesLegacy => &Tool::Legacy.programs(),
+        Contestant::Ipset => &ipset::PROGRAMS,
         Contestant::Nftables => &["nft"],
         _ => &[],
     };

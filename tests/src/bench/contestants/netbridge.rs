@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -21,11 +20,11 @@ use netbridge::state::State;
 use tempfile::TempDir;
 
 use super::super::contestant::Contestant;
-use super::super::rule::{Rule, Target};
+use super::super::rule::Rule;
 use super::super::world::{Able, Host, Layout, Port, Published, World};
 use super::foreign::stack;
 use super::ground::{Ground, HostSettings};
-use super::syntax::Matches;
+use super::syntax::{forward, operand};
 use super::{A, B, CONTAINERS, ETH0, GATEWAY, MTU, OUTSIDE, UPLINK, command, more, wiring};
 use crate::sandbox::Sandbox;
 use crate::wire::counters;
@@ -201,20 +200,6 @@ fn host_end(host: &Netns, state: &State, endpoint: &str) -> Result<Port> {
     wiring::port(host, &endpoint.host_if, Ipv4Addr::UNSPECIFIED)
 }
 
-/// Rules as the chain that netbridge reads.
-fn filter(rules: &[Rule]) -> Result<String> {
-    let mut text = String::from("*filter\n:FORWARD ACCEPT [0:0]\n");
-    for rule in rules {
-        let target = match rule.target {
-            Target::Drop => "DROP",
-            Target::Accept => "ACCEPT",
-        };
-        writeln!(text, "-A FORWARD{} -j {target}", Matches(rule))?;
-    }
-    text.push_str("COMMIT\n");
-    Ok(text)
-}
-
 /// `HOST[-END]:CONTAINER[-END]/PROTOCOL`.
 fn ports(first: Published, count: u16) -> Result<String> {
     let last = |first: u16| first.checked_add(count.saturating_sub(1));
@@ -242,13 +227,16 @@ impl World for Netbridge {
         if rules.is_empty() {
             return self.instance.call(&["filter", "flush"], "");
         }
-        self.instance.call(&["filter", "load", "-"], &filter(rules)?)
+        self.instance.call(&["filter", "load", "-"], &forward(rules))
     }
 
-    fn change_rule(&mut self, rules: &[Rule], index: usize, rule: &Rule) -> Result<Able> {
-        let mut rules = rules.to_vec();
-        rule.clone_into(rules.get_mut(index).context("there is no such rule")?);
-        self.load_rules(&rules)
+    fn insert_rule(&mut self, _rules: &[Rule], index: usize, rule: &Rule) -> Result<Able> {
+        let rule = format!("{}{}", index + 1, operand(rule));
+        self.instance.call(&["filter", "insert", &rule], "")
+    }
+
+    fn delete_rule(&mut self, _rules: &[Rule], index: usize) -> Result<Able> {
+        self.instance.call(&["filter", "delete", &(index + 1).to_string()], "")
     }
 
     fn publish(&mut self, published: &[Published]) -> Result<Able> {

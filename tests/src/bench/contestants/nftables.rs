@@ -27,7 +27,7 @@ use serde_json::Value;
 use super::super::rule::Rule;
 use super::super::world::{Able, Published};
 use super::bridged::Firewall;
-use super::sets::{Place, VerdictMap, VerdictMaps};
+use super::sets::{Place, VerdictMap, VerdictMaps, inserted};
 use super::{B, command};
 
 /// Everything but rules and ports. nftables cannot shift a range of ports, so `shifted` has an element a port.
@@ -107,18 +107,11 @@ impl Firewall for Nftables {
         Ok(Able::Done)
     }
 
-    fn change_rule(&mut self, rules: &[Rule], index: usize, rule: &Rule) -> Result<Able> {
+    fn insert_rule(&mut self, rules: &[Rule], index: usize, rule: &Rule) -> Result<Able> {
         let mut text = String::new();
-        let old = self.maps.remove(index).context("the rule is in no map")?;
-        // A map that is empty now stays until rules are loaded anew.
-        if let Some(map) = self.maps.as_slice().get(old) {
-            writeln!(text, "delete element ip bench {map} {{ {} }}", map.key(&rules[index]))?;
-        }
         let count = self.maps.as_slice().len();
-        let Some(place) = self.maps.add(index, rule) else {
-            let mut rules = rules.to_vec();
-            rules[index] = rule.clone();
-            return self.load_rules(&rules);
+        let Some(place) = self.maps.insert(index, rule) else {
+            return self.load_rules(&inserted(rules, index, rule));
         };
         let (Place::Old(at) | Place::New(at)) = place;
         if let Some(map) = self.maps.as_slice().get(at) {
@@ -134,6 +127,18 @@ impl Firewall for Nftables {
             writeln!(text, "add element ip bench {map} {{ {} }}", map.element(rule))?;
         }
         transact(&text)?;
+        Ok(Able::Done)
+    }
+
+    fn delete_rule(&mut self, rules: &[Rule], index: usize) -> Result<Able> {
+        let old = self.maps.remove(index).context("the rule is in no map")?;
+        // A map that is empty now stays until rules are loaded anew.
+        if let Some(map) = self.maps.as_slice().get(old) {
+            transact(&format!(
+                "delete element ip bench {map} {{ {} }}",
+                map.key(&rules[index])
+            ))?;
+        }
         Ok(Able::Done)
     }
 

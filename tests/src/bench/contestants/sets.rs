@@ -171,6 +171,20 @@ impl VerdictMap {
         format!("{} : {verdict}", self.key(rule))
     }
 
+    /// Its number, which no other has.
+    pub(super) const fn number(&self) -> usize {
+        self.number
+    }
+
+    /// The numbers of the rules in it that have this target.
+    pub(super) fn with_target(&self, target: Target) -> impl Iterator<Item = usize> {
+        let elements = match target {
+            Target::Drop => &self.drops,
+            Target::Accept => &self.accepts,
+        };
+        elements.iter().map(|element| element.index)
+    }
+
     /// The numbers of the rules in it.
     pub(super) fn rules(&self) -> impl Iterator<Item = usize> {
         self.elements().map(|element| element.index)
@@ -202,12 +216,18 @@ impl fmt::Display for VerdictMap {
     }
 }
 
-/// A network as nft takes it: in a hash, not even an address may have a length.
-fn network(net: Ipv4Net) -> String {
+/// A network as nft and ipset take it: in a hash, not even an address may have a length.
+pub(super) fn network(net: Ipv4Net) -> String {
     match net.prefix_len() {
         32 => net.addr().to_string(),
         _ => net.to_string(),
     }
+}
+
+/// Rules with one more before number `index`.
+pub(super) fn inserted(rules: &[Rule], index: usize, rule: &Rule) -> Vec<Rule> {
+    let (before, behind) = rules.split_at(index);
+    [before, std::slice::from_ref(rule), behind].concat()
 }
 
 /// Where a rule went.
@@ -238,7 +258,7 @@ impl VerdictMaps {
 
     /// Puts rule number `index` into the first map that takes it, a new one if none does. `None` if the maps have an
     /// order in which it has no place.
-    pub(super) fn add(&mut self, index: usize, rule: &Rule) -> Option<Place> {
+    fn add(&mut self, index: usize, rule: &Rule) -> Option<Place> {
         let (shape, span) = (Shape::of(rule), span(rule));
         let (first, last) = self.bounds(index, rule.target, &span)?;
         let old = (first..last.min(self.maps.len())).find(|place| {
@@ -284,14 +304,32 @@ impl VerdictMaps {
         place
     }
 
-    /// Takes rule number `index` out of its map; the map's place.
+    /// [`add`](Self::add)s a rule; the numbers of those behind it rise by one.
+    pub(super) fn insert(&mut self, index: usize, rule: &Rule) -> Option<Place> {
+        for element in self.elements_mut().filter(|element| element.index >= index) {
+            element.index += 1;
+        }
+        self.add(index, rule)
+    }
+
+    /// Takes rule number `index` out of its map; the map's place. The numbers of those behind it fall by one.
     pub(super) fn remove(&mut self, index: usize) -> Option<usize> {
-        self.maps.iter_mut().position(|map| {
+        let place = self.maps.iter_mut().position(|map| {
             let before = map.elements().count();
             map.drops.retain(|element| element.index != index);
             map.accepts.retain(|element| element.index != index);
             map.elements().count() < before
-        })
+        })?;
+        for element in self.elements_mut().filter(|element| element.index > index) {
+            element.index -= 1;
+        }
+        Some(place)
+    }
+
+    fn elements_mut(&mut self) -> impl Iterator<Item = &mut Element> {
+        self.maps
+            .iter_mut()
+            .flat_map(|map| map.drops.iter_mut().chain(&mut map.accepts))
     }
 
     /// All of them, in the order in which they are asked.
@@ -361,7 +399,7 @@ mod tests {
         assert_eq!(grouped(&maps), [vec![0, 2], vec![1]]);
         assert_eq!(maps.remove(0), Some(0));
         let narrow = rule("10.1.2.0/24", 0, None, Target::Drop);
-        assert_eq!(maps.add(0, &narrow), Some(Place::Old(0)));
+        assert_eq!(maps.insert(0, &narrow), Some(Place::Old(0)));
         assert_eq!(maps.remove(7), None);
     }
 
@@ -378,11 +416,11 @@ mod tests {
         // A hash, and before the accept.
         assert_eq!(maps.remove(0), Some(0));
         let exact = rule("10.0.0.1/32", 0, None, Target::Drop);
-        assert_eq!(maps.add(0, &exact), Some(Place::New(0)));
+        assert_eq!(maps.insert(0, &exact), Some(Place::New(0)));
         // After the first drop, and before the last.
         assert_eq!(maps.remove(1), Some(2));
         let tcp = rule("0.0.0.0/0", 6, None, Target::Accept);
-        assert_eq!(maps.add(1, &tcp), Some(Place::New(1)));
+        assert_eq!(maps.insert(1, &tcp), Some(Place::New(1)));
     }
 
     #[test]
@@ -394,6 +432,6 @@ mod tests {
         ]);
         assert_eq!(grouped(&maps), [vec![2], vec![0, 1]]);
         maps.remove(1);
-        assert_eq!(maps.add(1, &rule("10.0.0.1/32", 0, None, Target::Accept)), None);
+        assert_eq!(maps.insert(1, &rule("10.0.0.1/32", 0, None, Target::Accept)), None);
     }
 }

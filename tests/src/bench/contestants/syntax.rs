@@ -2,7 +2,22 @@
 
 use std::fmt;
 
-use super::super::rule::Rule;
+use super::super::rule::{Rule, Target};
+
+/// Rules as a file for netbridge: a chain that they are all of.
+pub fn forward(rules: &[Rule]) -> String {
+    let rules = rules.iter().map(|rule| format!("-A FORWARD{}\n", operand(rule)));
+    format!("*filter\n:FORWARD ACCEPT [0:0]\n{}COMMIT\n", rules.collect::<String>())
+}
+
+/// What stands behind the chain's name in netbridge's commands.
+pub(super) fn operand(rule: &Rule) -> String {
+    let target = match rule.target {
+        Target::Drop => "DROP",
+        Target::Accept => "ACCEPT",
+    };
+    format!("{} -j {target}", Matches(rule))
+}
 
 /// What a rule matches, as options of iptables; nothing if it matches everything.
 pub(super) struct Matches<'a>(pub(super) &'a Rule);
@@ -38,7 +53,6 @@ impl fmt::Display for Matches<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::rule::Target;
     use super::*;
 
     #[test]

@@ -11,8 +11,8 @@ use crate::bench::world::{Host, Layout, Place, Published};
 
 /// Source port of the first flow: where Linux clients begin.
 const CLIENT: u16 = 32_768;
-/// The server's port.
-const SERVER: u16 = 9000;
+/// The server's port, if a case has no reason for another.
+pub(super) const SERVER: u16 = 9000;
 /// The port of the host that leads to the server in container B.
 pub(super) const PUBLISHED: Published = Published {
     proto: 17,
@@ -58,10 +58,12 @@ pub(super) struct Conversation<'a> {
     layout: &'a Layout,
     client: &'a Place,
     server: &'a Place,
+    /// The server's.
+    port: u16,
 }
 
 impl<'a> Conversation<'a> {
-    pub(super) fn new(relation: Relation, layout: &'a Layout) -> Self {
+    pub(super) fn new(relation: Relation, layout: &'a Layout, port: u16) -> Self {
         let (client, server) = match relation {
             Relation::Neighbours => (&layout.a, &layout.b),
             Relation::Masqueraded => (&layout.a, &layout.outside),
@@ -72,6 +74,7 @@ impl<'a> Conversation<'a> {
             layout,
             client,
             server,
+            port,
         }
     }
 
@@ -81,7 +84,7 @@ impl<'a> Conversation<'a> {
             src: self.client.ip,
             dst: self.server.ip,
             proto: PUBLISHED.proto,
-            dport: SERVER,
+            dport: self.port,
         }
     }
 
@@ -99,7 +102,7 @@ impl<'a> Conversation<'a> {
             Relation::Masqueraded => SocketAddrV4::new(self.host()?.uplink.ip, 0),
         };
         let dst = match self.relation {
-            Relation::Neighbours | Relation::Masqueraded => SocketAddrV4::new(server.ip, SERVER),
+            Relation::Neighbours | Relation::Masqueraded => SocketAddrV4::new(server.ip, self.port),
             Relation::Published => SocketAddrV4::new(self.host()?.uplink.ip, PUBLISHED.host),
         };
         Ok(Way {
@@ -107,7 +110,7 @@ impl<'a> Conversation<'a> {
             stream: self.stream(client, src, server, dst)?,
             exit: server,
             src: seen_src,
-            dst: SocketAddrV4::new(server.ip, SERVER),
+            dst: SocketAddrV4::new(server.ip, self.port),
         })
     }
 

@@ -15,6 +15,7 @@ mod pace;
 mod programs;
 mod session;
 mod workload;
+mod worst;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -23,24 +24,23 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use self::conversation::{Conversation, PUBLISHED, Relation};
+use self::conversation::{Conversation, PUBLISHED, Relation, SERVER};
 use self::pace::Pace;
 use self::session::Session;
-use self::workload::{Traffic, Workload};
+use self::workload::{Filter, Traffic, Workload};
 use super::case::Case;
-use super::classbench;
+use super::classbench::{self, Probe};
 use super::contestant::Contestant;
 use super::generator::Generator;
+use super::rule::Rule;
 use super::series::{Metric, Sample};
-use super::world::{Able, World};
+use super::world::{Able, Layout, World};
 
-/// Rules of the operator, all but the last of which a packet passes.
-const RULES: [usize; 5] = [0, 10, 100, 1000, 10_000];
 /// The same filters in every run.
 const SEED: u64 = 20_241_105;
 
-/// All that is measured. `quick` has every workload without rules, few rules where every packet is judged by them anew,
-/// and the numbers of rules with one workload.
+/// All that is measured. `quick` has every workload without rules, few rules where every packet is judged by them anew, and
+/// 10,000 rules inside a network.
 pub fn cases(quick: bool) -> Vec<Box<dyn Case>> {
     cases_of(quick, Duration::from_millis(if quick { 30 } else { 100 }))
 }
@@ -50,18 +50,17 @@ pub fn cases_of(quick: bool, budget: Duration) -> Vec<Box<dyn Case>> {
     let generator = Rc::new(OnceCell::new());
     let pace = Rc::new(Pace::unknown());
     let timed = workload::ALL.iter().flat_map(|workload| {
-        RULES
-            .iter()
-            .filter(move |rules| match **rules {
-                0 => true,
-                10 if workload.traffic == Traffic::New => true,
-                _ => !quick || workload.name == "l2",
-            })
-            .map(|rules| (*workload, *rules, Metered::Time))
+        let rules = workload.rules.iter().filter(move |rules| match **rules {
+            0 => true,
+            10 => workload.traffic == Traffic::New && workload.filter == Filter::Mixed || workload.name == "l2",
+            10_000 => workload.relation == Relation::Neighbours && workload.filter != Filter::Ports,
+            _ => false,
+        } || !quick);
+        rules.map(|rules| (*workload, *rules, Metered::Time))
     });
     let by_program = workload::ALL
         .iter()
-        .filter(|workload| !quick || workload.name == "l2")
+        .filter(|workload| workload.rules.contains(&0) && (!quick || workload.name == "l2"))
         .map(|workload| (*workload, 0, Metered::Programs));
     timed
         .chain(by_program)
@@ -73,6 +72,7 @@ pub fn cases_of(quick: bool, budget: Duration) -> Vec<Box<dyn Case>> {
                 budget,
                 generator: Rc::clone(&generator),
                 pace: Rc::clone(&pace),
+                plan: OnceCell::new(),
                 sessions: RefCell::default(),
             }) as Box<dyn Case>
         })
@@ -88,6 +88,29 @@ enum Metered {
     Programs,
 }
 
+/// What a case loads, and whom its packets are for.
+struct Plan {
+    rules: Vec<Rule>,
+    /// The server's.
+    port: u16,
+}
+
+impl Plan {
+    fn new(filter: Filter, count: usize, probe: Probe) -> Result<Self> {
+        let rules = match filter {
+            Filter::Mixed | Filter::Costliest => classbench::rules(count, SEED, probe),
+            Filter::Ports => classbench::ports(count, probe),
+            Filter::Fitting => classbench::fitting(count, SEED, probe),
+            Filter::Settled => classbench::elsewhere(count, SEED, probe),
+        };
+        let port = match filter {
+            Filter::Costliest | Filter::Fitting => worst::costliest(&rules, probe)?,
+            Filter::Mixed | Filter::Ports | Filter::Settled => probe.dport,
+        };
+        Ok(Self { rules, port })
+    }
+}
+
 /// A workload with so many rules.
 struct Forwarding {
     workload: Workload,
@@ -99,10 +122,21 @@ struct Forwarding {
     generator: Rc<OnceCell<Generator>>,
     /// Of all cases and contestants.
     pace: Rc<Pace>,
+    /// The same for all contestants: their addresses are.
+    plan: OnceCell<Plan>,
     sessions: RefCell<HashMap<Contestant, Session>>,
 }
 
 impl Forwarding {
+    /// The rules for these containers, and what is sent.
+    fn plan(&self, layout: &Layout) -> Result<&Plan> {
+        if self.plan.get().is_none() {
+            let probe = Conversation::new(self.workload.relation, layout, SERVER).probe();
+            let _raced = self.plan.set(Plan::new(self.workload.filter, self.rules, probe)?);
+        }
+        self.plan.get().context("the plan has gone")
+    }
+
     fn generator(&self) -> Result<&Generator> {
         if self.generator.get().is_none() {
             let _raced = self.generator.set(Generator::load()?);
@@ -116,6 +150,7 @@ impl Forwarding {
         let limit = match contestant {
             Contestant::Loopback => Some("a packet never leaves the interface on which it appears"),
             Contestant::RawPair => Some("the floor: frames appear on the interface where they are counted"),
+            _ if self.rules == 0 => contestant.same_without_rules(),
             _ => None,
         };
         if limit.is_some() {
@@ -143,12 +178,12 @@ impl Forwarding {
             return Ok(cannot);
         }
         let generator = self.generator()?;
-        let mut session = Session::open(self.workload, generator, world.layout())?;
-        if self.rules > 0 {
-            let probe = Conversation::new(self.workload.relation, world.layout()).probe();
-            if let cannot @ Able::Cannot(_) = world.load_rules(&classbench::rules(self.rules, SEED, probe))? {
-                return Ok(cannot);
-            }
+        let plan = self.plan(world.layout())?;
+        let mut session = Session::open(self.workload, plan.port, generator, world.layout())?;
+        if self.rules > 0
+            && let cannot @ Able::Cannot(_) = world.load_rules(&plan.rules)?
+        {
+            return Ok(cannot);
         }
         session.calibrate(generator, world, self.budget)?;
         self.sessions.borrow_mut().insert(world.contestant(), session);
@@ -220,8 +255,8 @@ impl Case for Forwarding {
         let round = self.budget.as_secs_f64() + 0.06;
         // The two limits take no part, and only netbridge has programs.
         match self.metered {
-            Metered::Time => round * 5.0 / 7.0,
-            Metered::Programs => round / 7.0,
+            Metered::Time => round * 6.0 / 8.0,
+            Metered::Programs => round / 8.0,
         }
     }
 }

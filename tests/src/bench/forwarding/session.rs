@@ -11,8 +11,10 @@ use crate::bench::world::{Layout, World};
 
 /// Frames that a floor is measured with: 10 ms of a core that makes and drops a frame in 300 ns.
 const FLOOR_FRAMES: u32 = 32_768;
-/// Frames that tell what a frame costs, and the fewest that a round sends: four batches.
-const LEAST: u32 = 256;
+/// The fewest frames that a round sends: a batch. It is they that tell how long more would take.
+const LEAST: u32 = 64;
+/// Frames that tell what a frame costs, where they are not too many.
+const SAMPLE: u32 = 256;
 /// The most that a round sends.
 const MOST: u32 = 1 << 20;
 /// Flows are answered again when the last time is so long ago: netfilter forgets a UDP flow after 30 s.
@@ -44,6 +46,8 @@ impl Round {
 /// A workload on a contestant that is ready for it.
 pub(super) struct Session {
     workload: Workload,
+    /// The server's.
+    port: u16,
     client: Sink,
     server: Sink,
     /// Attached to the first interface while the floor is measured.
@@ -56,11 +60,12 @@ pub(super) struct Session {
 
 impl Session {
     /// Attaches the sinks, and has the server answer every flow once.
-    pub(super) fn open(workload: Workload, generator: &Generator, layout: &Layout) -> Result<Self> {
-        let talk = Conversation::new(workload.relation, layout);
+    pub(super) fn open(workload: Workload, port: u16, generator: &Generator, layout: &Layout) -> Result<Self> {
+        let talk = Conversation::new(workload.relation, layout, port);
         let (client, server) = (talk.client(), talk.request()?.exit);
         let mut session = Self {
             workload,
+            port,
             client: Sink::at(&client.netns, client.ifindex)?,
             server: Sink::at(&server.netns, server.ifindex)?,
             first: Sink::load()?,
@@ -75,8 +80,12 @@ impl Session {
     pub(super) fn calibrate(&mut self, generator: &Generator, world: &mut dyn World, budget: Duration) -> Result<()> {
         self.frames = LEAST;
         // The first time warms the caches.
-        self.total(generator, world)?;
-        let sent = self.total(generator, world)?;
+        let mut sent = self.total(generator, world)?;
+        let fill = |ns: f64| budget.as_secs_f64() * 1e9 / ns;
+        if fill(sent.ns) > f64::from(SAMPLE) {
+            self.frames = SAMPLE;
+            sent = self.total(generator, world)?;
+        }
         let most = match self.workload.traffic {
             Traffic::Established(_) => MOST,
             Traffic::New => MANY,
@@ -86,7 +95,7 @@ impl Session {
             clippy::cast_sign_loss,
             reason = "clamped to what fits"
         )]
-        let frames = (budget.as_secs_f64() * 1e9 / sent.ns).clamp(f64::from(LEAST), f64::from(most)) as u32;
+        let frames = fill(sent.ns).clamp(f64::from(LEAST), f64::from(most)) as u32;
         self.frames = frames;
         Ok(())
     }
@@ -135,7 +144,7 @@ impl Session {
 
     /// The way that is measured. The answer's is known when a request has arrived.
     fn way<'a>(&mut self, generator: &Generator, layout: &'a Layout) -> Result<Way<'a>> {
-        let talk = Conversation::new(self.workload.relation, layout);
+        let talk = self.talk(layout);
         match self.workload.direction {
             Direction::Request => talk.request(),
             Direction::Reply => talk.reply(&self.answered(generator, &talk, 1)?),
@@ -147,7 +156,7 @@ impl Session {
         if self.opened.elapsed() > STALE {
             self.establish(generator, layout)
         } else {
-            let talk = Conversation::new(self.workload.relation, layout);
+            let talk = self.talk(layout);
             self.answered(generator, &talk, 1).map(drop)
         }
     }
@@ -158,7 +167,7 @@ impl Session {
             Traffic::Established(flows) => flows,
             Traffic::New => 1,
         };
-        self.answered(generator, &Conversation::new(self.workload.relation, layout), flows)?;
+        self.answered(generator, &self.talk(layout), flows)?;
         self.opened = Instant::now();
         Ok(())
     }
@@ -175,6 +184,10 @@ impl Session {
         let arrived = self.server.settle(flows).context("at the server")?;
         self.client.settle(flows).context("at the client, of the answers")?;
         Ok(arrived)
+    }
+
+    fn talk<'a>(&self, layout: &'a Layout) -> Conversation<'a> {
+        Conversation::new(self.workload.relation, layout, self.port)
     }
 
     fn flows(&self) -> Flows {

@@ -24,6 +24,23 @@ pub(super) enum Traffic {
     New,
 }
 
+/// What the operator's rules are like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Filter {
+    /// Of all kinds. The packet passes all but the last, which accepts it.
+    Mixed,
+    /// The same rules, and a packet that none of them matches: the one for which netbridge looks at its tables most often.
+    Costliest,
+    /// They differ in the port alone, and the last accepts the packet: what a list takes longest to tell apart. 65,536 of them
+    /// would name every port there is, one more than netbridge tells apart.
+    Ports,
+    /// Each names a network of sources, a protocol and a port, so that sets of ipset hold them; the packet is the costliest of
+    /// those that none matches.
+    Fitting,
+    /// Of all kinds, and none but the last is about the two ends: it accepts whatever they send each other.
+    Settled,
+}
+
 /// One workload, with any number of rules.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Workload {
@@ -34,16 +51,26 @@ pub(super) struct Workload {
     pub(super) relation: Relation,
     pub(super) direction: Direction,
     pub(super) traffic: Traffic,
+    pub(super) filter: Filter,
+    /// How many rules there are, case by case.
+    pub(super) rules: &'static [usize],
 }
 
+/// Numbers of rules of the paths whose cost by them is the question.
+const CURVE: [usize; 6] = [0, 10, 100, 1000, 10_000, 65_536];
+/// Of the other paths: whether it is the same there.
+const FEW: [usize; 4] = [0, 10, 1000, 10_000];
+
 /// All of them.
-pub(super) const ALL: [Workload; 9] = [
+pub(super) const ALL: [Workload; 13] = [
     Workload {
         name: "l2",
         title: "same network",
         relation: Relation::Neighbours,
         direction: Direction::Request,
         traffic: Traffic::Established(1),
+        filter: Filter::Mixed,
+        rules: &CURVE,
     },
     Workload {
         name: "snat-1",
@@ -51,6 +78,8 @@ pub(super) const ALL: [Workload; 9] = [
         relation: Relation::Masqueraded,
         direction: Direction::Request,
         traffic: Traffic::Established(1),
+        filter: Filter::Mixed,
+        rules: &FEW,
     },
     Workload {
         name: "snat-16k",
@@ -58,6 +87,8 @@ pub(super) const ALL: [Workload; 9] = [
         relation: Relation::Masqueraded,
         direction: Direction::Request,
         traffic: Traffic::Established(MANY),
+        filter: Filter::Mixed,
+        rules: &FEW,
     },
     Workload {
         name: "published",
@@ -65,6 +96,8 @@ pub(super) const ALL: [Workload; 9] = [
         relation: Relation::Published,
         direction: Direction::Request,
         traffic: Traffic::Established(1),
+        filter: Filter::Mixed,
+        rules: &FEW,
     },
     Workload {
         name: "reply-out",
@@ -72,6 +105,8 @@ pub(super) const ALL: [Workload; 9] = [
         relation: Relation::Published,
         direction: Direction::Reply,
         traffic: Traffic::Established(1),
+        filter: Filter::Mixed,
+        rules: &FEW,
     },
     Workload {
         name: "reply-in",
@@ -79,6 +114,8 @@ pub(super) const ALL: [Workload; 9] = [
         relation: Relation::Masqueraded,
         direction: Direction::Reply,
         traffic: Traffic::Established(1),
+        filter: Filter::Mixed,
+        rules: &FEW,
     },
     Workload {
         name: "new-l2",
@@ -86,6 +123,44 @@ pub(super) const ALL: [Workload; 9] = [
         relation: Relation::Neighbours,
         direction: Direction::Request,
         traffic: Traffic::New,
+        filter: Filter::Mixed,
+        rules: &CURVE,
+    },
+    Workload {
+        name: "worst-l2",
+        title: "same network, new flows, the costliest packet",
+        relation: Relation::Neighbours,
+        direction: Direction::Request,
+        traffic: Traffic::New,
+        filter: Filter::Costliest,
+        rules: &[10, 100, 1000, 10_000, 65_536],
+    },
+    Workload {
+        name: "ports-l2",
+        title: "same network, new flows, rules that differ in the port alone",
+        relation: Relation::Neighbours,
+        direction: Direction::Request,
+        traffic: Traffic::New,
+        filter: Filter::Ports,
+        rules: &[10, 100, 1000, 10_000],
+    },
+    Workload {
+        name: "sets-l2",
+        title: "same network, new flows, rules that fit a set",
+        relation: Relation::Neighbours,
+        direction: Direction::Request,
+        traffic: Traffic::New,
+        filter: Filter::Fitting,
+        rules: &[10, 1000, 10_000, 65_536],
+    },
+    Workload {
+        name: "settled-l2",
+        title: "same network, new flows, a pair that always passes",
+        relation: Relation::Neighbours,
+        direction: Direction::Request,
+        traffic: Traffic::New,
+        filter: Filter::Settled,
+        rules: &[10, 1000, 10_000],
     },
     Workload {
         name: "new-snat",
@@ -93,6 +168,8 @@ pub(super) const ALL: [Workload; 9] = [
         relation: Relation::Masqueraded,
         direction: Direction::Request,
         traffic: Traffic::New,
+        filter: Filter::Mixed,
+        rules: &FEW,
     },
     Workload {
         name: "new-published",
@@ -100,5 +177,7 @@ pub(super) const ALL: [Workload; 9] = [
         relation: Relation::Published,
         direction: Direction::Request,
         traffic: Traffic::New,
+        filter: Filter::Mixed,
+        rules: &FEW,
     },
 ];
