@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use netbridge_common::abi::LIMITS;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::syntax::{Extension, HashLimit, Rate, Ruleset};
+use super::syntax::{Extension, HashLimit, Ruleset};
 
 /// The numbers of the buckets of rules, in the order of their limits; where they end, the others have none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -53,7 +53,7 @@ pub fn draw(rules: &mut Ruleset, before: Option<&Ruleset>, generation: u32) {
         match extension {
             Extension::Limit(rate) if rate.bucket == 0 => rate.bucket = new(),
             Extension::HashLimit(limit) if limit.rate.bucket == 0 => {
-                let kept = in_force.get(limit.name.as_str()).filter(|table| is_same(table, limit));
+                let kept = in_force.get(limit.name.as_str()).filter(|table| table.is_alike(limit));
                 let number = || kept.map_or_else(&mut new, |table| table.rate.bucket);
                 limit.rate.bucket = *tables.entry(limit.name.clone()).or_insert_with(number);
             }
@@ -65,20 +65,6 @@ pub fn draw(rules: &mut Ruleset, before: Option<&Ruleset>, generation: u32) {
 /// True if these rules may have buckets that others have too: tables of them are known by a name.
 pub fn are_shared(rules: &Ruleset) -> bool {
     hash_limits(rules).next().is_some()
-}
-
-/// True if two limits of a name have the same table: the same rate for the same packets.
-fn is_same(one: &HashLimit, other: &HashLimit) -> bool {
-    let bare = |limit: &HashLimit| {
-        (
-            limit.key,
-            Rate {
-                bucket: 0,
-                ..limit.rate
-            },
-        )
-    };
-    bare(one) == bare(other)
 }
 
 fn hash_limits(rules: &Ruleset) -> impl Iterator<Item = &HashLimit> {

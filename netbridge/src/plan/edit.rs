@@ -77,7 +77,7 @@ pub fn filter_edit(state: &State, host: &HostFacts, edit: &Edit) -> Result<Plan,
 }
 
 /// The source of changed rules, its text in the canonical form and the sets as they are. The rules get their lines in it;
-/// if one of those that come or go `leads` on, or asks for a set, the text is read: other chains and sets are of use then.
+/// if one of those that come or go `leads` to something that others have too, the text is read.
 fn changed(
     old: Option<&FilterSource>,
     rules: &mut Ruleset,

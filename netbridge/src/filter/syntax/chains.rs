@@ -1,7 +1,9 @@
 //! Chains: which of them `FORWARD` reaches, and that no way leads round in circles.
 
+use std::collections::HashMap;
+
 use super::{
-    Chain, Extension, Rule, Spare, Target,
+    Chain, Extension, HashLimit, Rule, Spare, Target,
     build::{self, Asked, Output},
     chain_name::BUILT_IN,
     fault::Refusal,
@@ -15,10 +17,10 @@ use super::{
 pub const MAX_DEPTH: usize = 16;
 
 impl Rule {
-    /// True if it leads to a chain, or asks for a set.
+    /// True if it names what is not in it: a chain, a set, or a table of `hashlimit`.
     pub fn leads(&self) -> bool {
-        let is_set = |extension: &Extension| matches!(extension, Extension::Set(_));
-        matches!(self.target, Target::Jump(_) | Target::Goto(_)) || self.matches.iter().any(is_set)
+        let names = |extension: &Extension| matches!(extension, Extension::Set(_) | Extension::HashLimit(_));
+        matches!(self.target, Target::Jump(_) | Target::Goto(_)) || self.matches.iter().any(names)
     }
 }
 
@@ -106,10 +108,35 @@ pub(super) fn reach(table: &mut Table<'_>) -> Reached {
             });
         }
     }
+    check_tables(table, &chains);
     Reached {
         chains,
         asked: output.sets,
         spare,
+    }
+}
+
+/// Refuses tables of `hashlimit` with more than one rate: netfilter makes a table for the first rule that names it, and is
+/// silent about what the others say.
+fn check_tables(table: &mut Table<'_>, chains: &[Chain]) {
+    let all = chains.iter().flat_map(|chain| &chain.rules);
+    let named = all.flat_map(|rule| rule.matches.iter().map(move |extension| (rule.line, extension)));
+    let mut limits: Vec<(usize, &HashLimit)> = named
+        .filter_map(|(line, extension)| match extension {
+            Extension::HashLimit(limit) => Some((line, limit)),
+            _ => None,
+        })
+        .collect();
+    limits.sort_by_key(|(line, _)| *line);
+    let mut first: HashMap<&str, (usize, &HashLimit)> = HashMap::new();
+    for (line, limit) in limits {
+        let (known, table_of) = *first.entry(&limit.name).or_insert((line, limit));
+        if !limit.is_alike(table_of) {
+            let token = format!("--hashlimit-name {}", limit.name);
+            let reason = format!("the buckets of this name have another rate or mode on line {known}");
+            let advice = "give them another name, or the same rate, burst, mode and masks";
+            table.faults.push(Refusal::new(token, reason, advice).at(line));
+        }
     }
 }
 

@@ -278,6 +278,15 @@ pub struct HashLimit {
     pub table: HashTable,
 }
 
+impl HashLimit {
+    /// True if both have tables of the same kind: the same rate for the same packets.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        let Self { rate, key, .. } = *other;
+        let bucket = self.rate.bucket;
+        (self.rate, self.key) == (Rate { bucket, ..rate }, key)
+    }
+}
+
 /// What `hashlimit` says about its table, each `None` where netfilter's own choice stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HashTable {

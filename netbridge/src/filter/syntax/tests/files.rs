@@ -97,6 +97,46 @@ fn a_line_that_is_none_is_refused() {
 }
 
 #[test]
+fn a_table_of_buckets_has_one_rate() {
+    let table = |name: &str, more: &str| {
+        format!("-m hashlimit --hashlimit-upto 5/sec --hashlimit-name {name} {more} -j ACCEPT\n")
+    };
+    let read = |other: &str| {
+        let (one, three) = (table("a", ""), table("b", "--hashlimit-mode dstip"));
+        parse(
+            "f",
+            &format!(
+                "*filter\n:FORWARD DROP [0:0]\n:mine - [0:0]\n-A FORWARD -j mine\n-A mine {one}-A FORWARD {other}-A mine {three}COMMIT\n"
+            ),
+            None,
+        )
+    };
+    for (name, more) in [
+        ("a", ""),
+        ("a", "--hashlimit-htable-expire 9"),
+        ("c", "--hashlimit-burst 9"),
+    ] {
+        assert!(read(&table(name, more)).is_ok(), "{more}");
+    }
+    for (name, more, told) in [
+        (
+            "a",
+            "--hashlimit-burst 9",
+            "f:6: `--hashlimit-name a`: the buckets of this name have another rate or mode on line 5;",
+        ),
+        (
+            "b",
+            "--hashlimit-mode srcip",
+            "f:7: `--hashlimit-name b`: the buckets of this name have another rate or mode on line 6;",
+        ),
+    ] {
+        let errors = read(&table(name, more)).unwrap_err();
+        assert_eq!(errors.faults.len(), 1, "{errors}");
+        assert!(errors.to_string().starts_with(told), "{errors}");
+    }
+}
+
+#[test]
 fn chains_that_lead_round_in_circles_are_refused() {
     let text = "*filter\n:FORWARD DROP [0:0]\n:a - [0:0]\n:b - [0:0]\n:c - [0:0]\n-A FORWARD -j a\n-A a -j b\n\
                 -A b -g c\n-A c -p tcp -j a\n-A b -j b\n-A FORWARD -j c\nCOMMIT\n";
