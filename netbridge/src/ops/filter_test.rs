@@ -98,7 +98,7 @@ pub async fn filter_test(host: &Host, request: &FilterTest) -> Result<Tested, Fa
     if varies {
         notes.insert(
             0,
-            "other packets of the flow may be told otherwise: TCP flags or a limit decide".to_owned(),
+            "each packet of the flow is asked about: TCP flags or a limit decide, or a rule reports it".to_owned(),
         );
     }
     let met = |id: RuleId| {
