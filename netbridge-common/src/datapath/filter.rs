@@ -132,7 +132,7 @@ pub fn length<E: Env>(cx: &Cx<'_, E>) -> u32 {
 
 /// The bank in force.
 #[inline(always)]
-const fn bank<E: Env>(cx: &Cx<'_, E>) -> u32 {
+pub(super) const fn bank<E: Env>(cx: &Cx<'_, E>) -> u32 {
     cx.arrival.generation & (BANKS - 1)
 }
 

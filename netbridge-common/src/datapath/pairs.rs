@@ -4,17 +4,18 @@
 //! interfaces holds all of their packets, and for a pair that may talk the way back is alike. Endpoints that rules do not tell apart
 //! are one *party*.
 
-use crate::abi::{Addr, BANKS, FilterHead, NO_SLOT, PARTY_WORDS, Reason, SLOTS, Station, verdict, word};
+use crate::abi::{Addr, FilterHead, NO_SLOT, PARTY_WORDS, Reason, SLOTS, Station, verdict, word};
 
 use super::conntrack::{Cx, Work};
 use super::env::{AddrOf, Env};
+use super::filter;
 use super::verdict::Action;
 
 /// What becomes of a packet from one endpoint to another, if that is the same for all; none if the filter must be asked. The
 /// packet must be of their own addresses: others may be told apart.
 #[inline(always)]
 pub fn settled<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>) -> Option<Action> {
-    let bank = cx.arrival.generation & (BANKS - 1);
+    let bank = filter::bank(cx);
     let head = cx.env.filter(bank)?;
     if head.parties == 0 {
         return None;
@@ -44,7 +45,7 @@ fn party<E: Env>(cx: &Cx<'_, E>, head: &FilterHead, slot: u32, ifindex: u32, add
     if slot == NO_SLOT {
         return None;
     }
-    let bank = cx.arrival.generation & (BANKS - 1);
+    let bank = filter::bank(cx);
     let at = head
         .endpoints
         .wrapping_add((slot & (SLOTS - 1)).wrapping_mul(PARTY_WORDS));

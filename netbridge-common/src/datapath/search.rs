@@ -65,7 +65,7 @@ pub struct Search {
     depth: u32,
     /// The bank.
     bank: u32,
-    /// The first box that packet has matched, or [`NONE`].
+    /// The first box that the packet has matched, or [`NONE`].
     best: u32,
     /// The first box that counts.
     from: u32,
@@ -114,7 +114,8 @@ impl Search {
         pad: 0,
     };
 
-    /// Searches a bank for what becomes of a packet of these classes. A table that cannot be read ends in a drop: the filter fails closed.
+    /// Searches a bank for what becomes of a packet of these classes. A table that cannot be read ends in a drop: the
+    /// filter fails closed.
     #[inline(always)]
     pub fn run<A: Addr, E: Tables>(&mut self, env: &E, head: &FilterHead, generation: u32, subject: &Subject<A>) {
         self.tcp = 1 << (subject.tcp & tcp::NAMED);
@@ -299,9 +300,7 @@ impl Search {
         }
         self.path = place;
     }
-}
 
-impl Search {
     /// True if a limit lets the packet match, which takes a token. A CPU that is outrun by others too often goes without.
     #[inline(never)]
     fn is_granted<A: Addr, E: Tables>(&mut self, env: &E, number: u32, subject: &Subject<A>) -> bool {

@@ -121,7 +121,7 @@ pub(super) enum Command {
     /// Traffic of endpoints and uplinks, and drops by reason
     #[command(after_long_help = reasons())]
     Stats,
-    /// Show drops as they happen
+    /// Show drops, and what rules of the filter report, as they happen
     #[command(after_long_help = reasons())]
     Monitor {
         /// End after so many

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::FilterErrors;
-use super::syntax::{Chain, Counters, Rule, Ruleset, lex, rule};
+use super::syntax::{Chain, Counters, RULE, Rule, Ruleset, lex, rule};
 
 /// The chain that is meant where none is named.
 const FORWARD: &str = "FORWARD";
@@ -182,17 +182,11 @@ impl Words {
 
     /// The rules that the options are.
     pub fn rules(&self) -> Result<Vec<Rule>, FilterErrors> {
-        let single = rule(&self.options).map_err(|mut errors| {
-            RULE.clone_into(&mut errors.file);
-            errors
-        })?;
+        let single = rule(&self.options)?;
         let placed = single.rules.into_iter().map(|rule| Rule { line: 0, ..rule });
         Ok(placed.collect())
     }
 }
-
-/// What messages call a rule of the command line.
-pub const RULE: &str = "rule";
 
 /// A word that is read as one, and bare where it may be: quoted options are none.
 fn as_word(word: &str) -> Cow<'_, str> {

@@ -17,4 +17,4 @@ pub use buckets::Buckets;
 pub use edit::{Change, Edit, NoEdit};
 pub use tally::Tally;
 
-pub use syntax::{Fault, FilterErrors, Ports, Prefix, Protocol, States};
+pub use syntax::{Fault, FilterErrors};

@@ -21,7 +21,8 @@ pub struct Said {
     pub path: Vec<RuleId>,
     /// The rule that decides, or the policy; `None` if the filter is empty and accepts: it is not asked.
     pub decided: Option<RuleId>,
-    /// The next packet of the flow may be told otherwise: it depends on TCP flags or on a limit.
+    /// The next packet of the flow is asked about as well: its answer depends on TCP flags or on a limit, or it is to be
+    /// reported.
     pub varies: bool,
 }
 

@@ -94,7 +94,8 @@ pub async fn filter_check(host: Option<&Host>, source: &FilterSource) -> Result<
         Some(host) => known_world(host).await,
         None => None,
     };
-    let parsed = plan::check(source, world.as_ref().unwrap_or(&World::default())).map_err(plan::filter_faults)?;
+    let (parsed, _tables) =
+        plan::check(source, world.as_ref().unwrap_or(&World::default())).map_err(plan::filter_faults)?;
     let unknown = world.iter().flat_map(|world| tables::unknown(&parsed.ruleset, world));
     let unknown = unknown.map(|(line, name)| format!("{}:{line}: `{name}` {}", source.file, plan::UNKNOWN));
     Ok(Checked {

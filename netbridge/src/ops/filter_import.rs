@@ -59,9 +59,9 @@ pub async fn filter_import(host: &Host, backend: Option<Backend>, counters: bool
         ..FilterSource::new(file, text)
     };
     let world = host.world(&host.state()?).await?;
-    let parsed = plan::check(&source, &world).map_err(plan::filter_faults)?;
+    let (parsed, _tables) = plan::check(&source, &world).map_err(plan::filter_faults)?;
     let unknown = tables::unknown(&parsed.ruleset, &world);
-    let before = in_force(host)?.map_or_else(|| NO_RULES.to_owned(), |(_, parsed)| canonical(parsed.ruleset));
+    let before = canonical(in_force(host)?.map_or_else(Ruleset::empty, |(_, parsed)| parsed.ruleset));
     let notes = plan::notes(&source, &parsed);
     let after = canonical(parsed.ruleset);
     Ok(Imported {
@@ -74,9 +74,6 @@ pub async fn filter_import(host: &Host, backend: Option<Backend>, counters: bool
         source,
     })
 }
-
-/// A filter of nobody's.
-const NO_RULES: &str = "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n";
 
 /// Sets and rules without counters.
 fn canonical(mut rules: Ruleset) -> String {

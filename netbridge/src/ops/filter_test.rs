@@ -10,7 +10,7 @@ use super::filter_packet::subject;
 use super::{Failure, Host};
 use crate::filter::probe::{self, Said};
 use crate::filter::syntax::{Parsed, Policy};
-use crate::filter::tables::{self, RuleId};
+use crate::filter::tables::RuleId;
 use crate::plan;
 use crate::state::State;
 
@@ -86,8 +86,7 @@ pub async fn filter_test(host: &Host, request: &FilterTest) -> Result<Tested, Fa
             notes,
         });
     };
-    let Parsed { ruleset, .. } = plan::check(source, &world).map_err(plan::filter_faults)?;
-    let tables = tables::compile(&ruleset, &world, 1).map_err(anyhow::Error::from)?;
+    let (Parsed { ruleset, .. }, tables) = plan::check(source, &world).map_err(plan::filter_faults)?;
     let said = probe::ask(&ruleset, &tables, &subject);
     let Said {
         verdict,
@@ -99,7 +98,7 @@ pub async fn filter_test(host: &Host, request: &FilterTest) -> Result<Tested, Fa
     if varies {
         notes.insert(
             0,
-            "other packets of the flow may be told otherwise: TCP flags or a limit decide".to_owned(),
+            "each packet of the flow is asked about: TCP flags or a limit decide, or a rule reports it".to_owned(),
         );
     }
     let met = |id: RuleId| {

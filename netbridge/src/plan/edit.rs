@@ -6,8 +6,7 @@ use std::sync::Arc;
 use super::filter::{UNKNOWN, no_network, world};
 use super::{Compiled, Edited, Plan, Step, check_loaded};
 use crate::facts::HostFacts;
-use crate::filter::edit::RULE;
-use crate::filter::syntax::{Chain, Counters, MAX_RULES, Parsed, Policy, Rule, Ruleset, Sets, Spare};
+use crate::filter::syntax::{MAX_RULES, Parsed, RULE, Rule, Ruleset, Spare};
 use crate::filter::tables::{self, Uses};
 use crate::filter::{Buckets, Change, Edit, FilterErrors, NoEdit, buckets, tally};
 use crate::model::{Fault, Faults};
@@ -24,18 +23,15 @@ pub fn filter_edit(state: &State, host: &HostFacts, edit: &Edit) -> Result<Plan,
     if state.is_empty() {
         return Err(no_network(host).into());
     }
-    let Parsed {
-        ruleset: mut rules,
-        spare,
-        ..
-    } = match &state.filter {
-        Some(source) => source.parse().map_err(super::filter_faults)?,
-        None if edit.change.adds() => empty(),
+    let (mut rules, spare) = match &state.filter {
+        Some(source) => {
+            let Parsed { mut ruleset, spare, .. } = source.parse().map_err(super::filter_faults)?;
+            source.complete(&mut ruleset);
+            (ruleset, spare)
+        }
+        None if edit.change.adds() => (Ruleset::empty(), Vec::new()),
         None => return Err(none_in_force().into()),
     };
-    if let Some(source) = &state.filter {
-        source.complete(&mut rules);
-    }
     let world = world(state, &host.links);
     let known = tables::unknown(&rules, &world);
     let went = edit.apply(&mut rules).map_err(|error| no_edit(error, &spare))?;
@@ -99,26 +95,6 @@ fn changed(
         rules.number(spare.len());
     }
     Ok(source)
-}
-
-/// No rules, and everything is accepted.
-fn empty() -> Parsed {
-    let forward = Chain {
-        name: "FORWARD".to_owned(),
-        line: 0,
-        counters: Counters::default(),
-        stood: None,
-        rules: Vec::new(),
-    };
-    Parsed {
-        ruleset: Ruleset {
-            policy: Policy::Accept,
-            chains: vec![forward],
-            sets: Sets::default(),
-        },
-        notes: Vec::new(),
-        spare: Vec::new(),
-    }
 }
 
 fn none_in_force() -> Fault {

@@ -5,7 +5,7 @@ use netbridge_common::abi::ZONE_UPLINK;
 use super::{Compiled, Plan, Step, check_loaded};
 use crate::facts::HostFacts;
 use crate::filter::syntax::{Note, Parsed};
-use crate::filter::tables::{self, KnownEndpoint, KnownInterface, Uses, World};
+use crate::filter::tables::{self, KnownEndpoint, KnownInterface, Tables, Uses, World};
 use crate::filter::{self, Buckets, FilterErrors, Tally, bounds, buckets};
 use crate::model::{Fault, Faults};
 use crate::netlink::LinkInfo;
@@ -86,12 +86,12 @@ fn ready(
 /// Why a name in a rule is refused, or told.
 pub(crate) const UNKNOWN: &str = "is neither a network, nor an endpoint, nor an interface of the host";
 
-/// Reads a filter, and makes sure that it can be compiled.
-pub fn check(source: &FilterSource, world: &World) -> Result<Parsed, FilterErrors> {
+/// Reads a filter, and compiles it for a clock of one tick in a second.
+pub fn check(source: &FilterSource, world: &World) -> Result<(Parsed, Tables), FilterErrors> {
     let parsed = source.parse()?;
     // How fast the kernel's clock ticks says nothing about what fits.
     match tables::compile(&parsed.ruleset, world, 1) {
-        Ok(_) => Ok(parsed),
+        Ok(tables) => Ok((parsed, tables)),
         Err(error) => Err(bounds::beyond(&source.file, &parsed.ruleset, &error)),
     }
 }

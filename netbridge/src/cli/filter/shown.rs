@@ -7,14 +7,11 @@ use super::args::ShowArgs;
 use crate::filter::syntax::{Chain, Interface, Match, Rule, Ruleset};
 use crate::ops::{ChainView, FilterView, Imported, Met, Tested};
 
-/// What is in force while no filter is loaded.
-const NO_RULES: &str = "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n";
-
 /// The filter in force.
 pub(super) fn shown(filter: Option<&FilterView>, args: &ShowArgs) -> String {
     match filter {
         None if args.verbose => format!("{}\n{}", header("FORWARD", "policy ACCEPT"), columns(args)),
-        None => NO_RULES.to_owned(),
+        None => Ruleset::empty().to_string(),
         Some(filter) if args.verbose => listed(filter, args),
         Some(filter) => saved(filter, args),
     }

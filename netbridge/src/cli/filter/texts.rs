@@ -49,17 +49,18 @@ All of them take force at once, in place of those before, or none: what is wrong
 said with its lines, and nothing is changed. Connections that exist are judged anew by their next
 packet. Counters begin at zero, unless -c takes those of the file.
 
-Where no filter was in force, TCP connections in the middle are taken up for two minutes, as `ct
-pickup` does: inside a network they were not tracked.";
+Where no filter was in force, or one that had a single answer for all packets between two endpoints,
+TCP connections in the middle are taken up for two minutes, as `ct pickup` does: they were not
+tracked. So it is when other commands change the filter.";
 
 /// What `filter show` promises.
 pub(super) const SHOW: &str = "\
 Show the rules in force.
 
-The text can be loaded again. With -c it has the counters: packets, and bytes from the IP header on.
-They are those since the filter was loaded, whatever rules came and went meanwhile. A jump has
-counted what its condition matched; the policy, what no rule has decided about. A filter without
-rules that accepts everything counts nothing.";
+The text can be loaded again, but for one with line numbers or of one chain. With -c it has the
+counters: packets, and bytes from the IP header on. They are those since the filter was loaded,
+whatever rules came and went meanwhile. A jump has counted what its condition matched; the policy,
+what no rule has decided about. A filter without rules that accepts everything counts nothing.";
 
 /// What `filter import` promises.
 pub(super) const IMPORT: &str = "\

@@ -2,8 +2,6 @@
 
 use std::{fmt, net::Ipv4Addr};
 
-use serde::{Serialize, Serializer};
-
 use super::fault::Refusal;
 
 /// A set of IPv4 addresses: those that agree with `addr` on every bit of `mask`.
@@ -97,12 +95,6 @@ impl fmt::Display for Prefix {
         } else {
             write!(f, "{}/{}", self.addr, self.mask)
         }
-    }
-}
-
-impl Serialize for Prefix {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 

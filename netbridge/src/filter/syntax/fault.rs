@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use serde::Serialize;
-
 /// Why a word is refused; the parts of a [`Fault`] that do not depend on its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::filter) struct Refusal {
@@ -39,10 +37,9 @@ impl Refusal {
 }
 
 /// One fault of a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Its file, where that is not the one that [`FilterErrors`] names: a file of sets.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// Its line, counted from 1.
     pub line: usize,
@@ -64,7 +61,7 @@ impl fmt::Display for Fault {
 
 /// Every fault of a rule file in the order of its lines, then those of the file of sets beside it. Displayed as one
 /// `FILE:LINE: …` a line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterErrors {
     /// The file of rules, as messages name it.
     pub file: String,

@@ -45,7 +45,7 @@ pub use rule::{
     Interface, Log, Mark, Match, Policy, Rate, RejectWith, Rule, RuleId, Ruleset, SetMatch, Target, TcpFlags, Which,
 };
 pub use set::{Element, Part, Set, Sets};
-pub use single::rule;
+pub use single::{RULE, rule};
 pub use state::States;
 
 /// What [`parse`] makes of a file.

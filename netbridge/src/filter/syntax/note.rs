@@ -2,13 +2,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
-
 /// Something of a file that is not the filter's, and is left to those whose it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// Its file, where that is not the file of rules: the one of sets.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// Its line, counted from 1.
     pub line: usize,

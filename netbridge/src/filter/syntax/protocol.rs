@@ -3,7 +3,6 @@
 use std::fmt;
 
 use netbridge_common::abi::proto;
-use serde::{Serialize, Serializer};
 
 use super::fault::Refusal;
 
@@ -113,12 +112,6 @@ impl fmt::Display for Protocol {
             Some((_, name)) => f.write_str(name),
             None => write!(f, "{}", self.0),
         }
-    }
-}
-
-impl Serialize for Protocol {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 

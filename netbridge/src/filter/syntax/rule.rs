@@ -18,6 +18,24 @@ pub struct Ruleset {
     pub sets: Sets,
 }
 
+impl Ruleset {
+    /// What is in force where nobody has loaded anything: no rules, and everything is accepted.
+    pub fn empty() -> Self {
+        let forward = Chain {
+            name: "FORWARD".to_owned(),
+            line: 0,
+            counters: Counters::default(),
+            stood: None,
+            rules: Vec::new(),
+        };
+        Self {
+            policy: Policy::Accept,
+            chains: vec![forward],
+            sets: Sets::default(),
+        }
+    }
+}
+
 /// What a chain of netfilter's own ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {

@@ -10,15 +10,18 @@ use super::{
     options::{Chains, Options},
 };
 
+/// What messages call the text of a rule that stands alone.
+pub const RULE: &str = "rule";
+
 /// Reads one rule: its options, or with `-A CHAIN` before them a line of a file. What it jumps to and the sets it asks
 /// for are not looked for.
 ///
 /// # Errors
 ///
-/// Every fault of the rule, the file being named `rule`.
+/// Every fault of the rule, the file being named [`RULE`].
 pub fn rule(text: &str) -> Result<Single, FilterErrors> {
     single(text.trim()).map_err(|refusals| FilterErrors {
-        file: "rule".to_owned(),
+        file: RULE.to_owned(),
         faults: refusals.into_iter().map(|refusal| refusal.at(1)).collect(),
     })
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use netbridge_common::abi::CtState;
-use serde::{Serialize, Serializer};
 
 use super::fault::Refusal;
 
@@ -70,12 +69,6 @@ impl fmt::Display for States {
             write!(f, "{comma}{name}")?;
         }
         Ok(())
-    }
-}
-
-impl Serialize for States {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.names())
     }
 }
 

@@ -12,8 +12,7 @@ use super::values::{
     Holes, ICMP, PORTS, PROTOCOLS, conntrack_matches, flag_bits, icmp_span, port_span, range_span, state_bits,
     state_matches,
 };
-use crate::filter::Ports;
-use crate::filter::syntax::{Extension, Match, Rule, SetMatch, Which};
+use crate::filter::syntax::{Extension, Match, Ports, Rule, SetMatch, Which};
 
 /// Alternatives that are multiplied with others.
 const MOST_ALTERNATIVES: usize = 16;

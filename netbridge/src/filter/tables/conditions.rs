@@ -11,8 +11,7 @@ use super::sets::Members;
 use super::spans::{EVERYTHING, Span, complement};
 use super::values::{Holes, prefix_span, prefix_spans};
 use super::world::World;
-use crate::filter::Prefix;
-use crate::filter::syntax::{AddressTypes, Interface, Match, Sets};
+use crate::filter::syntax::{AddressTypes, Interface, Match, Prefix, Sets};
 
 /// What packets must be, all of it: on each axis in a set of values if one is named, in one of the states and with one of
 /// the TCP flags whose bits are set.

@@ -3,8 +3,7 @@
 use netbridge_common::abi::{CtState, axis};
 
 use super::spans::{Span, union};
-use crate::filter::syntax::{AddressRange, Direction, IcmpType, Match, TcpFlags};
-use crate::filter::{Ports, Prefix, States};
+use crate::filter::syntax::{AddressRange, Direction, IcmpType, Match, Ports, Prefix, States, TcpFlags};
 
 /// Every port.
 pub(super) const PORTS: Span = (0, 0xffff);

@@ -3,7 +3,7 @@
 use super::super::ground::Station::{C1, C2, S1};
 use super::super::talk::{End, Pair, Step, Talk};
 use super::Known;
-use super::wrong::{MANY_PORTS, PORTS, STATES, visit};
+use super::same::{MANY_PORTS, PORTS, STATES, visit};
 use crate::conformance::packet::{Ip, flag, kind, seal};
 
 /// The table.

@@ -6,7 +6,7 @@ use super::{
     generate::{prefix, ruleset},
     meaning,
 };
-use crate::filter::syntax::{Counters, FilterErrors, Ruleset, Target, parse, rule};
+use crate::filter::syntax::{Counters, FilterErrors, Prefix, Ruleset, Target, parse, rule};
 
 /// Words of the language and others.
 const WORDS: [&str; 90] = [
@@ -198,7 +198,7 @@ proptest! {
         sources in vec(prefix(), 1..4),
         destinations in vec(prefix(), 1..4),
     ) {
-        let list = |prefixes: &[crate::filter::Prefix]| prefixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let list = |prefixes: &[Prefix]| prefixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let single = rule(&format!("-s {} -d {} -j DROP", list(&sources), list(&destinations))).unwrap();
         let pairs = sources.iter().flat_map(|source| destinations.iter().map(move |destination| (source, destination)));
         prop_assert_eq!(single.rules.len(), sources.len() * destinations.len());

@@ -5,8 +5,7 @@ use std::net::Ipv4Addr;
 use netbridge_common::abi::Mac;
 
 use super::packet::{Device, Flow, Packet, Payload, Stage};
-use crate::filter::Ports;
-use crate::filter::syntax::{AddressRange, Extension, Part, Prefix, Protocol, Ruleset};
+use crate::filter::syntax::{AddressRange, Extension, Part, Ports, Prefix, Protocol, Ruleset};
 use crate::filter::tables::World;
 
 /// Numbers that a seed determines (Steele et al., "Fast splittable pseudorandom number generators", 2014).
