@@ -103,6 +103,8 @@ pub mod flow_flags {
     pub const BOUND: u8 = 16;
     /// Packets of this half pass once one has come the other way.
     pub const AWAITS: u8 = 32;
+    /// TCP between neighbours: the flow was taken up in the middle. A SYN of either of them opens another.
+    pub const MIDST: u8 = 64;
 }
 
 /// How far a flow has come; decides its lifetime. Both halves say the same. Protocols without

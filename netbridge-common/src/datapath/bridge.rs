@@ -1,6 +1,6 @@
 //! Frames to another station of the same network.
 
-use crate::abi::{AddrKey, NO_SLOT, Reason, Record, Station, flow_flags, station_flags};
+use crate::abi::{AddrKey, CtState, NO_SLOT, Reason, Record, Station, flow_flags, station_flags};
 use crate::wire::ethernet;
 
 use super::conntrack::{self, Cx, Work};
@@ -155,7 +155,12 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>
         .env
         .network(cx.arrival.zone)
         .map_or([0; 6], |network| network.head().gateway.mac);
-    forward.flags = flow_flags::ROUTED;
+    let midst = if state == CtState::ESTABLISHED {
+        flow_flags::MIDST
+    } else {
+        0
+    };
+    forward.flags = flow_flags::ROUTED | midst;
     forward.ifindex = station.ifindex;
     forward.slot = station.slot;
     forward.dmac = cx.packet.to.mac;
@@ -164,6 +169,7 @@ fn first_packet<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>
     *work.other.tail_mut() = conntrack::answer(&key);
     let reply = work.other.head_mut();
     *reply = conntrack::new_reply(cx, cx.arrival.slot);
+    reply.flags |= midst;
     reply.dmac = cx.packet.from.mac;
     reply.smac = gateway;
     reply.ifindex = cx.arrival.ifindex;

@@ -96,10 +96,12 @@ pub fn find<E: Env>(cx: &Cx<'_, E>, key: &FlowKeyOf<E>, into: &mut FlowOf<E>) ->
     cx.env.flow(key, into) && !is_expired(cx.config, key.proto, into.head(), cx.arrival.now)
 }
 
-/// True if the packet opens a connection where one that is over still stands, in the same direction: it
-/// is a new flow, and the filter must see it as one. The answering side cannot end a flow this way.
+/// True if the packet opens a connection where one that is over still stands, in the same direction, or between neighbours one
+/// that was taken up in the middle on a segment's word alone: it is a new flow, and the filter must see it as one. Else the
+/// answering side cannot end a flow this way.
 const fn restarts<A: Addr>(packet: &Packet<A>, head: &FlowHead) -> bool {
-    is_opening(packet) && state::is_over(head.state) && head.flags & flow_flags::REPLY == 0
+    let over = state::is_over(head.state) && head.flags & flow_flags::REPLY == 0;
+    is_opening(packet) && (over || head.flags & flow_flags::MIDST != 0)
 }
 
 /// True if the packet may open a flow: any but an ICMP message that is no query, a later fragment and a TCP segment of a

@@ -363,3 +363,29 @@ fn the_filter_takes_what_neighbours_take_up_for_established_and_what_goes_out_fo
     env.now += SECOND;
     assert_eq!(between(&env, ACK), Reason::None, "it is known");
 }
+
+#[test]
+fn what_neighbours_take_up_opens_nothing_that_the_filter_forbids() {
+    let mut env = lab();
+    let mut established = rule(verdict::ACCEPT);
+    established.head.states = CtState::ESTABLISHED;
+    env.set_filter(verdict::DROP, &[established]);
+    env.config.pickup_until = env.now + SECOND;
+    let forth = |flags| {
+        let segment = Datagram::new(A, B).tcp(5000, 80, flags, b"");
+        sends(&env, ifindex::A, segment).reason()
+    };
+    let back = |flags| {
+        let segment = Datagram::new(B, A).tcp(80, 5000, flags, b"");
+        sends(&env, ifindex::B, segment).reason()
+    };
+    for answered in [false, true] {
+        assert_eq!(forth(ACK), Reason::None, "it could be in the middle of a connection");
+        if answered {
+            assert_eq!(back(ACK), Reason::None);
+        }
+        assert_eq!(forth(SYN), Reason::Filtered);
+        assert_eq!(forth(ACK), Reason::None);
+        assert_eq!(back(SYN), Reason::Filtered, "the other side cannot either");
+    }
+}
