@@ -54,14 +54,14 @@ fn refused(errors: &FilterErrors, input: &Input) -> Result<(), String> {
     if errors.faults.is_empty() {
         return Err("refused for nothing".to_owned());
     }
+    let [own, others] = [&input.rules, &input.sets].map(|text| text.lines().count().max(1));
     for fault in &errors.faults {
-        let text = fault.file.as_ref().map_or(&input.rules, |_| &input.sets);
-        let lines = text.lines().count().max(1);
+        let lines = if fault.file.is_some() { others } else { own };
         if !(1..=lines).contains(&fault.line) || fault.reason.is_empty() || fault.advice.is_empty() {
             return Err(format!("a fault without a place or a remedy: {fault}"));
         }
     }
-    let (said, most) = (errors.to_string().len(), 4096 + 100 * input.size());
+    let (said, most) = (errors.to_string().len(), 4096 + 200 * input.size());
     if said > most {
         return Err(format!("{said} bytes are said about {}", input.size()));
     }
