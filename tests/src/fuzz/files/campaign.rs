@@ -70,7 +70,7 @@ pub fn seeds() -> Result<Vec<Input>> {
 }
 
 /// Judges `count` inputs, or those that fit into the time.
-pub fn run(seed: u64, count: u64, until: Option<Instant>) -> Result<Course> {
+pub fn run(seed: u64, count: u64, until: Option<Instant>, limits: Limits) -> Result<Course> {
     let mut random = Random::new(seed);
     let seeds = seeds()?;
     let mut pool = seeds.clone();
@@ -85,7 +85,7 @@ pub fn run(seed: u64, count: u64, until: Option<Instant>) -> Result<Course> {
         let of = if random.once_in(4) { &seeds } else { &pool };
         let (one, other) = (random.below(of.len()), random.below(pool.len()));
         let input = mutated(&of[one], &pool[other], &mut random);
-        match judge(&input, LIMITS) {
+        match judge(&input, limits) {
             Ok(ended) => {
                 *course.ended.entry(named(ended)).or_default() += 1;
                 // What is taken leads further than what is refused.
@@ -99,7 +99,7 @@ pub fn run(seed: u64, count: u64, until: Option<Instant>) -> Result<Course> {
                 }
             }
             Err(wrong) => {
-                course.found = Some(shrunk(input, wrong));
+                course.found = Some(shrunk(input, wrong, limits));
                 break;
             }
         }
@@ -116,20 +116,17 @@ fn named(ended: Ended) -> &'static str {
 }
 
 /// Leaves out lines, in ever smaller pieces, for as long as something is wrong with the rest.
-fn shrunk(mut input: Input, mut wrong: Wrong) -> (Input, Wrong) {
+fn shrunk(mut input: Input, mut wrong: Wrong, limits: Limits) -> (Input, Wrong) {
     for place in 0..3 {
         let mut piece = input.texts()[place].lines().count().div_ceil(2);
         while piece > 0 && !wrong.lost {
             let mut from = 0;
             while from < input.texts()[place].lines().count() && !wrong.lost {
                 let mut shorter = input.clone();
-                let text = &mut shorter.texts()[place];
-                let rest = text
-                    .lines()
-                    .enumerate()
-                    .filter(|(line, _)| !(from..from + piece).contains(line));
-                **text = rest.fold(String::new(), |text, (_, line)| text + line + "\n");
-                match judge(&shorter, LIMITS) {
+                let lines = input.texts()[place].lines().enumerate();
+                let rest = lines.filter(|(line, _)| !(from..from + piece).contains(line));
+                *shorter.texts()[place] = rest.fold(String::new(), |text, (_, line)| text + line + "\n");
+                match judge(&shorter, limits) {
                     Err(still) => (input, wrong) = (shorter, still),
                     Ok(_) => from += piece,
                 }
@@ -143,7 +140,7 @@ fn shrunk(mut input: Input, mut wrong: Wrong) -> (Input, Wrong) {
 /// Runs a campaign and tells of it; keeps the input that ended it. True if none did.
 pub fn tell(seed: u64, count: u64, until: Option<Instant>) -> Result<bool> {
     let start = Instant::now();
-    let course = run(seed, count, until)?;
+    let course = run(seed, count, until, LIMITS)?;
     let ended: Vec<String> = course
         .ended
         .iter()

