@@ -2,7 +2,7 @@
 //! with faults that have their place and remedy. Nothing panics.
 //!
 //! An [`input::Input`] is a file of rules, one of sets, and edits. [`campaign::run`] makes one after the other from those of
-//! Docker, ufw and others and puts them to [`check::check`]; `cargo xtask fuzz --files` does so for long. What it finds is
+//! Docker, ufw and others and puts them to [`check`]; `cargo xtask fuzz --files` does so for long. What it finds is
 //! kept in `tests/crashers/files`, where the test here replays it for ever.
 
 pub mod campaign;
