@@ -15,6 +15,7 @@ use netbridge_common::datapath::verdict::Action;
 use super::bed::{with_kernel, with_kernel_on};
 use super::campaign::{Campaign, Ended, Seen};
 use super::case::{Case, program_named};
+use super::files;
 use super::generator::PROGRAMS;
 use super::worlds::FLOWS;
 use crate::processors::allowed;
@@ -43,8 +44,11 @@ pub struct Arguments {
     /// Seconds after which a program has had enough, however many packets that were
     #[arg(long)]
     seconds: Option<u64>,
+    /// This many filter files made of those of other programs, and no packets
+    #[arg(long, conflicts_with_all = ["packets", "program"])]
+    files: Option<u64>,
     /// A file to replay, and nothing else
-    #[arg(long, conflicts_with_all = ["packets", "program", "seed", "seconds"])]
+    #[arg(long, conflicts_with_all = ["packets", "program", "seed", "seconds", "files"])]
     replay: Option<PathBuf>,
 }
 
@@ -68,6 +72,14 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     let by_clock = || SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_secs());
     let seed = arguments.seed.unwrap_or_else(by_clock);
     let programs = arguments.program.map_or(PROGRAMS.to_vec(), |program| vec![program]);
+    let until = || {
+        arguments
+            .seconds
+            .map(|limit| Instant::now() + Duration::from_secs(limit))
+    };
+    if let Some(count) = arguments.files {
+        return files::campaign::tell(seed, count, until());
+    }
     println!("seed {seed:#x}");
     let mut cpus = allowed()?;
     cpus.truncate(programs.len());
@@ -80,9 +92,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
                     program,
                     seed,
                     packets: arguments.packets,
-                    until: arguments
-                        .seconds
-                        .map(|limit| Instant::now() + Duration::from_secs(limit)),
+                    until: until(),
                     round: ROUND,
                     case: CASE,
                     flows: FLOWS,
@@ -116,6 +126,9 @@ fn take(next: &AtomicUsize, programs: &[Hook]) -> Option<(usize, Hook)> {
 }
 
 fn replay(path: &Path) -> Result<()> {
+    if path.parent().is_some_and(|parent| parent.ends_with("files")) {
+        return files::campaign::replay(path, files::campaign::LIMITS);
+    }
     let case = Case::from_text(&fs::read_to_string(path)?).with_context(|| format!("read {}", path.display()))?;
     with_kernel(case.flows, |kernel| case.replay(kernel, |_| ()))?;
     println!("both sides agree on {} steps", case.steps.len());

@@ -4,11 +4,14 @@
 //! flags and published ports. A [`pair::Pair`] takes each step on both sides and compares. A [`campaign::Campaign`] runs
 //! case after case from a seed; the test in `tests/program/differential.rs` runs short ones and `cargo xtask fuzz` long
 //! ones. What they find is shrunk and kept in `tests/crashers`, where the tests replay it for ever.
+//!
+//! Beside them [`files`], which needs no kernel.
 
 pub mod bed;
 pub mod campaign;
 pub mod case;
 pub mod command;
+pub mod files;
 pub mod generator;
 mod hostile;
 pub mod kernel;

@@ -13,6 +13,9 @@ use super::{
 /// Most rules in a filter, all chains that `FORWARD` reaches together.
 pub const MAX_RULES: usize = 65_536;
 
+/// Most matches that its rules have, comments among them: of a line with lists of addresses each rule has them all.
+const MAX_MATCHES: usize = 8 * MAX_RULES;
+
 /// A set that a rule asks for.
 #[derive(Debug)]
 pub(super) struct Asked {
@@ -29,7 +32,9 @@ pub(super) struct Output {
     pub(super) sets: Vec<Asked>,
     /// Rules that other chains have already.
     pub(super) elsewhere: usize,
-    /// True once there were too many rules, which is said once.
+    /// Matches of all rules.
+    matches: usize,
+    /// True once there were too many rules or matches, which is said once.
     full: bool,
     sources: Vec<Option<Match<Prefix>>>,
     destinations: Vec<Option<Match<Prefix>>>,
@@ -210,19 +215,24 @@ fn expand(mut rule: Rule, output: &mut Output, faults: &mut Vec<Refusal>) {
     let Output {
         rules,
         elsewhere,
+        matches,
         full,
         sources,
         destinations,
         ..
     } = output;
     let count = sources.len().saturating_mul(destinations.len());
-    if rules.len().saturating_add(*elsewhere).saturating_add(count) > MAX_RULES {
+    let all = rules.len().saturating_add(*elsewhere).saturating_add(count);
+    *matches = matches.saturating_add(count.saturating_mul(rule.matches.len()));
+    if all > MAX_RULES || *matches > MAX_MATCHES {
+        let reason = if all > MAX_RULES {
+            format!("a filter holds at most {MAX_RULES} rules, and this is one more")
+        } else {
+            format!("the rules of a filter have at most {MAX_MATCHES} matches, and this is one more")
+        };
         if !std::mem::replace(full, true) {
-            faults.push(Refusal::new(
-                "-A",
-                format!("a filter holds at most {MAX_RULES} rules, and this is one more"),
-                "merge rules, or keep addresses and ports in sets",
-            ));
+            let advice = "merge rules, or keep addresses and ports in sets";
+            faults.push(Refusal::new("-A", reason, advice));
         }
         return;
     }

@@ -151,7 +151,8 @@ fn check_ways(table: &mut Table<'_>, jumps: &[Vec<Jump>]) {
     #[derive(Clone, Copy, PartialEq, Eq)]
     enum Seen {
         Never,
-        OnTheWay,
+        /// So far down.
+        OnTheWay(usize),
         Done,
     }
     let mut seen = vec![Seen::Never; jumps.len()];
@@ -161,9 +162,10 @@ fn check_ways(table: &mut Table<'_>, jumps: &[Vec<Jump>]) {
         number: FORWARD,
         followed: 0,
     }];
-    while let Some(step) = way.last_mut() {
+    while let Some(down) = way.len().checked_sub(1) {
+        let step = &mut way[down];
         let number = step.number;
-        seen[number] = Seen::OnTheWay;
+        seen[number] = Seen::OnTheWay(down);
         let Some(jump) = jumps[number].get(step.followed).copied() else {
             seen[number] = Seen::Done;
             done.push(number);
@@ -176,15 +178,16 @@ fn check_ways(table: &mut Table<'_>, jumps: &[Vec<Jump>]) {
                 number: jump.to,
                 followed: 0,
             }),
-            Seen::OnTheWay => {
+            Seen::OnTheWay(from) => {
                 circles = true;
-                let circle = way
-                    .iter()
-                    .map(|step| step.number)
-                    .skip_while(|number| *number != jump.to);
-                let mut names: Vec<_> = circle.map(|number| table.chains[number].name).collect();
-                names.push(table.chains[jump.to].name);
+                let circle = &way[from..];
+                let shown = circle.iter().take(MAX_DEPTH);
+                let mut names: Vec<_> = shown.map(|step| table.chains[step.number].name).collect();
+                if names.len() < circle.len() {
+                    names.push("…");
+                }
                 let token = table.chains[jump.to].name;
+                names.push(token);
                 let reason = format!("the chain leads back to itself: {}", names.join(" → "));
                 let advice = "take one of these jumps out";
                 table.faults.push(Refusal::new(token, reason, advice).at(jump.line));

@@ -13,6 +13,9 @@ use super::{Element, Fault, Part, Set, Sets, build::Asked, fault::Refusal, note:
 /// Longest name of a set, bytes.
 const MAX_NAME: usize = 31;
 
+/// Most elements of all sets together. A range of networks is as many as it is made of, two of them as many as their product.
+const MAX_ELEMENTS: usize = 1 << 20;
+
 /// What becomes of the file of sets.
 #[derive(Default)]
 pub(super) struct Found {
@@ -103,6 +106,8 @@ struct Reader<'t> {
     raws: Vec<Raw<'t>>,
     numbers: HashMap<&'t str, usize>,
     unknown: BTreeSet<&'t str>,
+    /// Elements of the sets that were read.
+    elements: usize,
     faults: Vec<Fault>,
 }
 
@@ -201,7 +206,8 @@ impl<'t> Reader<'t> {
             return;
         };
         for (line, text) in std::mem::take(&mut self.raws[number].added) {
-            match element::parse(&shape, text) {
+            let elements = element::parse(&shape, text);
+            match elements.and_then(|elements| self.counted(elements)) {
                 Ok(elements) => set.elements.extend(elements),
                 Err(refusal) => self.refuse(line, refusal),
             }
@@ -209,11 +215,29 @@ impl<'t> Reader<'t> {
         sets.insert(self.raws[number].name.to_owned(), set);
     }
 
-    /// Reads a list, and the sets in it.
+    /// Elements that are added to those before; none once there were too many, which is said once.
+    fn counted(&mut self, elements: Vec<Element>) -> Result<Vec<Element>, Refusal> {
+        let before = self.elements;
+        self.elements += elements.len();
+        if self.elements <= MAX_ELEMENTS {
+            return Ok(elements);
+        }
+        if before > MAX_ELEMENTS {
+            return Ok(Vec::new());
+        }
+        Err(Refusal::new(
+            "add",
+            format!("sets hold at most {MAX_ELEMENTS} elements together, and this is one more"),
+            "write networks in place of ranges and of single addresses",
+        ))
+    }
+
+    /// Reads a list, and the sets in it. One that is added twice is in it once, as for `ipset`.
     fn list(&mut self, number: usize, sets: &mut BTreeMap<String, Set>) {
         let Some((mut set, shape)) = self.shape(number) else {
             return;
         };
+        let mut members = BTreeSet::new();
         for (line, text) in std::mem::take(&mut self.raws[number].added) {
             let member = element::parse(&shape, text).and_then(|elements| {
                 if let [Element { parts, .. }] = elements.as_slice()
@@ -224,7 +248,12 @@ impl<'t> Reader<'t> {
                 Ok(elements)
             });
             match member {
-                Ok(elements) => set.elements.extend(elements),
+                Ok(elements) => {
+                    let new = elements
+                        .into_iter()
+                        .filter(|element| members.insert(element.to_string()));
+                    set.elements.extend(new);
+                }
                 Err(refusal) => self.refuse(line, refusal),
             }
         }

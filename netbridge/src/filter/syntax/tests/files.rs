@@ -149,6 +149,34 @@ fn chains_that_lead_round_in_circles_are_refused() {
 }
 
 #[test]
+fn a_long_circle_is_not_told_in_full() {
+    let count = 300;
+    let declared = (0..count)
+        .map(|number| format!(":c{number} - [0:0]\n"))
+        .collect::<Vec<_>>()
+        .concat();
+    let jumps = (0..count)
+        .map(|number| format!("-A c{number} -j c{}\n", (number + 1) % count))
+        .collect::<Vec<_>>()
+        .concat();
+    let text = format!("*filter\n:FORWARD DROP [0:0]\n{declared}-A FORWARD -j c0\n{jumps}COMMIT\n");
+    let said = parse("f", &text, None).unwrap_err().to_string();
+    assert!(
+        said.contains("c0 → c1 → ") && said.contains(" → c15 → … → c0;"),
+        "{said}"
+    );
+}
+
+#[test]
+fn chains_that_nobody_declares_are_told_once_each_and_soon() {
+    let rules = (0..50_000)
+        .map(|number| format!("-A c{number}\n-A c{number}\n"))
+        .collect::<Vec<_>>()
+        .concat();
+    assert_eq!(parse("f", &file(&rules), None).unwrap_err().faults.len(), 50_000);
+}
+
+#[test]
 fn chains_are_as_deep_within_one_another_as_for_netfilter() {
     let deep = |count: usize| {
         let name = |number| {

@@ -181,6 +181,23 @@ const RULES: &[(&str, &[&str])] = &[
         "-m set --match-set hosts from",
         &["`from`: not a direction; give src or dst"],
     ),
+    (
+        "-m set --match-set hosts src,src,src,src,src,src,src",
+        &["`src,src,src,src,src,src,src`: there are at most 6 directions; give one for each dimension"],
+    ),
+    (
+        "-p tcp -m multiport --dports 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15:16",
+        &["a multiport holds 15 ports, a range counting as two, and these are 16; write two rules"],
+    ),
+    (
+        "-p tcp --dport 65536",
+        &["`65536`: ports end at 65535; give a number from 0 to 65535"],
+    ),
+    (
+        "-t filter",
+        &["`-t`: the table is given by the line that begins with `*`"],
+    ),
+    ("-6", &["`-6`: every rule is for IPv4"]),
     ("-m set --match-set hosts", &["`--match-set`: the option has no value"]),
     (
         "-m set --match-set hosts src --match-set hosts dst",
@@ -397,6 +414,26 @@ fn one_rule_too_many_is_refused_once() {
     let errors = parse("f", &file(&format!("-A FORWARD -s {list} -d {list}")), None).unwrap_err();
     assert!(
         errors.to_string().starts_with("f:4: `-A`: a filter holds at most"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn more_matches_than_fit_are_refused_once() {
+    let list = (0..=255)
+        .map(|net| format!("10.0.{net}.1"))
+        .collect::<Vec<_>>()
+        .join(",");
+    let line = |count| {
+        let matches = "-m comment --comment x ".repeat(count);
+        file(&format!(
+            "-A FORWARD -s {list} -d {list} {matches}-j DROP\n-A FORWARD -m comment --comment y"
+        ))
+    };
+    let errors = parse("f", &line(9), None).unwrap_err();
+    let message = "f:4: `-A`: the rules of a filter have at most 524288 matches, and this is one more; merge rules";
+    assert!(
+        errors.faults.len() == 1 && errors.to_string().starts_with(message),
         "{errors}"
     );
 }

@@ -44,6 +44,28 @@ fn a_list_has_the_dimensions_of_its_members() {
     );
 }
 
+#[test]
+fn a_set_is_in_a_list_once() {
+    let text = "create m hash:ip\ncreate a list:set\nadd a m\nadd a m\ncreate b hash:ip\n";
+    assert_eq!(read(text).unwrap().ruleset.sets.0["a"].elements.len(), 1);
+}
+
+#[test]
+fn more_elements_than_fit_are_refused_once() {
+    // 62 networks each, so 3,844 elements, of which 272 times as many fit.
+    let range = "0.0.0.1-255.255.255.254";
+    let sets = |lines| {
+        let add = format!("add a {range},{range}\n").repeat(lines);
+        format!("create a hash:net,net\n{add}create b hash:ip\nadd b 1.2.3.4\n")
+    };
+    let errors = read(&sets(275)).unwrap_err();
+    let message = "s:274: `add`: sets hold at most 1048576 elements together, and this is one more; write networks";
+    assert!(
+        errors.faults.len() == 1 && errors.to_string().starts_with(message),
+        "{errors}"
+    );
+}
+
 /// A file of sets beside rules that ask for `a` and `b`, and what its faults say.
 const REFUSED: &[(&str, &[&str])] = &[
     (

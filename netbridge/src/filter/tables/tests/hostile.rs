@@ -226,6 +226,41 @@ fn values_are_told_apart_as_far_as_their_numbers_go() {
 }
 
 #[test]
+fn more_ports_told_apart_than_have_numbers_are_refused() {
+    // A set for each bit of a port's number: no two ports are in the same sets.
+    let bits = 0..16_u32;
+    let set = |bit: u32| {
+        let size = 1 << bit;
+        let add = (0..65_536 / size).filter(|block| block % 2 == 1);
+        let add = add.map(|block| format!("add b{bit} {}-{}\n", block * size, block * size + (size - 1)));
+        format!("create b{bit} bitmap:port range 0-65535\n{}", add.collect::<String>())
+    };
+    let sets: String = bits.clone().map(set).collect();
+    for (direction, port, what) in [("src", "sport", "source ports"), ("dst", "dport", "destination ports")] {
+        let asked = bits
+            .clone()
+            .map(|bit| format!("-A FORWARD -m set --match-set b{bit} {direction} -j LOG\n"));
+        // Port 0 is in none of them, like what has no port.
+        let any = format!("-A FORWARD -p tcp --{port} 0 -j DROP\n");
+        let rules = rules("", &(asked.collect::<String>() + &any), &sets);
+        let refused = compile(&rules, &worlds()[0], HZ).map(|tables| tables.steps);
+        assert_eq!(refused, Err(TooComplex::Classes { what }));
+    }
+}
+
+#[test]
+fn a_search_that_would_be_too_large_is_refused() {
+    let line = |n: u32| {
+        let [sport, dport] = [0x9e37_79b1, 0x85eb_ca6b].map(|factor| n.wrapping_mul(factor) >> 16);
+        let (source, destination) = (address(n), address(!n));
+        format!("-s {source} -d {destination} -p tcp --sport {sport} --dport {dport} -j DROP")
+    };
+    assert!(compiled(&lines(10_000, line)).is_ok());
+    let refused = compiled(&lines(65_000, line)).map(|tables| tables.words.len());
+    assert_eq!(refused, Err(TooComplex::Crossing));
+}
+
+#[test]
 fn an_empty_filter_asks_nothing() {
     let tables = compile(
         &parse("f", "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n", None)
