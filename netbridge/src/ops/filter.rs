@@ -17,6 +17,20 @@ use crate::state::{FilterSource, State};
 /// How often the counters are read again when the filter has changed meanwhile.
 const TRIES: usize = 5;
 
+/// The filter that a change has put in force.
+#[derive(Clone, Debug, Serialize)]
+pub struct InForce {
+    /// Where its rules were read from.
+    pub file: String,
+}
+
+impl InForce {
+    fn of(state: &State) -> Option<Self> {
+        let file = state.filter.as_ref()?.file.clone();
+        Some(Self { file })
+    }
+}
+
 /// A file of rules without a fault.
 #[derive(Clone, Debug, Serialize)]
 pub struct Checked {
@@ -113,15 +127,15 @@ async fn known_world(host: &Host) -> Option<World> {
 }
 
 /// Puts a filter in force, in place of the one before. With `counters`, its rules go on from those in its text.
-pub async fn filter_load(host: &Host, source: &FilterSource, counters: bool) -> Result<Done<FilterSource>, Failure> {
-    let loaded = |_: &State, new: &State| new.filter.clone();
+pub async fn filter_load(host: &Host, source: &FilterSource, counters: bool) -> Result<Done<InForce>, Failure> {
+    let loaded = |_: &State, new: &State| InForce::of(new);
     let plan = |state: &State, facts: &_| Ok(plan::filter_load(state, facts, source, counters)?);
     host.change(plan, loaded).await
 }
 
 /// Changes single rules of the filter in force; the others go on counting.
-pub async fn filter_edit(host: &Host, edit: &Edit) -> Result<Done<FilterSource>, Failure> {
-    let edited = |_: &State, new: &State| new.filter.clone();
+pub async fn filter_edit(host: &Host, edit: &Edit) -> Result<Done<InForce>, Failure> {
+    let edited = |_: &State, new: &State| InForce::of(new);
     host.change(|state, facts| Ok(plan::filter_edit(state, facts, edit)?), edited)
         .await
 }

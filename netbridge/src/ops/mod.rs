@@ -19,8 +19,8 @@ mod traffic;
 pub use change::{attach, detach, net_create, net_remove, port_add, port_remove, tune};
 pub use failure::Failure;
 pub use filter::{
-    ChainView, Checked, EditKind, FilterView, RuleView, SetView, edit_of, filter_check, filter_edit, filter_flush,
-    filter_load, filter_show,
+    ChainView, Checked, EditKind, FilterView, InForce, RuleView, SetView, edit_of, filter_check, filter_edit,
+    filter_flush, filter_load, filter_show,
 };
 pub use filter_import::{Backend, Imported, filter_import};
 pub use filter_reports::{Reporter, Reporters, filter_reporters};

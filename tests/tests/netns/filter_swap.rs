@@ -22,9 +22,10 @@ use netbridge_tests::wait::wait_until;
 
 use super::{LIMIT, PAIR, SILENCE, pair};
 
-/// Changes of the filter, and how long they may take; `SWAP_RELOADS` and `SWAP_SECONDS` say otherwise.
+/// Changes of the filter; `SWAP_RELOADS` says otherwise.
 const RELOADS: u64 = 1000;
-const SECONDS: u64 = 55;
+/// A run that takes longer hangs.
+const DEADLINE: Duration = Duration::from_mins(10);
 /// Rules of each file that these packets do not match.
 const RULES: Range<u16> = 0..1000;
 /// Longest silence of a stream that passes.
@@ -109,17 +110,20 @@ impl Load {
     }
 }
 
-/// Changes the filter until it is done, told to stop, or late; how often.
+/// Changes the filter as often as asked for, or until it is told to stop; how often.
 fn change(host: &Netns, load_beside: &Load) -> Result<u64> {
-    let (reloads, seconds) = (number("SWAP_RELOADS", RELOADS)?, number("SWAP_SECONDS", SECONDS)?);
+    let reloads = number("SWAP_RELOADS", RELOADS)?;
     let files = [file(false)?, file(true)?];
     let start = Instant::now();
     in_namespace(host, async |_| {
         let host = ops::Host::open(&Options::default())?;
         let mut done = 0;
         for text in files.iter().cycle() {
-            let late = start.elapsed() > Duration::from_secs(seconds);
-            if done == reloads || late || load_beside.stop.load(Ordering::Relaxed) {
+            ensure!(
+                start.elapsed() < DEADLINE,
+                "{done} of {reloads} changes, and no time left"
+            );
+            if done == reloads || load_beside.stop.load(Ordering::Relaxed) {
                 break;
             }
             load(&host, "rules", text).await?;
