@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::FilterErrors;
-use super::syntax::{Chain, Counters, Rule, Ruleset, lex, rule};
+use super::syntax::{Chain, Counters, Rule, Ruleset, fault::Refusal, lex, number::not_octal, rule};
 
 /// The chain that is meant where none is named.
 const FORWARD: &str = "FORWARD";
@@ -150,12 +150,13 @@ pub struct Words {
 impl Words {
     /// Takes the words apart. One word with blanks in it is a whole line; of several, each is as the shell has passed it.
     pub fn read(words: &[String]) -> Result<Self, FilterErrors> {
+        let refused = |refusal: Refusal| FilterErrors {
+            file: RULE.to_owned(),
+            faults: vec![refusal.at(1)],
+        };
         let mut split = Vec::new();
         match words {
-            [line] => lex::split(line, &mut split).map_err(|refusal| FilterErrors {
-                file: RULE.to_owned(),
-                faults: vec![refusal.at(1)],
-            })?,
+            [line] => lex::split(line, &mut split).map_err(refused)?,
             _ => split.extend(words.iter().map(|word| Cow::Borrowed(word.as_str()))),
         }
         let mut rest = split.as_slice();
@@ -170,6 +171,7 @@ impl Words {
             && first.bytes().all(|byte| byte.is_ascii_digit())
             && let Ok(found) = first.parse()
         {
+            not_octal(first).map_err(refused)?;
             (number, rest) = (Some(found), behind);
         }
         let options: Vec<_> = rest.iter().map(|word| as_word(word)).collect();
@@ -261,6 +263,7 @@ mod tests {
             "-s 10.0.0.0/8,192.0.2.1"
         );
         assert!(Words::read(&[r#"-m comment --comment "a"#.to_owned()]).is_err());
+        assert!(Words::read(&["010".to_owned()]).is_err());
     }
 
     #[test]

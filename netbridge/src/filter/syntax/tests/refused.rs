@@ -35,6 +35,23 @@ const RULES: &[(&str, &[&str])] = &[
         &["no packet is outside of every address; remove the rule"],
     ),
     (
+        "-s 10.0.0.0/010",
+        &["`10.0.0.0/010`: iptables and ipset take most numbers that begin with 0 for octal; write 8 or 10 for 010"],
+    ),
+    ("-p 010", &["write 8 or 10 for 010"]),
+    ("-p tcp --dport 022", &["`022`: iptables and ipset take most numbers"]),
+    (
+        "-p tcp -m multiport --dports 80,022:033",
+        &["`022:033`: iptables and ipset"],
+    ),
+    ("-p icmp --icmp-type 3/010", &["write 8 or 10 for 010"]),
+    ("-m limit --limit 5/s --limit-burst 010", &["write 8 or 10 for 010"]),
+    (
+        "-m hashlimit --hashlimit-upto 010/s --hashlimit-name 010 --hashlimit-mode srcip --hashlimit-srcmask 024",
+        &["write 20 or 24 for 024", "write 8 or 10 for 010"],
+    ),
+    ("-j NFLOG --nflog-group 010", &["write 8 or 10 for 010"]),
+    (
         "-p tpc --dport 80",
         &["`tpc`: unknown protocol; give tcp, udp, icmp, all"],
     ),
