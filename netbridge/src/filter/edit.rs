@@ -150,10 +150,7 @@ pub struct Words {
 impl Words {
     /// Takes the words apart. One word with blanks in it is a whole line; of several, each is as the shell has passed it.
     pub fn read(words: &[String]) -> Result<Self, FilterErrors> {
-        let refused = |refusal: Refusal| FilterErrors {
-            file: RULE.to_owned(),
-            faults: vec![refusal.at(1)],
-        };
+        let refused = |refusal: Refusal| FilterErrors::new(RULE, vec![refusal.at(1)]);
         let mut split = Vec::new();
         match words {
             [line] => lex::split(line, &mut split).map_err(refused)?,

@@ -51,10 +51,7 @@ pub fn parse(file: &str, text: &str, sets: Option<(&str, &str)>) -> Result<Parse
             notes,
             spare: reached.spare,
         }),
-        _ => Err(FilterErrors {
-            file: file.to_owned(),
-            faults,
-        }),
+        _ => Err(FilterErrors::new(file, faults)),
     }
 }
 

@@ -17,9 +17,9 @@ use super::{
 ///
 /// Every fault of the rule, the file being named `rule`.
 pub fn rule(text: &str) -> Result<Single, FilterErrors> {
-    single(text.trim()).map_err(|refusals| FilterErrors {
-        file: "rule".to_owned(),
-        faults: refusals.into_iter().map(|refusal| refusal.at(1)).collect(),
+    single(text.trim()).map_err(|refusals| {
+        let faults = refusals.into_iter().map(|refusal| refusal.at(1));
+        FilterErrors::new("rule", faults.collect())
     })
 }
 

@@ -149,6 +149,22 @@ fn chains_that_lead_round_in_circles_are_refused() {
 }
 
 #[test]
+fn a_long_circle_is_named_shortly_and_once_for_each_pair_of_chains() {
+    let declared: Vec<_> = (0..20).map(|number| format!(":c{number} - [0:0]")).collect();
+    let rules: Vec<_> = (1..20)
+        .map(|number| format!("-A c{} -j c{number}", number - 1))
+        .collect();
+    let (declared, rules) = (declared.join("\n"), rules.join("\n"));
+    let back = "-A c19 -j c0\n".repeat(3);
+    let text = format!("*filter\n:FORWARD DROP [0:0]\n{declared}\n-A FORWARD -j c0\n{rules}\n{back}COMMIT\n");
+    assert_eq!(
+        parse("f", &text, None).unwrap_err().to_string(),
+        "f:43: `c0`: the chain leads back to itself: c0 → c1 → c2 → c3 → c4 → c5 → c6 → … → c19 → c0; \
+         take one of these jumps out"
+    );
+}
+
+#[test]
 fn chains_are_as_deep_within_one_another_as_for_netfilter() {
     let deep = |count: usize| {
         let name = |number| {
