@@ -1,6 +1,6 @@
 //! A file in the format of `iptables-save`: its tables, its chains, and which line belongs to which.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     Counters, Fault, FilterErrors, Parsed, Policy, Ruleset,
@@ -105,7 +105,7 @@ pub(super) struct Table<'t> {
     others: Vec<usize>,
     pub(super) faults: Vec<Fault>,
     /// Chains that rules belong to and that nobody declares.
-    undeclared: Vec<&'t str>,
+    undeclared: HashSet<&'t str>,
 }
 
 impl<'t> Table<'t> {
@@ -128,7 +128,7 @@ impl<'t> Table<'t> {
             notes: Vec::new(),
             others: Vec::new(),
             faults: Vec::new(),
-            undeclared: Vec::new(),
+            undeclared: HashSet::new(),
         }
     }
 
@@ -243,10 +243,9 @@ impl<'t> Table<'t> {
             self.last
         } else if let Some(number) = self.numbers.get(chain) {
             *number
-        } else if self.undeclared.contains(&chain) {
+        } else if !self.undeclared.insert(chain) {
             return Ok(());
         } else {
-            self.undeclared.push(chain);
             let advice = format!("add `:{chain} - [0:0]` before it, or write `-A FORWARD …`");
             return Err(Refusal::new(format!("-A {chain}"), "there is no such chain", advice));
         };
