@@ -402,6 +402,21 @@ fn a_set_without_a_file_of_sets_is_refused() {
 }
 
 #[test]
+fn a_rule_has_only_so_many_matches() {
+    let rule = |count| format!("-A FORWARD -p tcp{} -j nowhere", " -m tcp --dport 1".repeat(count));
+    assert!(
+        read(&rule(64)).unwrap_err().to_string().contains("`-j nowhere`"),
+        "all of the rule is read"
+    );
+    let errors = read(&rule(50_000)).unwrap_err();
+    let message = "f:4: `-m tcp`: a rule has at most 64 matches, and this is one more; jump to a chain";
+    assert!(
+        errors.faults.len() == 1 && errors.to_string().starts_with(message),
+        "{errors}"
+    );
+}
+
+#[test]
 fn one_rule_too_many_is_refused_once() {
     let rules = "-A FORWARD -j ACCEPT\n".repeat(65_538);
     let errors = parse("f", &file(&rules), None).unwrap_err();
