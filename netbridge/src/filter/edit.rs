@@ -1,6 +1,7 @@
 //! Changes of single rules, as `iptables -A`, `-I`, `-D` and `-Z` make them.
 
 use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::FilterErrors;
 use super::syntax::{Chain, Counters, Rule, Ruleset, fault::Refusal, lex, number::not_octal, rule};
@@ -111,13 +112,10 @@ impl Change {
                 went.push(chain.rules.remove(at));
             }
             Self::Delete(rules) => {
-                for rule in rules {
-                    let same = chain.rules.iter().position(|other| other.is_same(rule));
-                    let none = || NoEdit::Rule {
-                        chain: chain.name.clone(),
-                        rule: rule.in_chain(&chain.name).to_string(),
-                    };
-                    went.push(chain.rules.remove(same.ok_or_else(none)?));
+                let gone = places(rules, chain)?;
+                for (at, rule) in std::mem::take(&mut chain.rules).into_iter().enumerate() {
+                    let goes = gone.contains(&at);
+                    if goes { &mut *went } else { &mut chain.rules }.push(rule);
                 }
             }
             Self::Zero(None) => {
@@ -134,6 +132,26 @@ impl Change {
         }
         Ok(())
     }
+}
+
+/// The indices of the first rules that are the same as these, wherever they stand and whatever has matched them: two that
+/// are the same are two rules of the chain.
+fn places(rules: &[Rule], chain: &Chain) -> Result<BTreeSet<usize>, NoEdit> {
+    let texts: Vec<_> = rules.iter().map(Rule::to_string).collect();
+    let mut same: HashMap<&str, VecDeque<usize>> = texts.iter().map(|text| (&**text, VecDeque::new())).collect();
+    for (at, rule) in chain.rules.iter().enumerate() {
+        if let Some(places) = same.get_mut(rule.to_string().as_str()) {
+            places.push_back(at);
+        }
+    }
+    let place = |(rule, text): (&Rule, &String)| {
+        let place = same.get_mut(text.as_str()).and_then(VecDeque::pop_front);
+        place.ok_or_else(|| NoEdit::Rule {
+            chain: chain.name.clone(),
+            rule: rule.in_chain(&chain.name).to_string(),
+        })
+    };
+    rules.iter().zip(&texts).map(place).collect()
 }
 
 /// A rule as the words of a command: `[-A|-I|-D CHAIN] [NUMBER] RULE`.
@@ -305,6 +323,15 @@ mod tests {
             delete("-p udp -j DROP").unwrap(),
             ["[1:1] -s 10.0.0.1/32 -j mine", "[3:3] -p udp -j DROP"]
         );
+        let mut many = made("-p udp -j DROP");
+        many.extend(many.clone());
+        many.extend(made("-s 10.0.0.1 -j mine"));
+        assert!(edited("FORWARD", Change::Delete(many.clone())).unwrap().is_empty());
+        many.extend(made("-p udp -j DROP"));
+        assert!(matches!(
+            edited("FORWARD", Change::Delete(many)),
+            Err(NoEdit::Rule { .. })
+        ));
         assert!(
             matches!(delete("-p udp -j ACCEPT"), Err(NoEdit::Rule { rule, .. }) if rule == "-A FORWARD -p udp -j ACCEPT")
         );
