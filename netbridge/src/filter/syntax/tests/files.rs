@@ -261,6 +261,13 @@ fn what_is_not_forwards_is_left_alone_and_noted() {
 }
 
 #[test]
+fn a_byte_order_mark_is_passed_over() {
+    let rules = format!("\u{feff}{}", file("-A FORWARD -m set --match-set a src -j DROP"));
+    let parsed = parse("f", &rules, Some(("s", "\u{feff}create a hash:ip\n"))).unwrap();
+    assert_eq!(parsed.ruleset.chains[0].rules.len(), 1);
+}
+
+#[test]
 fn a_chain_may_be_declared_after_it_is_named() {
     let text = "*filter\n-A FORWARD -j late\n:FORWARD DROP [0:0]\n:late - [0:0]\nCOMMIT\n";
     assert_eq!(parse("f", text, None).unwrap().ruleset.chains.len(), 2);
