@@ -41,6 +41,9 @@ pub struct FilterView {
     pub chains: Vec<ChainView>,
     /// The sets that its rules ask for, by name.
     pub sets: Vec<SetView>,
+    /// Why nothing of it is in force after all, where the instance's programs and maps are gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
     /// The rules that are reached, with all that they have counted.
     #[serde(skip)]
     pub ruleset: Ruleset,
@@ -133,7 +136,7 @@ pub async fn filter_flush(host: &Host) -> Result<Done<()>, Failure> {
 
 /// The filter in force, `None` if everything is accepted; with `chain`, nothing but that chain.
 pub fn filter_show(host: &Host, chain: Option<&str>) -> Result<Option<FilterView>, Failure> {
-    let found = in_force(host)?.map(|(source, parsed)| view(source, parsed));
+    let found = in_force(host)?.map(view);
     let Some(name) = chain else { return Ok(found) };
     let missing = || {
         Fault::not_found(
@@ -156,16 +159,28 @@ pub fn filter_show(host: &Host, chain: Option<&str>) -> Result<Option<FilterView
     Ok(Some(view))
 }
 
+/// What the state says is in force.
+pub(super) struct InForce {
+    pub(super) source: FilterSource,
+    pub(super) parsed: Parsed,
+    /// Why it is not.
+    lost: Option<String>,
+}
+
 /// The filter in force, its rules with all that they have counted.
-pub(super) fn in_force(host: &Host) -> Result<Option<(FilterSource, Parsed)>, Failure> {
+pub(super) fn in_force(host: &Host) -> Result<Option<InForce>, Failure> {
     for _ in 0..TRIES {
         let Some(source) = host.state()?.filter else {
             return Ok(None);
         };
         let mut parsed = source.parse().map_err(anyhow::Error::from)?;
         source.tally.put(&mut parsed.ruleset);
-        let Ok(datapath) = host.datapath() else {
-            return Ok(Some((source, parsed)));
+        let datapath = match host.datapath() {
+            Ok(datapath) => datapath,
+            Err(failure) => {
+                let lost = Some(failure.to_string());
+                return Ok(Some(InForce { source, parsed, lost }));
+            }
         };
         let mut look = || -> anyhow::Result<bool> {
             let tables = datapath.tables();
@@ -180,13 +195,15 @@ pub(super) fn in_force(host: &Host) -> Result<Option<(FilterSource, Parsed)>, Fa
         };
         let is_sound = look()?;
         if is_sound && host.state()?.filter.as_ref() == Some(&source) {
-            return Ok(Some((source, parsed)));
+            let lost = None;
+            return Ok(Some(InForce { source, parsed, lost }));
         }
     }
     Err(anyhow::anyhow!("the filter changes faster than it can be read; try again").into())
 }
 
-fn view(source: FilterSource, parsed: Parsed) -> FilterView {
+fn view(found: InForce) -> FilterView {
+    let InForce { source, parsed, lost } = found;
     let Parsed { ruleset, spare, .. } = parsed;
     let reached = ruleset.chains.iter().map(|chain| ChainView {
         name: chain.name.clone(),
@@ -221,6 +238,7 @@ fn view(source: FilterSource, parsed: Parsed) -> FilterView {
         policy: ruleset.policy.name(),
         chains: reached.chain(others).collect(),
         sets: ruleset.sets.0.iter().map(set).collect(),
+        lost,
         ruleset,
     }
 }
