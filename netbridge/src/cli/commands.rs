@@ -155,16 +155,16 @@ async fn examine(options: &ops::Options) -> Result<Reply, Failure> {
 
 /// The name of a file for messages, and its text; `form` is what writes such a file.
 pub(super) fn read(file: &Path, form: &str) -> Result<(String, String), Failure> {
-    let (name, text) = if file == Path::new("-") {
-        let mut text = String::new();
+    let (name, bytes) = if file == Path::new("-") {
+        let mut bytes = Vec::new();
         (
             "standard input".to_owned(),
-            std::io::stdin().read_to_string(&mut text).map(|_| text),
+            std::io::stdin().read_to_end(&mut bytes).map(|_| bytes),
         )
     } else {
-        (file.display().to_string(), std::fs::read_to_string(file))
+        (file.display().to_string(), std::fs::read(file))
     };
-    let text = text.map_err(|error| match error.kind() {
+    let bytes = bytes.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             Fault::not_found(&name, "no such file", format!("give a file as `{form}` writes it"))
         }
@@ -174,5 +174,29 @@ pub(super) fn read(file: &Path, form: &str) -> Result<(String, String), Failure>
             format!("give a readable file as `{form}` writes it"),
         ),
     })?;
+    let text = utf8(&name, bytes)?;
     Ok((name, text))
+}
+
+/// The text of a file; refused with the line that is none.
+fn utf8(name: &str, bytes: Vec<u8>) -> Result<String, Fault> {
+    String::from_utf8(bytes).map_err(|error| {
+        let text = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = text.split(|byte| *byte == b'\n').count();
+        Fault::usage(format!("{name}:{line}"), "is not UTF-8 text", "save the file as UTF-8")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_that_is_none_is_refused_with_its_line() {
+        assert_eq!(utf8("f", "é\n".into()).unwrap(), "é\n");
+        for (bytes, line) in [(&b"a\nb\n\xe9\n"[..], 3), (b"\xff\xfe*\0", 1), (b"a\n\xc3", 2)] {
+            let fault = utf8("f", bytes.to_vec()).unwrap_err();
+            assert_eq!(fault.what, format!("f:{line}"));
+        }
+    }
 }

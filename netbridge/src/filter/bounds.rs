@@ -15,10 +15,8 @@ pub fn beyond(file: &str, rules: &Ruleset, error: &TooComplex) -> FilterErrors {
     });
     let forward = rules.chains.first().map_or(1, |chain| chain.line);
     let (line, token) = found.unwrap_or((forward, "*filter".to_owned()));
-    FilterErrors {
-        file: file.to_owned(),
-        faults: vec![Refusal::new(token, error.to_string(), advice(error)).at(line)],
-    }
+    let fault = Refusal::new(token, error.to_string(), advice(error)).at(line);
+    FilterErrors::new(file, vec![fault])
 }
 
 /// What makes such rules fit.

@@ -1,9 +1,10 @@
 //! Changes of single rules, as `iptables -A`, `-I`, `-D` and `-Z` make them.
 
 use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::FilterErrors;
-use super::syntax::{Chain, Counters, RULE, Rule, Ruleset, lex, rule};
+use super::syntax::{Chain, Counters, RULE, Rule, Ruleset, fault::Refusal, lex, number::not_octal, rule};
 
 /// The chain that is meant where none is named.
 const FORWARD: &str = "FORWARD";
@@ -111,13 +112,10 @@ impl Change {
                 went.push(chain.rules.remove(at));
             }
             Self::Delete(rules) => {
-                for rule in rules {
-                    let same = chain.rules.iter().position(|other| other.is_same(rule));
-                    let none = || NoEdit::Rule {
-                        chain: chain.name.clone(),
-                        rule: rule.in_chain(&chain.name).to_string(),
-                    };
-                    went.push(chain.rules.remove(same.ok_or_else(none)?));
+                let gone = places(rules, chain)?;
+                for (at, rule) in std::mem::take(&mut chain.rules).into_iter().enumerate() {
+                    let goes = gone.contains(&at);
+                    if goes { &mut *went } else { &mut chain.rules }.push(rule);
                 }
             }
             Self::Zero(None) => {
@@ -136,6 +134,26 @@ impl Change {
     }
 }
 
+/// The indices of the first rules that are the same as these, wherever they stand and whatever has matched them: two that
+/// are the same are two rules of the chain.
+fn places(rules: &[Rule], chain: &Chain) -> Result<BTreeSet<usize>, NoEdit> {
+    let texts: Vec<_> = rules.iter().map(Rule::to_string).collect();
+    let mut same: HashMap<&str, VecDeque<usize>> = texts.iter().map(|text| (&**text, VecDeque::new())).collect();
+    for (at, rule) in chain.rules.iter().enumerate() {
+        if let Some(places) = same.get_mut(rule.to_string().as_str()) {
+            places.push_back(at);
+        }
+    }
+    let place = |(rule, text): (&Rule, &String)| {
+        let place = same.get_mut(text.as_str()).and_then(VecDeque::pop_front);
+        place.ok_or_else(|| NoEdit::Rule {
+            chain: chain.name.clone(),
+            rule: rule.in_chain(&chain.name).to_string(),
+        })
+    };
+    rules.iter().zip(&texts).map(place).collect()
+}
+
 /// A rule as the words of a command: `[-A|-I|-D CHAIN] [NUMBER] RULE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Words {
@@ -150,12 +168,10 @@ pub struct Words {
 impl Words {
     /// Takes the words apart. One word with blanks in it is a whole line; of several, each is as the shell has passed it.
     pub fn read(words: &[String]) -> Result<Self, FilterErrors> {
+        let refused = |refusal: Refusal| FilterErrors::new(RULE, vec![refusal.at(1)]);
         let mut split = Vec::new();
         match words {
-            [line] => lex::split(line, &mut split).map_err(|refusal| FilterErrors {
-                file: RULE.to_owned(),
-                faults: vec![refusal.at(1)],
-            })?,
+            [line] => lex::split(line, &mut split).map_err(refused)?,
             _ => split.extend(words.iter().map(|word| Cow::Borrowed(word.as_str()))),
         }
         let mut rest = split.as_slice();
@@ -170,6 +186,7 @@ impl Words {
             && first.bytes().all(|byte| byte.is_ascii_digit())
             && let Ok(found) = first.parse()
         {
+            not_octal(first).map_err(refused)?;
             (number, rest) = (Some(found), behind);
         }
         let options: Vec<_> = rest.iter().map(|word| as_word(word)).collect();
@@ -255,6 +272,7 @@ mod tests {
             "-s 10.0.0.0/8,192.0.2.1"
         );
         assert!(Words::read(&[r#"-m comment --comment "a"#.to_owned()]).is_err());
+        assert!(Words::read(&["010".to_owned()]).is_err());
     }
 
     #[test]
@@ -299,6 +317,15 @@ mod tests {
             delete("-p udp -j DROP").unwrap(),
             ["[1:1] -s 10.0.0.1/32 -j mine", "[3:3] -p udp -j DROP"]
         );
+        let mut many = made("-p udp -j DROP");
+        many.extend(many.clone());
+        many.extend(made("-s 10.0.0.1 -j mine"));
+        assert!(edited("FORWARD", Change::Delete(many.clone())).unwrap().is_empty());
+        many.extend(made("-p udp -j DROP"));
+        assert!(matches!(
+            edited("FORWARD", Change::Delete(many)),
+            Err(NoEdit::Rule { .. })
+        ));
         assert!(
             matches!(delete("-p udp -j ACCEPT"), Err(NoEdit::Rule { rule, .. }) if rule == "-A FORWARD -p udp -j ACCEPT")
         );

@@ -19,12 +19,12 @@ const TRIES: usize = 5;
 
 /// The filter that a change has put in force.
 #[derive(Clone, Debug, Serialize)]
-pub struct InForce {
+pub struct Loaded {
     /// Where its rules were read from.
     pub file: String,
 }
 
-impl InForce {
+impl Loaded {
     fn of(state: &State) -> Option<Self> {
         let file = state.filter.as_ref()?.file.clone();
         Some(Self { file })
@@ -55,6 +55,9 @@ pub struct FilterView {
     pub chains: Vec<ChainView>,
     /// The sets that its rules ask for, by name.
     pub sets: Vec<SetView>,
+    /// Why nothing of it is in force after all, where the instance's programs and maps are gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
     /// The rules that are reached, with all that they have counted.
     #[serde(skip)]
     pub ruleset: Ruleset,
@@ -127,15 +130,15 @@ async fn known_world(host: &Host) -> Option<World> {
 }
 
 /// Puts a filter in force, in place of the one before. With `counters`, its rules go on from those in its text.
-pub async fn filter_load(host: &Host, source: &FilterSource, counters: bool) -> Result<Done<InForce>, Failure> {
-    let loaded = |_: &State, new: &State| InForce::of(new);
+pub async fn filter_load(host: &Host, source: &FilterSource, counters: bool) -> Result<Done<Loaded>, Failure> {
+    let loaded = |_: &State, new: &State| Loaded::of(new);
     let plan = |state: &State, facts: &_| Ok(plan::filter_load(state, facts, source, counters)?);
     host.change(plan, loaded).await
 }
 
 /// Changes single rules of the filter in force; the others go on counting.
-pub async fn filter_edit(host: &Host, edit: &Edit) -> Result<Done<InForce>, Failure> {
-    let edited = |_: &State, new: &State| InForce::of(new);
+pub async fn filter_edit(host: &Host, edit: &Edit) -> Result<Done<Loaded>, Failure> {
+    let edited = |_: &State, new: &State| Loaded::of(new);
     host.change(|state, facts| Ok(plan::filter_edit(state, facts, edit)?), edited)
         .await
 }
@@ -148,7 +151,7 @@ pub async fn filter_flush(host: &Host) -> Result<Done<()>, Failure> {
 
 /// The filter in force, `None` if everything is accepted; with `chain`, nothing but that chain.
 pub fn filter_show(host: &Host, chain: Option<&str>) -> Result<Option<FilterView>, Failure> {
-    let found = in_force(host)?.map(|(source, parsed)| view(source, parsed));
+    let found = in_force(host)?.map(view);
     let Some(name) = chain else { return Ok(found) };
     let missing = || {
         Fault::not_found(
@@ -171,16 +174,28 @@ pub fn filter_show(host: &Host, chain: Option<&str>) -> Result<Option<FilterView
     Ok(Some(view))
 }
 
+/// What the state says is in force.
+pub(super) struct InForce {
+    pub(super) source: FilterSource,
+    pub(super) parsed: Parsed,
+    /// Why it is not.
+    lost: Option<String>,
+}
+
 /// The filter in force, its rules with all that they have counted.
-pub(super) fn in_force(host: &Host) -> Result<Option<(FilterSource, Parsed)>, Failure> {
+pub(super) fn in_force(host: &Host) -> Result<Option<InForce>, Failure> {
     for _ in 0..TRIES {
         let Some(source) = host.state()?.filter else {
             return Ok(None);
         };
         let mut parsed = source.parse().map_err(anyhow::Error::from)?;
         source.tally.put(&mut parsed.ruleset);
-        let Ok(datapath) = host.datapath() else {
-            return Ok(Some((source, parsed)));
+        let datapath = match host.datapath() {
+            Ok(datapath) => datapath,
+            Err(failure) => {
+                let lost = Some(failure.to_string());
+                return Ok(Some(InForce { source, parsed, lost }));
+            }
         };
         let mut look = || -> anyhow::Result<bool> {
             let tables = datapath.tables();
@@ -195,13 +210,15 @@ pub(super) fn in_force(host: &Host) -> Result<Option<(FilterSource, Parsed)>, Fa
         };
         let is_sound = look()?;
         if is_sound && host.state()?.filter.as_ref() == Some(&source) {
-            return Ok(Some((source, parsed)));
+            let lost = None;
+            return Ok(Some(InForce { source, parsed, lost }));
         }
     }
     Err(anyhow::anyhow!("the filter changes faster than it can be read; try again").into())
 }
 
-fn view(source: FilterSource, parsed: Parsed) -> FilterView {
+fn view(found: InForce) -> FilterView {
+    let InForce { source, parsed, lost } = found;
     let Parsed { ruleset, spare, .. } = parsed;
     let reached = ruleset.chains.iter().map(|chain| ChainView {
         name: chain.name.clone(),
@@ -236,6 +253,7 @@ fn view(source: FilterSource, parsed: Parsed) -> FilterView {
         policy: ruleset.policy.name(),
         chains: reached.chain(others).collect(),
         sets: ruleset.sets.0.iter().map(set).collect(),
+        lost,
         ruleset,
     }
 }

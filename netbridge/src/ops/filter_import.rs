@@ -61,7 +61,7 @@ pub async fn filter_import(host: &Host, backend: Option<Backend>, counters: bool
     let world = host.world(&host.state()?).await?;
     let (parsed, _tables) = plan::check(&source, &world).map_err(plan::filter_faults)?;
     let unknown = tables::unknown(&parsed.ruleset, &world);
-    let before = canonical(in_force(host)?.map_or_else(Ruleset::empty, |(_, parsed)| parsed.ruleset));
+    let before = canonical(in_force(host)?.map_or_else(Ruleset::empty, |found| found.parsed.ruleset));
     let notes = plan::notes(&source, &parsed);
     let after = canonical(parsed.ruleset);
     Ok(Imported {

@@ -19,7 +19,7 @@ mod traffic;
 pub use change::{attach, detach, net_create, net_remove, port_add, port_remove, tune};
 pub use failure::Failure;
 pub use filter::{
-    ChainView, Checked, EditKind, FilterView, InForce, RuleView, SetView, edit_of, filter_check, filter_edit,
+    ChainView, Checked, EditKind, FilterView, Loaded, RuleView, SetView, edit_of, filter_check, filter_edit,
     filter_flush, filter_load, filter_show,
 };
 pub use filter_import::{Backend, Imported, filter_import};

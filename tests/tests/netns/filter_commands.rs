@@ -283,3 +283,19 @@ fn all_that_is_wrong_is_said_at_once_and_nothing_is_changed() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn rules_of_an_instance_that_is_gone_are_shown_with_a_warning() -> Result<()> {
+    with_lab(Text::plain(PAIR), |lab| {
+        says("-n lab-host filter append -p udp -j DROP")?;
+        let warned = || anyhow::Ok(String::from_utf8(ends(0, "-n lab-host filter show")?.stderr)?);
+        ensure!(warned()?.is_empty(), "{}", warned()?);
+        let pins = lab.pins()?.root();
+        let away = pins.with_file_name("away");
+        fs::rename(&pins, &away)?;
+        ensure!(warned()?.contains("its programs and maps are gone"), "{}", warned()?);
+        let lost = &json("-n lab-host filter show")?["lost"];
+        ensure!(lost.is_string(), "{lost}");
+        Ok(fs::rename(&away, &pins)?)
+    })
+}

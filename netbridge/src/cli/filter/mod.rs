@@ -32,7 +32,9 @@ pub(super) async fn run(global: &Global, command: Filter) -> Result<Reply, Failu
         Filter::Show(args) => {
             let filter = ops::filter_show(&open()?, args.chain.as_deref())?;
             let text = shown::shown(filter.as_ref(), &args);
-            Reply::new(&filter, text.trim_end())
+            let mut reply = Reply::new(&filter, text.trim_end())?;
+            reply.warnings.extend(filter.and_then(|filter| filter.lost));
+            Ok(reply)
         }
         Filter::Import {
             load,

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::Ipv4Addr};
 
-use super::fault::Refusal;
+use super::{fault::Refusal, number::not_octal};
 
 /// A set of IPv4 addresses: those that agree with `addr` on every bit of `mask`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,7 @@ impl Prefix {
                 "give an IPv4 address or network",
             ));
         }
+        not_octal(word)?;
         let (addr, mask) = word
             .split_once('/')
             .map_or((word, None), |(addr, mask)| (addr, Some(mask)));
@@ -126,7 +127,9 @@ mod tests {
             ("example.org", "host names"),
             ("10.0.0", "not an IPv4 address"),
             ("10.0.0.256", "not an IPv4 address"),
-            ("010.0.0.1", "not an IPv4 address"),
+            ("010.0.0.1", "for octal"),
+            ("10.0.0.0/010", "for octal"),
+            ("10.0.0.0/255.0.0.00", "for octal"),
             ("", "not an IPv4 address"),
             ("/8", "not an IPv4 address"),
             ("10.0.0.0/33", "bad network mask"),

@@ -1,6 +1,6 @@
 //! Chains: which of them `FORWARD` reaches, and that no way leads round in circles.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     Chain, Extension, HashLimit, Rule, Spare, Target,
@@ -15,6 +15,9 @@ use super::{
 
 /// Chains that may be within one another, `FORWARD` included: as many as netfilter takes.
 pub const MAX_DEPTH: usize = 16;
+
+/// Chains of a circle that are named.
+const NAMED: usize = 8;
 
 impl Rule {
     /// True if it names what is not in it: a chain, a set, or a table of `hashlimit`.
@@ -146,26 +149,44 @@ struct Step {
     followed: usize,
 }
 
+/// The chains of a circle, the first again as the last; of a long one not those in between.
+fn circle(table: &Table<'_>, steps: &[Step]) -> String {
+    let name = |step: &Step| table.chains[step.number].name;
+    let mut names: Vec<_> = if steps.len() <= NAMED {
+        steps.iter().map(name).collect()
+    } else {
+        let (begin, end) = (&steps[..NAMED - 1], &steps[steps.len() - 1..]);
+        begin
+            .iter()
+            .map(name)
+            .chain(["…"])
+            .chain(end.iter().map(name))
+            .collect()
+    };
+    names.extend(steps.first().map(name));
+    names.join(" → ")
+}
+
 /// Refuses jumps that lead back to where they come from, and those that lead too deep.
 fn check_ways(table: &mut Table<'_>, jumps: &[Vec<Jump>]) {
-    #[derive(Clone, Copy, PartialEq, Eq)]
+    #[derive(Clone, Copy)]
     enum Seen {
         Never,
-        /// So far down.
+        /// Its place there.
         OnTheWay(usize),
         Done,
     }
     let mut seen = vec![Seen::Never; jumps.len()];
     let mut done = Vec::new();
-    let mut circles = false;
+    let mut circles = HashSet::new();
     let mut way = vec![Step {
         number: FORWARD,
         followed: 0,
     }];
-    while let Some(down) = way.len().checked_sub(1) {
-        let step = &mut way[down];
+    while let Some(place) = way.len().checked_sub(1) {
+        let step = &mut way[place];
         let number = step.number;
-        seen[number] = Seen::OnTheWay(down);
+        seen[number] = Seen::OnTheWay(place);
         let Some(jump) = jumps[number].get(step.followed).copied() else {
             seen[number] = Seen::Done;
             done.push(number);
@@ -178,24 +199,18 @@ fn check_ways(table: &mut Table<'_>, jumps: &[Vec<Jump>]) {
                 number: jump.to,
                 followed: 0,
             }),
-            Seen::OnTheWay(from) => {
-                circles = true;
-                let circle = &way[from..];
-                let shown = circle.iter().take(MAX_DEPTH);
-                let mut names: Vec<_> = shown.map(|step| table.chains[step.number].name).collect();
-                if names.len() < circle.len() {
-                    names.push("…");
+            Seen::OnTheWay(first) => {
+                if circles.insert((number, jump.to)) {
+                    let token = table.chains[jump.to].name;
+                    let reason = format!("the chain leads back to itself: {}", circle(table, &way[first..]));
+                    let advice = "take one of these jumps out";
+                    table.faults.push(Refusal::new(token, reason, advice).at(jump.line));
                 }
-                let token = table.chains[jump.to].name;
-                names.push(token);
-                let reason = format!("the chain leads back to itself: {}", names.join(" → "));
-                let advice = "take one of these jumps out";
-                table.faults.push(Refusal::new(token, reason, advice).at(jump.line));
             }
             Seen::Done => {}
         }
     }
-    if circles {
+    if !circles.is_empty() {
         return;
     }
     let mut depth = vec![1; jumps.len()];

@@ -59,14 +59,36 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Every fault of a rule file in the order of its lines, then those of the file of sets beside it. Displayed as one
-/// `FILE:LINE: …` a line.
+/// Faults of one file that are told.
+const MAX_FAULTS: usize = 1000;
+
+/// Every fault of a rule file in the order of its lines, then those of the file of sets beside it; of very many the first,
+/// and how many more there are. Displayed as one `FILE:LINE: …` a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterErrors {
     /// The file of rules, as messages name it.
     pub file: String,
     /// The faults, at least one.
     pub faults: Vec<Fault>,
+}
+
+impl FilterErrors {
+    /// The faults of `file`, which are at least one.
+    pub(in crate::filter) fn new(file: impl Into<String>, mut faults: Vec<Fault>) -> Self {
+        let more = faults.len().saturating_sub(MAX_FAULTS);
+        if let Some(next) = faults.get_mut(MAX_FAULTS) {
+            let told = Refusal::new("…", format!("and {more} more"), "mend those before it first");
+            *next = Fault {
+                file: next.file.take(),
+                ..told.at(next.line)
+            };
+            faults.truncate(MAX_FAULTS + 1);
+        }
+        Self {
+            file: file.into(),
+            faults,
+        }
+    }
 }
 
 impl fmt::Display for FilterErrors {
@@ -90,13 +112,27 @@ mod tests {
     fn a_fault_names_its_own_file() {
         let mut elsewhere = Refusal::new("b\u{1b}", "bad", "mend it").at(2);
         elsewhere.file = Some("sets".to_owned());
-        let errors = FilterErrors {
-            file: "rules".to_owned(),
-            faults: vec![Refusal::new("a", "bad", "mend it").at(7), elsewhere],
-        };
+        let errors = FilterErrors::new("rules", vec![Refusal::new("a", "bad", "mend it").at(7), elsewhere]);
         assert_eq!(
             errors.to_string(),
             "rules:7: `a`: bad; mend it\nsets:2: `b\u{fffd}`: bad; mend it"
+        );
+    }
+
+    #[test]
+    fn of_very_many_faults_the_first_are_told() {
+        let faults = |count| {
+            (1..=count)
+                .map(|line| Refusal::new("a", "bad", "mend it").at(line))
+                .collect()
+        };
+        assert_eq!(FilterErrors::new("f", faults(1000)).faults.len(), 1000);
+        let errors = FilterErrors::new("f", faults(1500));
+        assert_eq!(errors.faults.len(), 1001);
+        assert!(
+            errors
+                .to_string()
+                .ends_with("\nf:1000: `a`: bad; mend it\nf:1001: `…`: and 500 more; mend those before it first")
         );
     }
 }

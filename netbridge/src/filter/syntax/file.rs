@@ -7,7 +7,7 @@ use super::{
     chain_name::{BUILT_IN, check_chain_name},
     chains,
     fault::Refusal,
-    ipset,
+    ipset, lex,
     note::Note,
     single::{appended_to, counted, read_counters},
 };
@@ -25,7 +25,7 @@ pub(super) const FORWARD: usize = 1;
 /// Every fault of both files: whatever `FORWARD` reaches and netbridge would not do exactly as netfilter does.
 pub fn parse(file: &str, text: &str, sets: Option<(&str, &str)>) -> Result<Parsed, FilterErrors> {
     let mut table = Table::new();
-    for line in text.lines() {
+    for line in lex::lines(text) {
         table.line += 1;
         if let Err(refusal) = table.read(line.trim()) {
             table.faults.push(refusal.at(table.line));
@@ -51,10 +51,7 @@ pub fn parse(file: &str, text: &str, sets: Option<(&str, &str)>) -> Result<Parse
             notes,
             spare: reached.spare,
         }),
-        _ => Err(FilterErrors {
-            file: file.to_owned(),
-            faults,
-        }),
+        _ => Err(FilterErrors::new(file, faults)),
     }
 }
 

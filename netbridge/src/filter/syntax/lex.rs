@@ -4,6 +4,11 @@ use std::borrow::Cow;
 
 use super::fault::Refusal;
 
+/// The lines of a file, without the byte order mark that some editors put before the first.
+pub(super) fn lines(text: &str) -> std::str::Lines<'_> {
+    text.strip_prefix('\u{feff}').unwrap_or(text).lines()
+}
+
 /// Splits a line at blanks, behind what `words` already holds. Between double quotes blanks count as text and a
 /// backslash takes the next character as it is; outside of them a backslash is a character like any other. A closing
 /// quote ends the word.

@@ -12,6 +12,9 @@ use super::{
     target, unsupported,
 };
 
+/// Most matches of a rule. Netfilter takes as many as fit into 64 KB beside their options: about 200 of `comment`.
+pub(super) const MAX_MATCHES: usize = 64;
+
 impl Options {
     /// Forgets the rule before, and reads this one's words.
     pub(super) fn read(&mut self, words: &[Cow<'_, str>], chains: Chains<'_>) {
@@ -130,6 +133,15 @@ impl<'a> Reader<'a> {
             self.options.foreign = true;
             return Err(unsupported::refuse_match(name));
         };
+        if self.options.loaded.len() >= MAX_MATCHES {
+            // One fault says it all, and what follows would be said about other matches.
+            self.at = self.words.len();
+            return Err(Refusal::new(
+                format!("-m {name}"),
+                format!("a rule has at most {MAX_MATCHES} matches, and this is one more"),
+                "jump to a chain, and ask there for the rest",
+            ));
+        }
         self.options.loaded.push(Loaded { spec, spoiled: false });
         Ok(())
     }

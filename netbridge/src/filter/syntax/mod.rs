@@ -18,7 +18,7 @@ pub(super) mod lex;
 mod line;
 mod mac;
 mod note;
-mod number;
+pub(super) mod number;
 mod options;
 mod port;
 mod protocol;

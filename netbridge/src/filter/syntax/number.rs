@@ -2,8 +2,32 @@
 
 use super::fault::Refusal;
 
+/// Refuses a word with a number in it that begins with 0: most of those `iptables` and `ipset` read as octal, some as
+/// decimal.
+pub(in crate::filter) fn not_octal(word: &str) -> Result<(), Refusal> {
+    let is_octal =
+        |piece: &&str| piece.len() > 1 && piece.starts_with('0') && piece.bytes().all(|byte| byte.is_ascii_digit());
+    let mut pieces = word.split(|c: char| !c.is_ascii_alphanumeric());
+    let Some(number) = pieces.find(is_octal) else {
+        return Ok(());
+    };
+    let significant = number.trim_start_matches('0');
+    let decimal = if significant.is_empty() { "0" } else { significant };
+    let octal = u64::from_str_radix(number, 8).map(|octal| octal.to_string());
+    let advice = match octal {
+        Ok(octal) if octal != decimal => format!("write {octal} or {decimal} for {number}"),
+        _ => format!("write {decimal} for {number}"),
+    };
+    Err(Refusal::new(
+        word,
+        "iptables and ipset take most numbers that begin with 0 for octal",
+        advice,
+    ))
+}
+
 /// Reads a decimal number from `least` to `most`.
 pub(super) fn decimal(word: &str, least: u32, most: u32) -> Result<u32, Refusal> {
+    not_octal(word)?;
     digits(word)
         .filter(|number| (least..=most).contains(number))
         .ok_or_else(|| {
@@ -45,6 +69,29 @@ mod tests {
             let fault = decimal(word, 1, 5).unwrap_err().at(1);
             assert_eq!(fault.advice, "give a number from 1 to 5", "{word}");
         }
+    }
+
+    #[test]
+    fn numbers_that_may_be_octal_are_refused() {
+        for (word, advice) in [
+            ("022", "write 18 or 22 for 022"),
+            ("08", "write 8 for 08"),
+            ("06", "write 6 for 06"),
+            ("00", "write 0 for 00"),
+            ("10.0.0.0/010", "write 8 or 10 for 010"),
+            ("80:0100", "write 64 or 100 for 0100"),
+            (
+                "099999999999999999999999",
+                "write 99999999999999999999999 for 099999999999999999999999",
+            ),
+        ] {
+            let fault = not_octal(word).unwrap_err().at(1);
+            assert_eq!((fault.token.as_str(), fault.advice.as_str()), (word, advice));
+        }
+        for word in ["", "0", "0/0", "10.0.0.0/8", "0:100", "0x010", "icmp:8/0", "a01", "-"] {
+            assert_eq!(not_octal(word), Ok(()), "{word}");
+        }
+        assert!(decimal("05", 1, 9).is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::fault::Refusal;
+use super::{fault::Refusal, number::not_octal};
 
 /// The ports from `first` to `last`, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,7 @@ impl Ports {
 
     /// Reads `N`, `N:M`, `N:` or `:M`; an end left out is the lowest or highest port there is.
     pub(in crate::filter) fn parse(word: &str) -> Result<Self, Refusal> {
+        not_octal(word)?;
         let Some((first, last)) = word.split_once(':') else {
             let port = number(word, word)?;
             return Ok(Self {
@@ -115,6 +116,8 @@ mod tests {
             ("80,443", "one port or one range"),
             ("80-90", "one port or one range"),
             ("-1", "one port or one range"),
+            ("022", "for octal"),
+            ("0100:0200", "for octal"),
             ("http", "service names"),
             ("+80", "not a port number"),
             ("", "not a port number"),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use netbridge_common::abi::proto;
 
-use super::fault::Refusal;
+use super::{fault::Refusal, number::not_octal};
 
 /// The names that `iptables-save` writes for numbers: those of `/etc/protocols`.
 const NAMES: [(u8, &str); 54] = [
@@ -88,6 +88,7 @@ impl Protocol {
 
     /// Reads a name or a number; `None` for `all` and 0.
     pub(in crate::filter) fn parse(word: &str) -> Result<Option<Self>, Refusal> {
+        not_octal(word)?;
         if word.eq_ignore_ascii_case("all") {
             return Ok(None);
         }
@@ -135,6 +136,7 @@ mod tests {
             let fault = Protocol::parse(word).unwrap_err().at(1);
             assert!(fault.reason.contains("unknown protocol"), "{word}: {fault}");
         }
+        assert!(Protocol::parse("06").is_err());
     }
 
     #[test]

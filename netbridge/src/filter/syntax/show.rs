@@ -44,11 +44,6 @@ impl Rule {
     pub fn in_chain<'a>(&'a self, chain: &'a str) -> impl fmt::Display + 'a {
         InChain { chain, rule: self }
     }
-
-    /// True if both are the same rule, wherever they stand and whatever has matched them.
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.to_string() == other.to_string()
-    }
 }
 
 impl fmt::Display for Ruleset {

@@ -181,6 +181,7 @@ const LEVELS: [(&str, u32); 10] = [
 ];
 
 fn level(word: &str) -> Result<u32, Refusal> {
+    number::not_octal(word)?;
     let named = LEVELS.iter().find(|(name, _)| *name == word).map(|(_, level)| *level);
     let numbered = number::digits(word).filter(|level| *level <= 7);
     named.or(numbered).ok_or_else(|| {
@@ -258,7 +259,7 @@ mod tests {
         for (word, number) in [("debug", 7), ("0", 0), ("warning", 4), ("err", 3)] {
             assert_eq!(level(word), Ok(number));
         }
-        for word in ["8", "", "-1", "loud", "WARNING"] {
+        for word in ["8", "07", "", "-1", "loud", "WARNING"] {
             assert!(level(word).is_err(), "{word}");
         }
     }

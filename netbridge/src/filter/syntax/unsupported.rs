@@ -8,6 +8,7 @@ const NO_SOCKET: &str = "a packet that is forwarded has no socket on this host";
 const NOT_KEPT: &str = "the filter keeps nothing of this";
 const NO_CHANGE: &str = "the filter decides about packets and does not change them";
 const NAT: &str = "addresses are not translated by the filter";
+const WRITTEN_OUT: &str = "options are written out";
 /// And instead of what.
 const WITHOUT: &str = "write the rule without, by addresses, ports and `--ctstate`";
 const ENDPOINT: &str = "name the endpoint with `-i` or `-o`, or its address with `-s` or `-d`";
@@ -189,7 +190,7 @@ const TARGETS: [(&str, &str, &str); 39] = [
 /// Options that belong to no match: names, reason, advice.
 const OPTIONS: [(&[&str], &str, &str); 6] = [
     (
-        &["-f", "--fragment"],
+        &["-f", "--fragment", "--fragments"],
         "fragments are judged with their first",
         "leave it out: the rules for the whole packet decide about its fragments",
     ),
@@ -218,6 +219,20 @@ const OPTIONS: [(&[&str], &str, &str); 6] = [
         "there is nothing to negate",
         "write it before an option, or remove it",
     ),
+];
+
+/// Long options of `iptables` itself, each with the fewest of its letters that `iptables` takes for it.
+const OWN: [(&str, &str); 10] = [
+    ("--source", "--so"),
+    ("--src", "--sr"),
+    ("--destination", "--des"),
+    ("--dst", "--ds"),
+    ("--protocol", "--pr"),
+    ("--in-interface", "--in-"),
+    ("--out-interface", "--o"),
+    ("--match", "--ma"),
+    ("--jump", "--j"),
+    ("--goto", "--g"),
 ];
 
 /// Why there is no such match.
@@ -252,6 +267,10 @@ pub(super) fn refuse_option(word: &str) -> Refusal {
         let advice = format!("write a blank instead: `{name} …`");
         return Refusal::new(word, "an option and its value are two words", advice);
     }
+    let begun = |(name, least): &&(&str, &str)| word.starts_with(least) && name.starts_with(word);
+    if let Some((name, _)) = OWN.iter().find(begun) {
+        return Refusal::new(word, WRITTEN_OUT, format!("write `{name}`"));
+    }
     let mut names = extension::ALL.iter().flat_map(|spec| {
         let names = spec.options.iter().flat_map(|option| option.names);
         names.map(|name| (spec.name, *name))
@@ -263,7 +282,7 @@ pub(super) fn refuse_option(word: &str) -> Refusal {
     if word.len() > 3
         && let Some((_, name)) = names.find(|(_, name)| name.starts_with(word))
     {
-        return Refusal::new(word, "options are written out", format!("write `{name}`"));
+        return Refusal::new(word, WRITTEN_OUT, format!("write `{name}`"));
     }
     if let Some((short, value)) = word.split_at_checked(2)
         && ["-s", "-d", "-i", "-o", "-p", "-m", "-j", "-g"].contains(&short)
@@ -337,6 +356,14 @@ mod tests {
             ("--ctstate", "`-m conntrack --ctstate …`"),
             ("--dports", "`-m multiport --dports …`"),
             ("--ctst", "`--ctstate`"),
+            ("--sour", "`--source`"),
+            ("--source-", "`--source-port`"),
+            ("--des", "`--destination`"),
+            ("--in-int", "`--in-interface`"),
+            ("--mac-so", "`--mac-source`"),
+            ("--pr", "`--protocol`"),
+            ("--j", "`--jump`"),
+            ("--s", "without"),
             ("-ptcp", "`-p tcp`"),
             ("-jDROP", "`-j DROP`"),
             ("--nonsense", "without"),

@@ -7,7 +7,7 @@ use super::{
         AddressRange, AddressTypes, Extension, Match,
         fault::Refusal,
         given::{Build, Opt, Spec},
-        mac,
+        mac, number,
     },
     option,
 };
@@ -53,6 +53,7 @@ pub(super) static ADDRTYPE: Spec = Spec {
 
 /// Reads `FIRST-LAST`, or one address.
 pub(in super::super) fn range(word: &str) -> Result<AddressRange, Refusal> {
+    number::not_octal(word)?;
     let (first, last) = word.split_once('-').unwrap_or((word, word));
     let (Ok(first), Ok(last)) = (first.parse::<Ipv4Addr>(), last.parse::<Ipv4Addr>()) else {
         let reason = "not a range of IPv4 addresses (host names are not looked up)";
@@ -166,6 +167,7 @@ mod tests {
             ("1.2.3.4-", "not a range"),
             ("1.2.3.0/24", "not a range"),
             ("", "not a range"),
+            ("1.2.3.4-1.2.3.010", "for octal"),
         ] {
             let fault = range(word).unwrap_err().at(1);
             assert!(fault.reason.contains(reason), "{word}: {fault}");

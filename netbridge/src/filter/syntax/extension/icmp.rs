@@ -88,6 +88,7 @@ pub(in super::super) fn name(kind: u8, code: Option<u8>) -> Option<&'static str>
 }
 
 fn parse(word: &str) -> Result<IcmpType, Refusal> {
+    number::not_octal(word)?;
     let unknown = || {
         Refusal::new(
             word,

@@ -62,6 +62,7 @@ pub(super) struct Written {
 impl Written {
     /// Reads `N/UNIT`, the unit cut short anywhere, or `N` for a second; `scale` is the greatest rate a second.
     pub(super) fn parse(word: &str, scale: u64) -> Result<Self, Refusal> {
+        number::not_octal(word)?;
         let bad = || {
             Refusal::new(
                 word,
@@ -177,6 +178,7 @@ mod tests {
             ("/s", "not a rate"),
             ("-5/s", "not a rate"),
             ("10001/s", "so fast"),
+            ("010/s", "for octal"),
         ] {
             let fault = Written::parse(word, SCALE).err().unwrap().at(1);
             assert!(fault.reason.contains(reason), "{word}: {fault}");

@@ -144,6 +144,7 @@ fn part(dimension: Dimension, word: &str, netmask: u32) -> Result<Vec<Part>, Ref
 
 /// Reads `N` or `FIRST-LAST`.
 pub(super) fn ports(word: &str) -> Result<Ports, Refusal> {
+    number::not_octal(word)?;
     let (first, last) = word.split_once('-').unwrap_or((word, word));
     let number = |word| number::digits(word).ok_or(word);
     let (first, last) = match (number(first), number(last)) {
@@ -166,6 +167,7 @@ pub(super) fn ports(word: &str) -> Result<Ports, Refusal> {
 
 /// Reads `PROTOCOL:PORTS`, TCP where none is given.
 fn port(word: &str) -> Result<Part, Refusal> {
+    number::not_octal(word)?;
     let (protocol, value) = word.split_once(':').unwrap_or(("tcp", word));
     let Some(protocol) = Protocol::parse(protocol)? else {
         let advice = "give each protocol an element of its own, such as tcp:53 and udp:53";
@@ -330,6 +332,13 @@ mod tests {
             ("hash:net", "", "0.0.0.0/0", "all addresses"),
             ("hash:mac", "", "2:42", "not an Ethernet"),
             ("hash:ip,port", "", "1.2.3.4", "has 2 dimensions"),
+            ("hash:ip", "", "010.0.0.1", "for octal"),
+            ("hash:net", "", "10.0.0.0/010", "for octal"),
+            ("hash:ip", "", "10.0.0.1-10.0.0.010", "for octal"),
+            ("bitmap:port", "range 1-99", "022", "for octal"),
+            ("hash:ip,port", "", "1.2.3.4,022", "for octal"),
+            ("hash:ip,port", "", "1.2.3.4,06:22", "for octal"),
+            ("hash:ip,port", "", "1.2.3.4,icmp:3/01", "for octal"),
             ("hash:ip,port", "", "1.2.3.4,http", "not a port"),
             ("hash:ip,port", "", "1.2.3.4,tcp:70000", "not a port"),
             ("hash:ip,port", "", "1.2.3.4,tcp:90-85", "reversed"),

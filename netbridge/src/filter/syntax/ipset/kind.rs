@@ -258,6 +258,8 @@ mod tests {
             ("hash:ip", "maxelem many", "not a number"),
             ("hash:ip", "initval many", "not a number"),
             ("hash:ip", "netmask 0", "not a number"),
+            ("hash:ip", "netmask 024", "for octal"),
+            ("bitmap:port", "range 010-022", "for octal"),
             ("hash:net", "netmask 24", "no mask for all"),
             ("bitmap:ip", "", "no range"),
             ("bitmap:ip", "range 80-90", "not a range"),

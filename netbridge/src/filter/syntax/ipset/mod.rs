@@ -8,7 +8,7 @@ mod show;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use self::kind::{Kind, Shape};
-use super::{Element, Fault, Part, Set, Sets, build::Asked, fault::Refusal, note::Note};
+use super::{Element, Fault, Part, Set, Sets, build::Asked, fault::Refusal, lex, note::Note};
 
 /// Longest name of a set, bytes.
 const MAX_NAME: usize = 31;
@@ -43,7 +43,7 @@ pub(super) fn read(file: Option<(&str, &str)>, asked: &[Asked]) -> Found {
         };
     };
     let mut reader = Reader::default();
-    for line in text.lines() {
+    for line in lex::lines(text) {
         reader.line += 1;
         if let Err(refusal) = reader.read(line.trim()) {
             reader.refuse(reader.line, refusal);

@@ -13,6 +13,7 @@ pub(super) fn addresses(word: &str) -> Result<AddressRange, Refusal> {
         let advice = "give an IPv4 address or network";
         return Err(Refusal::new(word, "IPv6 is not filtered here", advice));
     }
+    number::not_octal(word)?;
     let (address, length) = word.split_once('/').unwrap_or((word, "32"));
     let length = number::digits(length).filter(|length: &u32| *length <= u32::BITS);
     let (Ok(address), Some(length)) = (address.parse::<Ipv4Addr>(), length) else {

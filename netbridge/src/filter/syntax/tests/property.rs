@@ -188,8 +188,8 @@ proptest! {
         for (chain, one) in rules.chains.iter().flat_map(|chain| chain.rules.iter().map(move |rule| (chain, rule))) {
             let again = rule(&one.in_chain(&chain.name).to_string()).unwrap();
             prop_assert_eq!(&again.chain, &chain.name);
-            prop_assert!(again.rules.len() == 1 && again.rules[0].is_same(one));
-            prop_assert!(rule(&one.to_string()).unwrap().rules[0].is_same(one));
+            prop_assert!(again.rules.len() == 1 && again.rules[0].to_string() == one.to_string());
+            prop_assert_eq!(rule(&one.to_string()).unwrap().rules[0].to_string(), one.to_string());
         }
     }
 

@@ -35,6 +35,23 @@ const RULES: &[(&str, &[&str])] = &[
         &["no packet is outside of every address; remove the rule"],
     ),
     (
+        "-s 10.0.0.0/010",
+        &["`10.0.0.0/010`: iptables and ipset take most numbers that begin with 0 for octal; write 8 or 10 for 010"],
+    ),
+    ("-p 010", &["write 8 or 10 for 010"]),
+    ("-p tcp --dport 022", &["`022`: iptables and ipset take most numbers"]),
+    (
+        "-p tcp -m multiport --dports 80,022:033",
+        &["`022:033`: iptables and ipset"],
+    ),
+    ("-p icmp --icmp-type 3/010", &["write 8 or 10 for 010"]),
+    ("-m limit --limit 5/s --limit-burst 010", &["write 8 or 10 for 010"]),
+    (
+        "-m hashlimit --hashlimit-upto 010/s --hashlimit-name 010 --hashlimit-mode srcip --hashlimit-srcmask 024",
+        &["write 20 or 24 for 024", "write 8 or 10 for 010"],
+    ),
+    ("-j NFLOG --nflog-group 010", &["write 8 or 10 for 010"]),
+    (
         "-p tpc --dport 80",
         &["`tpc`: unknown protocol; give tcp, udp, icmp, all"],
     ),
@@ -399,6 +416,21 @@ fn a_set_without_a_file_of_sets_is_refused() {
     let message =
         "f:4: `--match-set hosts`: no file of sets is given; give the output of `ipset save` beside the rules";
     assert_eq!(errors.to_string(), message);
+}
+
+#[test]
+fn a_rule_has_only_so_many_matches() {
+    let rule = |count| format!("-A FORWARD -p tcp{} -j nowhere", " -m tcp --dport 1".repeat(count));
+    assert!(
+        read(&rule(64)).unwrap_err().to_string().contains("`-j nowhere`"),
+        "all of the rule is read"
+    );
+    let errors = read(&rule(50_000)).unwrap_err();
+    let message = "f:4: `-m tcp`: a rule has at most 64 matches, and this is one more; jump to a chain";
+    assert!(
+        errors.faults.len() == 1 && errors.to_string().starts_with(message),
+        "{errors}"
+    );
 }
 
 #[test]
