@@ -7,19 +7,23 @@ use super::classes::{put, reserve};
 use super::places::Place;
 use crate::filter::syntax::RuleId;
 
+/// Marks the word of a place that counts for one rule: the rest is that rule. Others say how long their list is and where.
+const ONE: u64 = 1 << 63;
+
 /// Writes the legend of some places.
 pub(super) fn write(words: &mut Vec<u64>, head: &mut FilterHead, places: &[Place]) {
     head.legend = reserve(words, places.len());
     for (at, place) in (head.legend..).zip(places) {
-        let list = reserve(words, place.counts.len());
-        let rules: Vec<u64> = place
-            .counts
-            .iter()
-            .map(|rule| u64::from(rule.chain) << 32 | u64::from(rule.rule))
-            .collect();
-        put(words, list, &rules);
-        let count = u64::try_from(rules.len()).unwrap_or(u64::MAX);
-        put(words, at, &[count << 32 | u64::from(list)]);
+        let mut rules = place.counts.iter().map(|rule| joined(rule.chain, rule.rule));
+        let word = match place.counts.len() {
+            1 => ONE | rules.next().unwrap_or(0),
+            count => {
+                let list = reserve(words, count);
+                put(words, list, &rules.collect::<Vec<_>>());
+                joined(u32::try_from(count).unwrap_or(u32::MAX), list)
+            }
+        };
+        put(words, at, &[word]);
     }
 }
 
@@ -29,16 +33,26 @@ pub(super) fn write(words: &mut Vec<u64>, head: &mut FilterHead, places: &[Place
 ///
 /// Those of `words`.
 pub fn read<E>(head: &FilterHead, mut word: impl FnMut(u32) -> Result<u64, E>) -> Result<Vec<Vec<RuleId>>, E> {
+    let rule = |word: u64| {
+        let [rule, chain] = halves(word);
+        RuleId { chain, rule }
+    };
     let mut counts = Vec::new();
     for place in 0..head.places {
-        let [list, count] = halves(word(head.legend.saturating_add(place))?);
-        let rules = (list..list.saturating_add(count)).map(|at| {
-            let [rule, chain] = halves(word(at)?);
-            Ok(RuleId { chain, rule })
-        });
+        let own = word(head.legend.saturating_add(place))?;
+        if own & ONE != 0 {
+            counts.push(vec![rule(own & !ONE)]);
+            continue;
+        }
+        let [list, count] = halves(own);
+        let rules = (list..list.saturating_add(count)).map(|at| Ok(rule(word(at)?)));
         counts.push(rules.collect::<Result<_, E>>()?);
     }
     Ok(counts)
+}
+
+fn joined(high: u32, low: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
 }
 
 /// The low half and the high one.
