@@ -120,3 +120,25 @@ fn large_rule_sets_say_what_their_rules_say() {
         }
     }
 }
+
+/// Rules in the manner of ClassBench whose order is of no consequence: of both addresses and a service mostly.
+fn mixed(count: usize, seed: u64) -> Ruleset {
+    let mut dice = Dice(seed);
+    let mut text = "*filter\n:FORWARD ACCEPT [0:0]\n".to_owned();
+    for _ in 0..count {
+        let service = format!(" -p udp -m udp --dport {}", ports(&mut dice));
+        let (source, destination) = (network(&mut dice), network(&mut dice));
+        text += &match dice.below(4) {
+            0 => format!("-A FORWARD -s {source} -d {destination} -j DROP\n"),
+            1 => format!("-A FORWARD -d {destination}{service} -j DROP\n"),
+            _ => format!("-A FORWARD -s {source} -d {destination}{service} -j DROP\n"),
+        };
+    }
+    parse("f", &(text + "COMMIT\n"), None).unwrap().ruleset
+}
+
+#[test]
+fn as_many_rules_as_there_may_be_fit() {
+    let (rules, [world, _]) = (mixed(65_536, 1), worlds());
+    compile(&rules, &world, HZ).unwrap();
+}
