@@ -2,6 +2,8 @@
 //!
 //! A flow is two entries, one per direction, each keyed by the tuple as it arrives and holding the
 //! finished action. [`super::flows`] adds and removes them, [`super::state`] says how long they live.
+//!
+//! Longer than other files: the way of a tracked packet is cut into functions by the stack they need, and is read as one.
 
 use crate::abi::{
     Addr, Config, CtState, Family, FlowHead, FlowKey, FlowState, Hook, Load, MacKey, NO_SLOT, Nat, Reason, Record,

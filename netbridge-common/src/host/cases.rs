@@ -1,5 +1,7 @@
 //! One packet for every way to be dropped: run by the core's tests and, through the kernel, by the
 //! programs'.
+//!
+//! Long, because it is one table with a row for every reason.
 
 mod fragment;
 mod guard;

@@ -1,4 +1,6 @@
 //! The tables as the core sees them when a frame is in front of it.
+//!
+//! Longer than other files, because a trait is implemented in one block.
 
 use std::cell::RefCell;
 use std::collections::hash_map::Entry;

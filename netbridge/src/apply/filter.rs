@@ -14,7 +14,7 @@ use crate::netlink::LinkInfo;
 use crate::plan::{Compiled, Edited, digest, world};
 use crate::state::{FilterSource, State};
 
-/// Seconds for which connections that were not tracked are taken up in the middle when the first filter is loaded.
+/// Seconds for which connections that were not tracked are taken up in the middle when other rules take force.
 const PICKUP: u32 = 120;
 
 impl Run<'_> {
@@ -22,7 +22,7 @@ impl Run<'_> {
     pub(super) fn load_filter(&mut self, compiled: Option<&Compiled>) -> Result<()> {
         let empty = Tables::empty();
         let tables = compiled.map_or(&empty, |compiled| &compiled.tables);
-        Swapped::to(tables, self.loaded()?)?;
+        Swapped::to(tables, false, self.loaded()?)?;
         if let Some(filter) = &mut self.new.filter {
             filter.tally.tables = tables.head.digest;
         }
@@ -33,7 +33,7 @@ impl Run<'_> {
     pub(super) fn edit_filter(&mut self, edited: &Edited) -> Result<()> {
         let compiled = &edited.compiled;
         let datapath = self.loaded()?;
-        let swapped = Swapped::to(&compiled.tables, datapath)?;
+        let swapped = Swapped::to(&compiled.tables, false, datapath)?;
         let tally = swapped.tally(self.old.filter.as_ref(), compiled, datapath)?;
         if let Some(filter) = &mut self.new.filter {
             filter.tally = tally;
@@ -87,14 +87,14 @@ pub(super) fn settle(state: &State, links: &[LinkInfo], datapath: &Datapath) -> 
     let head = datapath.tables().filter()?;
     let Some(source) = &state.filter else {
         if head.digest != 0 {
-            Swapped::to(&Tables::empty(), datapath)?;
+            Swapped::to(&Tables::empty(), false, datapath)?;
         }
         return Ok(None);
     };
     let world = world(state, links);
     let digest = digest(source, &world);
     if head.digest != digest {
-        return swap(source, &world, datapath).map(Some);
+        return swap(source, &world, head.digest, datapath).map(Some);
     }
     let mut tally = source.tally.clone();
     tally.tables = digest;
@@ -104,10 +104,10 @@ pub(super) fn settle(state: &State, links: &[LinkInfo], datapath: &Datapath) -> 
     }))
 }
 
-/// Compiles a filter that is in force for a changed world; its counters go on.
-fn swap(source: &FilterSource, world: &World, datapath: &Datapath) -> Result<InForce> {
+/// Compiles a filter for the world as it is, in place of the tables with this digest; its counters go on.
+fn swap(source: &FilterSource, world: &World, before: u64, datapath: &Datapath) -> Result<InForce> {
     let compiled = Compiled::new(source, source.rules()?, world, datapath.clock().hz())?;
-    let swapped = Swapped::to(&compiled.tables, datapath)?;
+    let swapped = Swapped::to(&compiled.tables, before == source.tally.tables, datapath)?;
     Ok(InForce {
         unknown: tables::unknown(&compiled.rules, world),
         tally: swapped.tally(Some(source), &compiled, datapath)?,
@@ -126,11 +126,12 @@ struct Swapped {
 }
 
 impl Swapped {
-    /// Swaps the tables in force for these.
-    fn to(made: &Tables, datapath: &Datapath) -> Result<Self> {
+    /// Swaps the tables in force for these; with `same_rules`, they are those of the same rules in a changed world.
+    fn to(made: &Tables, same_rules: bool, datapath: &Datapath) -> Result<Self> {
         let tables = datapath.tables();
         let head = tables.filter()?;
-        let untracked = head.active == 0 || head.parties != 0;
+        // What the same rules accept without looking they accept for a connection that they do not know, too.
+        let untracked = head.active == 0 || (head.parties != 0 && !same_rules);
         if untracked && made.head.active != 0 {
             // Connections between some neighbours were not tracked: they are to be known, not opened again.
             datapath.pick_up(PICKUP)?;

@@ -1,4 +1,6 @@
 //! An instance in the kernel: filled from a host environment, run on one packet at a time.
+//!
+//! Long, because each map is here twice: how it is filled, and how it is read back.
 
 use std::collections::HashMap;
 use std::mem::offset_of;

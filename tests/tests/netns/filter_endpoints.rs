@@ -44,12 +44,23 @@ fn what_holds_for_a_pair_does_not_hold_for_who_takes_a_place_in_it() -> Result<(
             fs::write("/run/pairs.rules", rules)?;
             says("-n lab-host filter load /run/pairs.rules")?;
             reaches(lab, passes).context(rules)?;
+            let window = || anyhow::Ok(lab.datapath()?.tables().config()?.pickup_until);
+            let opened = window()?;
             says("-n lab-host detach late")?;
             ensure!(attach(lab, "10.77.1.31")? == slot, "another slot was taken");
             reaches(lab, !passes).with_context(|| format!("another address: {rules}"))?;
             says("-n lab-host detach late")?;
             ensure!(attach(lab, "10.77.1.30")? == slot, "another slot was taken");
             reaches(lab, passes).with_context(|| format!("the address again: {rules}"))?;
+            ensure!(
+                window()? == opened,
+                "connections are taken up in the middle, though the rules are the same"
+            );
+            let in_force = || anyhow::Ok(lab.datapath()?.tables().config()?.generation);
+            let attached = in_force()?;
+            says("-n lab-host port add late 9999:99")?;
+            says("-n lab-host port rm late 9999:99")?;
+            ensure!(in_force()? == attached, "the filter was compiled again for nothing");
             says("-n lab-host detach late")?;
         }
         Ok(())
