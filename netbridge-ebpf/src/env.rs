@@ -26,7 +26,7 @@ use netbridge_common::datapath::state::outlived;
 
 use crate::filter::{self, Maps};
 use crate::maps::{
-    ADDRESSES, ANSWER_RATE, BINDINGS, CHUNK, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FILTER, FLOODS, FLOWS, FRAGMENTS,
+    ADDRESSES, ANSWER_RATE, BINDINGS, CHUNK, CONFIG, DROPS, EVENT_RATE, EVENTS, FDB, FLOODS, FLOWS, FRAGMENTS,
     HALF_OPEN, HELD, HELD_BY, Ip, LEARNED, LINKS, LOADS, NETWORKS, PUBLISHED, RECLAIMED, SOURCES, SUBNETS, SUMMED,
     TRAFFIC,
 };
@@ -591,7 +591,7 @@ impl Env for Skb<'_> {
 
     #[inline(always)]
     fn filter(&self, bank: u32) -> Option<&FilterHead> {
-        FILTER.get(bank)
+        Maps.head(bank, 0)
     }
 
     #[inline(always)]

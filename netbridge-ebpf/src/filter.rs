@@ -7,8 +7,8 @@ use core::arch::asm;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated as helper;
 use netbridge_common::abi::{
-    BOX_PAGES, BucketKey, CHUNK_PAGES, CHUNKS, FilterHead, LIMITS, Limit, PAGE_BOXES, PAGE_PATHS, PAGE_WORDS, PathKey,
-    RuleBox, WORD_PAGES, word,
+    BOX_PAGES, BucketKey, CHUNK_PAGES, CHUNKS, FilterHead, HEADS, LIMITS, Limit, PAGE_BOXES, PAGE_PATHS, PAGE_WORDS,
+    PathKey, RuleBox, WORD_PAGES, word,
 };
 use netbridge_common::datapath::env::Inserted;
 use netbridge_common::datapath::filter::decide;
@@ -42,8 +42,8 @@ pub(crate) struct Maps;
 
 impl Tables for Maps {
     #[inline(always)]
-    fn head(&self, bank: u32) -> Option<&FilterHead> {
-        FILTER.get(bank)
+    fn head(&self, bank: u32, number: u32) -> Option<&FilterHead> {
+        FILTER.get(bank.wrapping_mul(HEADS).wrapping_add(number))
     }
 
     #[inline(always)]

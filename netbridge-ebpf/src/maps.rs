@@ -7,7 +7,7 @@ use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCp
 use aya_ebpf::macros::btf_map;
 use netbridge_common::abi::{
     AddrKey, BANKS, BOX_PAGES, BUCKETS, BindingKey, BindingV4, BoxPage, BucketKey, CHUNK_PAGES, CHUNKS, Config,
-    DropEvent, EVENT_BYTES, FilterHead, FirstFragment, FlowKey, FlowV4, FragmentKey, Held, JOINED_PATHS, LIMITS,
+    DropEvent, EVENT_BYTES, FilterHead, FirstFragment, FlowKey, FlowV4, FragmentKey, HEADS, Held, JOINED_PATHS, LIMITS,
     Learned, Limit, LinkV4, Load, MAX_NETWORKS, MacKey, NetworkV4, PassedPage, PathKey, Peer, PeerKey, PortKey,
     PublishedV4, REASON_SLOTS, SAMPLES, SLOTS, STATIONS, SourceKey, Station, Traffic, V4, WORD_PAGES, WordPage,
 };
@@ -91,9 +91,10 @@ pub(crate) static SOURCES: LpmTrie<SourceKey<Ip>, u32, 16384> = LpmTrie::new();
 #[btf_map]
 pub(crate) static PEERS: LruHashMap<PeerKey<Ip>, Peer<Ip>, 32768> = LruHashMap::new();
 
-/// Heads of the filter's banks. The controller writes the one not in force.
+/// Heads of the filter's banks and of their patches. The controller writes those of the bank not in force, and of the other
+/// those of patches that are not in force yet; what these lead to is written behind all that is.
 #[btf_map]
-pub(crate) static FILTER: Array<FilterHead, { BANKS as usize }> = Array::new();
+pub(crate) static FILTER: Array<FilterHead, { (BANKS * HEADS) as usize }> = Array::new();
 
 /// Words of both banks, by pages. Written likewise.
 #[btf_map]

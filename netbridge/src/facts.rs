@@ -8,6 +8,7 @@ use anyhow::Result;
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::datapath::SnatRange;
+use crate::filter::tables::Bank;
 use crate::names;
 use crate::netlink::{LinkInfo, Netlink, in_namespace};
 use crate::netns::Netns;
@@ -47,11 +48,17 @@ pub struct KernelFacts {
     pub hz: u64,
     /// The generation of the filter in force.
     pub generation: u32,
+    /// Its bank, if rules are in it.
+    pub bank: Option<Bank>,
 }
 
 impl Default for KernelFacts {
     fn default() -> Self {
-        Self { hz: 1, generation: 0 }
+        Self {
+            hz: 1,
+            generation: 0,
+            bank: None,
+        }
     }
 }
 

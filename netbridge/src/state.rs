@@ -5,15 +5,14 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use netbridge_common::abi;
 use serde::{Deserialize, Serialize};
 
-use crate::filter::syntax::{self, Parsed, Ruleset};
+use crate::filter::syntax::{self, Excerpt, Parsed, Ruleset};
 use crate::filter::tables::Uses;
-use crate::filter::{Buckets, FilterErrors, Tally};
+use crate::filter::{Buckets, FilterErrors, Journal, Tally, Text};
 use crate::model::{Claims, MacAddr, Name, PortSpec, Settings, Transport};
 
 /// A network.
@@ -218,15 +217,18 @@ impl fmt::Display for Published {
 pub struct FilterSource {
     /// Where the text came from, for messages.
     pub file: String,
-    /// `iptables-save` syntax; states that differ in something else share it.
-    pub text: Arc<str>,
+    /// `iptables-save` syntax.
+    pub text: Text,
+    /// What has changed in it since.
+    #[serde(default, skip_serializing_if = "Journal::is_empty")]
+    pub journal: Journal,
     /// The sets that its rules name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sets: Option<SetSource>,
     /// What its tables depend on beside it.
     #[serde(default)]
     pub uses: Uses,
-    /// What its rules have counted before the tables in force; counters in the text mean nothing.
+    /// What the rules of its text have counted before the tables in force; counters in the text mean nothing.
     #[serde(default)]
     pub tally: Tally,
     /// The numbers of its limits' buckets.
@@ -236,10 +238,11 @@ pub struct FilterSource {
 
 impl FilterSource {
     /// Rules without sets, not read yet.
-    pub fn new(file: impl Into<String>, text: impl Into<Arc<str>>) -> Self {
+    pub fn new(file: impl Into<String>, text: impl Into<Text>) -> Self {
         Self {
             file: file.into(),
             text: text.into(),
+            journal: Journal::default(),
             sets: None,
             uses: Uses::default(),
             tally: Tally::default(),
@@ -247,23 +250,29 @@ impl FilterSource {
         }
     }
 
-    /// Reads it.
+    /// Reads its text.
     pub fn parse(&self) -> Result<Parsed, FilterErrors> {
-        let sets = self.sets.as_ref().map(|sets| (sets.file.as_str(), sets.text.as_str()));
-        syntax::parse(&self.file, &self.text, sets)
+        syntax::parse(&self.file, &self.text, self.sets())
     }
 
-    /// Its rules, with what they had counted and with the numbers of their buckets.
-    pub fn rules(&self) -> Result<Ruleset, FilterErrors> {
-        let mut rules = self.parse()?.ruleset;
-        self.complete(&mut rules);
+    /// Reads an excerpt of its text, with the numbers of its buckets.
+    pub fn excerpt(&self, excerpt: &Excerpt) -> Result<Ruleset, FilterErrors> {
+        let mut rules = syntax::excerpt(&self.file, &self.text, self.sets(), excerpt)?;
+        self.buckets.put_into_excerpt(&mut rules);
         Ok(rules)
     }
 
-    /// Puts into the rules of its text what they had counted, and the numbers of their buckets.
-    pub fn complete(&self, rules: &mut Ruleset) {
-        self.tally.put(rules);
-        self.buckets.put(rules);
+    /// Reads it as it is in force: with what its rules had counted, the numbers of their buckets, and what has changed.
+    pub fn in_force(&self) -> Result<Parsed, FilterErrors> {
+        let mut parsed = self.parse()?;
+        self.tally.put(&mut parsed.ruleset);
+        self.buckets.put(&mut parsed.ruleset);
+        self.journal.replay(&mut parsed.ruleset)?;
+        Ok(parsed)
+    }
+
+    fn sets(&self) -> Option<(&str, &str)> {
+        self.sets.as_ref().map(|sets| (sets.file.as_str(), &*sets.text))
     }
 }
 
@@ -273,7 +282,7 @@ pub struct SetSource {
     /// Where the text came from, for messages.
     pub file: String,
     /// `ipset save` syntax.
-    pub text: String,
+    pub text: Text,
 }
 
 /// All that an instance consists of.

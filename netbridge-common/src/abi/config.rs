@@ -10,8 +10,8 @@ use bytemuck::{Pod, Zeroable};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Config {
     /// Version of the filter, never 0; a flow whose epoch differs asks the filter again. Its low
-    /// bit is the bank in force. Four aligned bytes, and compared for equality only, so a
-    /// reader that meets a half-written value asks the filter once too often and no worse.
+    /// bit is the bank in force, and it says which of the bank's patches are. Four aligned bytes, which no
+    /// reader meets half-written.
     pub generation: u32,
     /// Ticks after which a record of use is renewed: one second.
     pub refresh: u32,

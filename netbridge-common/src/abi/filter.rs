@@ -3,6 +3,9 @@
 //! The controller compiles rules into three steps. Each field of a packet becomes a *class*: what no rule tells apart has
 //! one ([`FilterHead`]'s axes). A *search* over the classes, made of [`word`]s, leads to the few [`RuleBox`]es that a packet
 //! may be in. The first of these that it is in says what happens, and which of the user's rules have matched: the *path*.
+//!
+//! A rule that comes or goes concerns few packets. For these the rules are compiled anew, to tables of their own behind those
+//! of the bank in force: a *patch*. All others go on with what was there.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -50,6 +53,12 @@ pub const PATHS: u32 = PLACES + JOINED_PATHS;
 
 /// No path: nothing is to be counted.
 pub const NO_PATH: u32 = u32::MAX;
+
+/// Patches that a bank may have: what a packet that is searched for pays for them stays small.
+pub const PATCHES: u32 = 32;
+
+/// Heads of a bank: its own, then those of its patches.
+pub const HEADS: u32 = 1 + PATCHES;
 
 /// Steps that a search may take. The controller refuses rules that need more.
 pub const SEARCH_STEPS: u32 = 4096;
@@ -245,7 +254,35 @@ pub mod word {
     }
 }
 
-/// Head of a bank.
+/// Packets, by the first and the last of their addresses, ports and protocols.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Region {
+    /// Source addresses, by their first 32 bits as a number.
+    pub src: [u32; 2],
+    /// Destination addresses, likewise.
+    pub dst: [u32; 2],
+    /// Source ports, as on [`axis::SPORT`] but not cut off at [`axis::NO_PORT`].
+    pub sport: [u32; 2],
+    /// Destination ports, likewise.
+    pub dport: [u32; 2],
+    /// IP protocols.
+    pub proto: [u32; 2],
+}
+
+impl Region {
+    /// All packets.
+    pub const ALL: Self = Self {
+        src: [0, u32::MAX],
+        dst: [0, u32::MAX],
+        sport: [0, u32::MAX],
+        dport: [0, u32::MAX],
+        proto: [0, u32::MAX],
+    };
+}
+
+/// Head of a bank, or of a patch of it: tables for the packets of a region, in place of those of the bank and of the patches
+/// before.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct FilterHead {
@@ -275,16 +312,39 @@ pub struct FilterHead {
     pub pairs: u32,
     /// Parties: as many rows, and words in each. 0 if every packet is to be searched for.
     pub parties: u32,
-    /// Boxes, at most 64 times [`BOX_PAGES`].
+    /// Where its words end in the bank.
+    pub words: u32,
+    /// Where its boxes do.
     pub boxes: u32,
-    /// Places of the compiled rules.
+    /// Where its limits do.
+    pub limits: u32,
+    /// The first of its places of the compiled rules.
+    pub first_place: u32,
+    /// Where its places end.
     pub places: u32,
     /// Zero if everything is accepted and nothing counted: nothing to ask, nothing to track.
     pub active: u32,
     /// For which rules each place counts: the first of as many words, which the controller alone reads.
     pub legend: u32,
+    /// [`super::Config::generation`] from which on its bank is in force.
+    pub generation: u32,
+    /// That from which on it is itself: the same, but for patches.
+    pub since: u32,
+    /// Patches of the bank, at most [`PATCHES`]; of a patch 0.
+    pub patches: u32,
     /// What the tables were made from, as a number: the controller knows by it if they are those it would make.
     pub digest: u64,
+    /// The packets that they are for: those of a bank for all.
+    pub region: Region,
+}
+
+impl FilterHead {
+    /// True if it is in force in a generation: those of a bank's patches rise by [`BANKS`], and start again at the end of their
+    /// range.
+    #[must_use]
+    pub const fn is_in_force(&self, generation: u32) -> bool {
+        self.since != 0 && generation.wrapping_sub(self.since) <= PATCHES * BANKS
+    }
 }
 
 /// What a packet must be to match, and what happens then: on each axis the first class and how many more follow it.
@@ -397,7 +457,7 @@ pub const BUCKETS: u32 = 16_384;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct PathKey {
-    /// [`super::Config::generation`] of the rules.
+    /// [`FilterHead::generation`] of the rules.
     pub generation: u32,
     /// The path up to its last place.
     pub path: u32,

@@ -30,9 +30,10 @@ pub use binding::{Binding, BindingHead, BindingKey, BindingV4, BindingV6};
 pub use config::{Config, Timeouts};
 pub use counters::{DropEvent, EVENT_BYTES, Hook, Load, REASON_SLOTS, SAMPLES, SLOTS, Traffic};
 pub use filter::{
-    BANKS, BOX_PAGES, BUCKETS, BoxPage, BucketKey, CHUNK_PAGES, CHUNKS, CLASS_STEPS, CtState, FilterHead, JOINED_PATHS,
-    LIMITS, Limit, NO_PATH, PAGE_BOXES, PAGE_PATHS, PAGE_WORDS, PARTY_WORDS, PATHS, PLACES, PROBES, Passed, PassedPage,
-    PathKey, RuleBox, SEARCH_DEPTH, SEARCH_STEPS, WORD_PAGES, WordPage, axis, limit_flags, reject, verdict, word,
+    BANKS, BOX_PAGES, BUCKETS, BoxPage, BucketKey, CHUNK_PAGES, CHUNKS, CLASS_STEPS, CtState, FilterHead, HEADS,
+    JOINED_PATHS, LIMITS, Limit, NO_PATH, PAGE_BOXES, PAGE_PATHS, PAGE_WORDS, PARTY_WORDS, PATCHES, PATHS, PLACES,
+    PROBES, Passed, PassedPage, PathKey, Region, RuleBox, SEARCH_DEPTH, SEARCH_STEPS, WORD_PAGES, WordPage, axis,
+    limit_flags, reject, verdict, word,
 };
 pub use flow::{
     FlowHead, FlowKey, FlowState, FlowV4, FlowV6, LISTED_AT, MOST_LISTED, NO_SLOT, Nat, ZONE_UPLINK, flow_action,
@@ -47,7 +48,7 @@ pub use socket::{Peer, PeerKey};
 pub use station::{AddrKey, Learned, MacKey, STATIONS, Station, station_flags};
 
 /// Version of every layout in this module and of the set of maps.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Defines the IPv4 and the IPv6 layout of one map value, see [`Record`].
 macro_rules! record {
@@ -138,9 +139,9 @@ mod tests {
         assert_eq!(
             (VERSION, keys, values),
             (
-                5,
+                6,
                 [8, 12, 40, 16, 16, 8, 12, 16, 12, 8, 8],
-                [16, 120, 104, 16, 60, 2064, 16, 24, 48, 16, 40, 16, 8, 28, 64, 20, 40]
+                [16, 120, 168, 16, 60, 2064, 16, 24, 48, 16, 40, 16, 8, 28, 64, 20, 40]
             )
         );
     }

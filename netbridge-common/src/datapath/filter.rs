@@ -1,6 +1,6 @@
 //! The FORWARD filter: what is asked about a packet, and what the answer means.
 
-use crate::abi::{Addr, BANKS, Family, FilterHead, Mac, Reason, axis, proto, verdict};
+use crate::abi::{Addr, BANKS, Family, FilterHead, Mac, PATCHES, Reason, Region, axis, proto, verdict};
 
 use crate::wire::ethernet;
 
@@ -171,14 +171,18 @@ pub fn asked<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
 #[inline(always)]
 pub fn decide<A: Addr, E: Tables>(env: &E, generation: u32, subject: &Subject<A>, search: &mut Search) {
     let bank = generation & (BANKS - 1);
-    match env.head(bank) {
-        None => search.settle(verdict::DROP),
-        Some(head) if head.active == 0 => search.settle(verdict::ACCEPT),
-        Some(head) => {
-            classify(env, head, bank, subject, search);
-            search.run(env, head, generation, subject);
-        }
+    let Some(head) = env.head(bank, 0) else {
+        return search.settle(verdict::DROP);
+    };
+    if head.active == 0 {
+        return search.settle(verdict::ACCEPT);
     }
+    let number = patch(env, head, generation, subject);
+    let Some(head) = env.head(bank, number) else {
+        return search.settle(verdict::DROP);
+    };
+    classify(env, head, bank, subject, search);
+    search.run(env, head, bank, subject);
 }
 
 /// True if this is the filter's word and not only that of a flow, whose packets may be told more.
@@ -186,6 +190,35 @@ pub fn decide<A: Addr, E: Tables>(env: &E, generation: u32, subject: &Subject<A>
 pub fn is_final<A>(action: Action, verdict: &Verdict<A>) -> bool {
     action as u8 == Action::Drop as u8
         || (action as u8 == Action::Answer as u8 && verdict.reason as u8 == Reason::Rejected as u8)
+}
+
+/// The number of the head for a packet: that of the last patch that it is concerned by, else the bank's.
+#[inline(always)]
+fn patch<A: Addr, E: Tables>(env: &E, head: &FilterHead, generation: u32, subject: &Subject<A>) -> u32 {
+    let mut last = 0;
+    if head.patches == 0 {
+        return last;
+    }
+    env.repeat(PATCHES, |before| {
+        let number = before.wrapping_add(1);
+        let patch = env.head(generation & (BANKS - 1), number);
+        if patch.is_some_and(|patch| patch.is_in_force(generation) && concerns(&patch.region, subject)) {
+            last = number;
+        }
+        number < head.patches
+    });
+    last
+}
+
+/// True if a packet is in a region.
+#[inline(always)]
+fn concerns<A: Addr>(region: &Region, subject: &Subject<A>) -> bool {
+    let within = |value: u32, [first, last]: [u32; 2]| first <= value && value <= last;
+    within(subject.src.word(0), region.src)
+        && within(subject.dst.word(0), region.dst)
+        && within(subject.dport, region.dport)
+        && within(subject.sport, region.sport)
+        && within(subject.proto.into(), region.proto)
 }
 
 /// Fills in the classes of a packet.

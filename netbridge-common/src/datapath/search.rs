@@ -4,8 +4,8 @@
 //! the same loop, so the verifier walks it once.
 
 use crate::abi::{
-    Addr, BANKS, BucketKey, CLASS_STEPS, CtState, FilterHead, JOINED_PATHS, Limit, MAX_NETWORKS, NO_PATH, PLACES,
-    PROBES, PathKey, RuleBox, SEARCH_DEPTH, SEARCH_STEPS, axis, limit_flags, verdict, word,
+    Addr, BucketKey, CLASS_STEPS, CtState, FilterHead, JOINED_PATHS, Limit, MAX_NETWORKS, NO_PATH, PLACES, PROBES,
+    PathKey, RuleBox, SEARCH_DEPTH, SEARCH_STEPS, axis, limit_flags, verdict, word,
 };
 use crate::wire::tcp;
 
@@ -20,8 +20,8 @@ const NONE: u32 = u32::MAX;
 
 /// The filter's tables, and what is written while they are searched.
 pub trait Tables {
-    /// The head of a bank.
-    fn head(&self, bank: u32) -> Option<&FilterHead>;
+    /// A head of a bank: 0 for its own, others for those of its patches.
+    fn head(&self, bank: u32, number: u32) -> Option<&FilterHead>;
     /// A word of a bank; [`word::EMPTY`] beyond its end.
     fn word(&self, bank: u32, index: u32) -> u64;
     /// A box of a bank.
@@ -117,10 +117,10 @@ impl Search {
     /// Searches a bank for what becomes of a packet of these classes. A table that cannot be read ends in a drop: the
     /// filter fails closed.
     #[inline(always)]
-    pub fn run<A: Addr, E: Tables>(&mut self, env: &E, head: &FilterHead, generation: u32, subject: &Subject<A>) {
+    pub fn run<A: Addr, E: Tables>(&mut self, env: &E, head: &FilterHead, bank: u32, subject: &Subject<A>) {
         self.tcp = 1 << (subject.tcp & tcp::NAMED);
         self.states = 1 << CtState::number(subject.state);
-        self.bank = generation & (BANKS - 1);
+        self.bank = bank;
         self.word = head.root;
         self.depth = 0;
         self.best = NONE;
@@ -132,7 +132,7 @@ impl Search {
         self.with = 0;
         env.repeat(SEARCH_STEPS, |_| {
             self.step(env);
-            self.word != word::EMPTY || self.back() || self.conclude(env, head, generation, subject)
+            self.word != word::EMPTY || self.back() || self.conclude(env, head, subject)
         });
     }
 
@@ -235,13 +235,7 @@ impl Search {
 
     /// Does what the best box says; true if the search goes on.
     #[inline(always)]
-    fn conclude<A: Addr, E: Tables>(
-        &mut self,
-        env: &E,
-        head: &FilterHead,
-        generation: u32,
-        subject: &Subject<A>,
-    ) -> bool {
+    fn conclude<A: Addr, E: Tables>(&mut self, env: &E, head: &FilterHead, subject: &Subject<A>) -> bool {
         let Some(found) = env.found(self.bank, self.best) else {
             return false;
         };
@@ -251,7 +245,7 @@ impl Search {
             granted = self.is_granted(env, found.limit.wrapping_sub(1), subject);
         }
         if granted && found.place != NO_PATH {
-            self.go_on(env, generation, found.place, subject.bytes);
+            self.go_on(env, head.generation, found.place, subject.bytes);
         }
         if granted && found.verdict == verdict::LOG {
             // Every packet is reported, not every flow.

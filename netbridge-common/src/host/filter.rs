@@ -91,6 +91,8 @@ pub struct RuleV4 {
 pub struct Bank {
     /// Its head.
     pub head: FilterHead,
+    /// Those of its patches.
+    pub patches: Vec<FilterHead>,
     /// Its words.
     pub words: Vec<u64>,
     /// Its boxes.
@@ -104,6 +106,7 @@ impl Default for Bank {
     fn default() -> Self {
         Self {
             head: FilterHead::zeroed(),
+            patches: Vec::new(),
             words: Vec::new(),
             boxes: Vec::new(),
             limits: Vec::new(),
@@ -207,6 +210,7 @@ pub fn compile<S: BuildHasher>(policy: u8, rules: &[RuleV4], links: &HashMap<u32
     words.extend((0..head.boxes).map(u64::from));
     Bank {
         head,
+        patches: Vec::new(),
         words,
         boxes,
         limits: Vec::new(),

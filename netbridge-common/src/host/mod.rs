@@ -17,12 +17,13 @@ mod view;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
-use bytemuck::Zeroable;
+use bytemuck::{Pod, Zeroable};
 
 use crate::abi::{
-    AddrKey, BANKS, BindingKey, BindingV4, BucketKey, Config, DropEvent, FirstFragment, FlowKey, FlowV4, FragmentKey,
-    HeldHead, Hook, Learned, LinkV4, Load, MAX_NETWORKS, MacKey, NO_SLOT, NetworkV4, Passed, PathKey, Peer, PeerKey,
-    PortBlock, PortKey, PublishedV4, REASON_SLOTS, Reason, SLOTS, SourceKey, Station, Traffic, V4, ZONE_UPLINK,
+    AddrKey, BANKS, BindingKey, BindingV4, BucketKey, Config, DropEvent, FilterHead, FirstFragment, FlowKey, FlowV4,
+    FragmentKey, HeldHead, Hook, Learned, LinkV4, Load, MAX_NETWORKS, MacKey, NO_SLOT, NetworkV4, Passed, PathKey,
+    Peer, PeerKey, PortBlock, PortKey, PublishedV4, REASON_SLOTS, Reason, Region, SLOTS, SourceKey, Station, Traffic,
+    V4, ZONE_UPLINK,
 };
 use crate::datapath::conntrack::{Arrival, Cx};
 use crate::datapath::env::{Budget, Hop};
@@ -272,11 +273,33 @@ impl HostEnv {
     /// Puts a bank in force. The generation rises, as when the controller swaps banks.
     pub fn swap_filter(&mut self, bank: Bank) {
         self.config.generation += 1;
-        let number = self.config.generation & (BANKS - 1);
+        let generation = self.config.generation;
+        let number = generation & (BANKS - 1);
         if let Some(place) = self.filter.get_mut(number as usize) {
             *place = bank;
+            (place.head.generation, place.head.since) = (generation, generation);
         }
         self.passed.borrow_mut().retain(|(bank, _), _| *bank != number);
+    }
+
+    /// Puts tables in force for the packets of a region, made for what was free of the bank. The generation rises.
+    pub fn patch_filter(&mut self, region: Region, tables: &Bank) {
+        self.config.generation += BANKS;
+        let generation = self.config.generation;
+        let Some(bank) = self.filter.get_mut((generation & (BANKS - 1)) as usize) else {
+            return;
+        };
+        filled(&mut bank.words, &tables.words, tables.head.words);
+        filled(&mut bank.boxes, &tables.boxes, tables.head.boxes);
+        filled(&mut bank.limits, &tables.limits, tables.head.limits);
+        let head = FilterHead {
+            generation: bank.head.generation,
+            since: generation,
+            region,
+            ..tables.head
+        };
+        bank.patches.push(head);
+        bank.head.patches += 1;
     }
 
     /// What the filter in force says of a packet.
@@ -308,6 +331,12 @@ impl HostEnv {
             change(self.traffic.borrow_mut().entry(slot).or_default());
         }
     }
+}
+
+/// Adds what ends at a place, and before it what nobody reads.
+fn filled<T: Pod>(all: &mut Vec<T>, own: &[T], end: u32) {
+    all.resize((end as usize).saturating_sub(own.len()), T::zeroed());
+    all.extend_from_slice(own);
 }
 
 /// Whether a prefix holds an address.

@@ -468,8 +468,9 @@ fn due(last: &RefCell<u32>, refresh: u32, now: u32) -> bool {
 }
 
 impl Tables for HostEnv {
-    fn head(&self, bank: u32) -> Option<&FilterHead> {
-        self.filter.get(bank as usize).map(|bank| &bank.head)
+    fn head(&self, bank: u32, number: u32) -> Option<&FilterHead> {
+        let bank = self.filter.get(bank as usize)?;
+        std::iter::once(&bank.head).chain(&bank.patches).nth(number as usize)
     }
 
     fn word(&self, bank: u32, index: u32) -> u64 {

@@ -59,7 +59,7 @@ pub fn converge(with: &mut Apply<'_>, state: &mut State, host: &HostFacts) -> Re
     }
     let in_force = filter::settle(state, &host.links, datapath)?;
     if let Some((in_force, filter)) = in_force.zip(state.filter.as_mut()) {
-        filter.tally = in_force.tally;
+        *filter = in_force.source;
     }
     Ok(restore_settings(state, host))
 }

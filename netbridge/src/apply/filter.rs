@@ -7,11 +7,11 @@ use netbridge_common::abi::FilterHead;
 
 use super::Run;
 use crate::datapath::Datapath;
-use crate::filter::Tally;
-use crate::filter::syntax::Interface;
-use crate::filter::tables::{self, Tables, World};
+use crate::filter::syntax::{Interface, Parsed};
+use crate::filter::tables::{self, Tables, Uses, World};
+use crate::filter::{Buckets, Tally};
 use crate::netlink::LinkInfo;
-use crate::plan::{Compiled, Edited, digest, world};
+use crate::plan::{Compiled, Edited, Patched, digest, world, written};
 use crate::state::{FilterSource, State};
 
 /// Seconds for which connections that were not tracked are taken up in the middle when other rules take force.
@@ -41,6 +41,22 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Puts the new state's filter in force by a patch of the old one. Its counters go on where they are.
+    pub(super) fn patch_filter(&mut self, patched: &Patched) -> Result<()> {
+        let datapath = self.loaded()?;
+        let pairs = datapath.tables().pairs_in(&patched.region)?;
+        if pairs.pass {
+            datapath.pick_up(PICKUP)?;
+        }
+        datapath
+            .tables()
+            .patch_filter(patched.region, &patched.tables, &pairs)?;
+        if let Some(filter) = &mut self.new.filter {
+            filter.tally.tables = patched.tables.head.digest;
+        }
+        Ok(())
+    }
+
     /// Compiles the filter for what its names stand for now, unless that is in force.
     pub(super) async fn swap_filter(&mut self) -> Result<()> {
         let links = self.with.netlink.links().await?;
@@ -51,7 +67,7 @@ impl Run<'_> {
         let Some((in_force, filter)) = in_force.zip(self.new.filter.as_mut()) else {
             return Ok(());
         };
-        filter.tally = in_force.tally;
+        *filter = in_force.source;
         let before = world(self.old, &links);
         let goes = |name: &String| {
             let name = name.clone();
@@ -78,8 +94,8 @@ impl Run<'_> {
 pub(super) struct InForce {
     /// Names in it that stand for nothing, as far as that is looked at, each with its line.
     unknown: Vec<(usize, String)>,
-    /// What its rules had counted before.
-    pub(super) tally: Tally,
+    /// Where its tables come from, with what its rules had counted before them.
+    pub(super) source: FilterSource,
 }
 
 /// Puts the filter of a state in force, unless it is already, or none if it has none.
@@ -96,21 +112,30 @@ pub(super) fn settle(state: &State, links: &[LinkInfo], datapath: &Datapath) -> 
     if head.digest != digest {
         return swap(source, &world, head.digest, datapath).map(Some);
     }
-    let mut tally = source.tally.clone();
-    tally.tables = digest;
+    let mut source = source.clone();
+    source.tally.tables = digest;
     Ok(Some(InForce {
         unknown: Vec::new(),
-        tally,
+        source,
     }))
 }
 
-/// Compiles a filter for the world as it is, in place of the tables with this digest; its counters go on.
-fn swap(source: &FilterSource, world: &World, before: u64, datapath: &Datapath) -> Result<InForce> {
-    let compiled = Compiled::new(source, source.rules()?, world, datapath.clock().hz())?;
-    let swapped = Swapped::to(&compiled.tables, before == source.tally.tables, datapath)?;
+/// Compiles a filter for the world as it is, in place of the tables with this digest; its counters go on. One that has changed
+/// since its text was written is written anew: its tables know rules by where they stand in a text.
+fn swap(before: &FilterSource, world: &World, digest: u64, datapath: &Datapath) -> Result<InForce> {
+    let Parsed { mut ruleset, spare, .. } = before.in_force()?;
+    let mut source = before.clone();
+    if !before.journal.is_empty() {
+        source = written(Some(before), &mut ruleset, &spare, false).map_err(|(errors, _)| errors)?;
+        source.buckets = Buckets::of(&ruleset);
+        source.uses = Uses::of(&ruleset);
+    }
+    let compiled = Compiled::new(&source, ruleset, world, datapath.clock().hz())?;
+    let swapped = Swapped::to(&compiled.tables, digest == before.tally.tables, datapath)?;
+    source.tally = swapped.tally(Some(before), &compiled, datapath)?;
     Ok(InForce {
         unknown: tables::unknown(&compiled.rules, world),
-        tally: swapped.tally(Some(source), &compiled, datapath)?,
+        source,
     })
 }
 

@@ -60,6 +60,7 @@ impl Apply<'_> {
         Ok(KernelFacts {
             hz: datapath.clock().hz(),
             generation: datapath.tables().config()?.generation,
+            bank: datapath.tables().bank()?,
         })
     }
 }
@@ -217,6 +218,7 @@ impl<'a> Run<'a> {
             Step::SwapFilter => self.swap_filter().await,
             Step::LoadFilter(compiled) => self.load_filter(compiled.as_deref()),
             Step::EditFilter(edited) => self.edit_filter(edited),
+            Step::PatchFilter(patched) => self.patch_filter(patched),
             Step::RestoreFilter => self.restore_filter().await,
             Step::Tune => Ok(self.loaded()?.tune(&self.new.settings)?),
             Step::Untune => Ok(self.loaded()?.tune(&self.old.settings)?),

@@ -5,20 +5,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytemuck::Zeroable;
 use netbridge_common::abi::{
-    BANKS, BOX_PAGES, BoxPage, CHUNK_PAGES, CHUNKS, FilterHead, LIMITS, Limit, PAGE_BOXES, PAGE_PATHS, PAGE_WORDS,
-    PLACES, Passed, PassedPage, PathKey, WORD_PAGES, WordPage,
+    BANKS, BOX_PAGES, BoxPage, CHUNK_PAGES, CHUNKS, FilterHead, HEADS, LIMITS, Limit, PAGE_BOXES, PAGE_PATHS,
+    PAGE_WORDS, PATCHES, PLACES, Passed, PassedPage, PathKey, Region, WORD_PAGES, WordPage,
 };
 
 use super::map::{Array, Chunks, Hash};
 use super::object::maps;
+use super::settled::Pairs;
 use super::tables::Tables;
 use super::{DatapathError, Pins};
-use crate::filter::tables as compiled;
+use crate::filter::tables::{self as compiled, Room};
 
 /// The maps of the filter.
 pub(super) struct FilterMaps {
     heads: Array<FilterHead>,
-    words: Array<WordPage>,
+    pub(super) words: Array<WordPage>,
     boxes: Array<BoxPage>,
     limits: Array<Limit>,
     paths: Hash<u32, PathKey>,
@@ -37,28 +38,35 @@ impl FilterMaps {
         })
     }
 
-    /// Writes a bank that is not in force.
-    fn write(&self, bank: u32, tables: &compiled::Tables) -> Result<(), DatapathError> {
-        for (index, words) in (bank * WORD_PAGES..).zip(tables.words.chunks(PAGE_WORDS as usize)) {
+    /// Writes tables into what is free of a bank.
+    fn write(&self, bank: u32, room: Room, tables: &compiled::Tables) -> Result<(), DatapathError> {
+        let first = bank * WORD_PAGES + room.words / PAGE_WORDS;
+        for (index, words) in (first..).zip(tables.words.chunks(PAGE_WORDS as usize)) {
             let mut page = WordPage::zeroed();
             page.iter_mut().zip(words).for_each(|(place, word)| *place = *word);
             self.words.set(index, &page)?;
         }
-        for (index, boxes) in (bank * BOX_PAGES..).zip(tables.boxes.chunks(PAGE_BOXES as usize)) {
+        let first = bank * BOX_PAGES + room.boxes / PAGE_BOXES;
+        for (index, boxes) in (first..).zip(tables.boxes.chunks(PAGE_BOXES as usize)) {
             let mut page = BoxPage::zeroed();
             page.iter_mut().zip(boxes).for_each(|(place, found)| *place = *found);
             self.boxes.set(index, &page)?;
         }
-        for (index, limit) in (bank * LIMITS..).zip(&tables.limits) {
+        for (index, limit) in (bank * LIMITS + room.limits..).zip(&tables.limits) {
             self.limits.set(index, limit)?;
         }
-        self.heads.set(bank, &tables.head)
+        Ok(())
     }
 
     /// Zeroes what a bank that is not in force has counted, forgets the paths through it, and makes room for those of new
     /// tables.
     fn clear(&self, bank: u32, in_force: u32, tables: &compiled::Tables) -> Result<(), DatapathError> {
-        let mut pages: BTreeSet<u32> = (0..self.heads.get(bank)?.places.div_ceil(PAGE_PATHS)).collect();
+        let last = self.last(bank)?;
+        let mut pages: BTreeSet<u32> = (0..last.places.div_ceil(PAGE_PATHS)).collect();
+        for number in 1..=self.head(bank)?.patches.min(PATCHES) {
+            self.heads.set(bank * HEADS + number, &FilterHead::zeroed())?;
+        }
+        let in_force = self.head(in_force % BANKS)?.generation;
         for (number, key) in self.paths.entries()? {
             if key.generation != in_force {
                 self.paths.remove(&number)?;
@@ -74,6 +82,11 @@ impl FilterMaps {
                 pages.into_iter().try_for_each(|page| chunk.zero(page))?;
             }
         }
+        self.make_room(bank, tables)
+    }
+
+    /// Makes room for what tables count.
+    fn make_room(&self, bank: u32, tables: &compiled::Tables) -> Result<(), DatapathError> {
         let places = 0..tables.head.places.div_ceil(CHUNK_PAGES * PAGE_PATHS);
         let joined = if tables.joins {
             PLACES / PAGE_PATHS / CHUNK_PAGES..CHUNKS
@@ -86,6 +99,17 @@ impl FilterMaps {
             }
         }
         Ok(())
+    }
+
+    /// The head of the tables that end last in a bank.
+    fn last(&self, bank: u32) -> Result<FilterHead, DatapathError> {
+        let last = self.head(bank)?.patches.min(PATCHES);
+        self.heads.get(bank * HEADS + last)
+    }
+
+    /// The head of a bank.
+    fn head(&self, bank: u32) -> Result<FilterHead, DatapathError> {
+        self.heads.get(bank * HEADS)
     }
 
     /// What went the paths of some pages of a bank, by path, summed over the CPUs.
@@ -123,14 +147,65 @@ impl Tables {
         let bank = config.generation % BANKS;
         let maps = self.filter_maps();
         maps.clear(bank, before, tables)?;
-        maps.write(bank, tables)?;
+        maps.write(bank, Room::default(), tables)?;
+        let head = FilterHead {
+            generation: config.generation,
+            since: config.generation,
+            ..tables.head
+        };
+        maps.heads.set(bank * HEADS, &head)?;
         self.put_config(&config)?;
         Ok(before)
     }
 
+    /// Puts tables in force for the packets of a region, in place of what was in force for them, and makes every flow ask the
+    /// filter again. They are made for what is free of the bank in force.
+    ///
+    /// They are written behind all that packets are looking at, and named by a patch of a later generation, which comes last
+    /// here too. Killed before that, the filter is the old one, and its head says that it is not the one of the state.
+    pub fn patch_filter(&self, region: Region, tables: &compiled::Tables, pairs: &Pairs) -> Result<(), DatapathError> {
+        let mut config = self.config()?;
+        let bank = config.generation % BANKS;
+        config.generation = next_patch(config.generation);
+        let maps = self.filter_maps();
+        let mut head = maps.head(bank)?;
+        maps.write(bank, Room::behind(&maps.last(bank)?), tables)?;
+        maps.make_room(bank, tables)?;
+        let patch = FilterHead {
+            generation: head.generation,
+            since: config.generation,
+            region,
+            ..tables.head
+        };
+        head.digest = tables.head.digest;
+        head.patches += 1;
+        maps.heads.set(bank * HEADS + head.patches, &patch)?;
+        maps.heads.set(bank * HEADS, &head)?;
+        maps.unsettle(bank, pairs)?;
+        self.put_config(&config)
+    }
+
+    /// The number of the bank in force.
+    pub(super) fn bank_in_force(&self) -> Result<u32, DatapathError> {
+        Ok(self.config()?.generation % BANKS)
+    }
+
+    /// What is known of the bank in force; none if no rules are in it.
+    pub fn bank(&self) -> Result<Option<compiled::Bank>, DatapathError> {
+        let bank = self.bank_in_force()?;
+        let maps = self.filter_maps();
+        let head = maps.head(bank)?;
+        let last = maps.last(bank)?;
+        Ok((head.active != 0).then(|| compiled::Bank {
+            digest: head.digest,
+            patches: head.patches,
+            room: Room::behind(&last),
+        }))
+    }
+
     /// The head of the filter in force.
     pub fn filter(&self) -> Result<FilterHead, DatapathError> {
-        self.filter_maps().heads.get(self.config()?.generation % BANKS)
+        self.filter_maps().head(self.bank_in_force()?)
     }
 
     /// What each rule of the filter in force has matched, summed over the CPUs. A rule that is not listed has matched nothing.
@@ -142,6 +217,7 @@ impl Tables {
     pub fn matched_in(&self, generation: u32) -> Result<HashMap<compiled::RuleId, Passed>, DatapathError> {
         let counts = self.legend(generation)?;
         let maps = self.filter_maps();
+        let since = maps.head(generation % BANKS)?.generation;
         let joined: HashMap<u32, PathKey> = maps.paths.entries()?.into_iter().collect();
         let places = u32::try_from(counts.len()).unwrap_or(u32::MAX).div_ceil(PAGE_PATHS);
         let pages = (0..places)
@@ -149,7 +225,7 @@ impl Tables {
             .collect();
         let mut matched: HashMap<compiled::RuleId, Passed> = HashMap::new();
         for (path, passed) in maps.passed(generation % BANKS, &pages)? {
-            for place in places_of(path, generation, &joined) {
+            for place in places_of(path, since, &joined) {
                 for rule in counts.get(place as usize).into_iter().flatten() {
                     let rule = matched.entry(*rule).or_default();
                     rule.packets += passed.packets;
@@ -163,16 +239,24 @@ impl Tables {
     /// For which rules each place of the filter of a generation counts.
     pub fn legend(&self, generation: u32) -> Result<Vec<Vec<compiled::RuleId>>, DatapathError> {
         let (maps, bank) = (self.filter_maps(), generation % BANKS);
-        let head = maps.heads.get(bank)?;
+        let head = maps.head(bank)?;
         let mut pages: HashMap<u32, WordPage> = HashMap::new();
-        compiled::legend::read(&head, |at| {
+        let mut word = |at: u32| -> Result<u64, DatapathError> {
             let number = (at / PAGE_WORDS).min(WORD_PAGES - 1);
             let page = match pages.entry(number) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(place) => place.insert(maps.words.get(bank * WORD_PAGES + number)?),
             };
             Ok(page.get((at % PAGE_WORDS) as usize).copied().unwrap_or_default())
-        })
+        };
+        let mut legend = compiled::legend::read(&head, &mut word)?;
+        for number in 1..=head.patches.min(PATCHES) {
+            legend.extend(compiled::legend::read(
+                &maps.heads.get(bank * HEADS + number)?,
+                &mut word,
+            )?);
+        }
+        Ok(legend)
     }
 }
 
@@ -207,11 +291,27 @@ fn next_generation(generation: u32) -> u32 {
     }
 }
 
+/// The generation after this one in the same bank, and never 0.
+fn next_patch(generation: u32) -> u32 {
+    match generation.wrapping_add(BANKS) {
+        0 => BANKS,
+        next => next,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use netbridge_common::abi::BANKS;
 
-    use super::next_generation;
+    use super::{next_generation, next_patch};
+
+    #[test]
+    fn a_patch_stays_in_its_bank() {
+        for generation in [1, 2, u32::MAX - 1, u32::MAX] {
+            let next = next_patch(generation);
+            assert!(next != 0 && next != generation && next % BANKS == generation % BANKS);
+        }
+    }
 
     #[test]
     fn generations_alternate_the_bank_and_are_never_zero() {

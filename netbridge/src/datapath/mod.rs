@@ -21,6 +21,7 @@ mod memory;
 mod object;
 mod pins;
 mod settings;
+mod settled;
 mod sockets;
 mod tables;
 mod verifier;

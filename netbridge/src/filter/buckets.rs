@@ -29,10 +29,18 @@ impl Buckets {
     /// Puts them into the rules, in place of those that are there.
     pub fn put(&self, rules: &mut Ruleset) {
         let mut numbers = self.0.iter().copied();
-        for extension in extensions_mut(rules) {
-            if let Extension::Limit(rate) | Extension::HashLimit(HashLimit { rate, .. }) = extension {
-                rate.bucket = numbers.next().unwrap_or_default();
-            }
+        for rule in rules.chains.iter_mut().flat_map(|chain| &mut chain.rules) {
+            rule.rates_mut()
+                .for_each(|rate| rate.bucket = numbers.next().unwrap_or_default());
+        }
+    }
+
+    /// Puts them into the rules of an [`excerpt`](super::syntax::excerpt).
+    pub fn put_into_excerpt(&self, rules: &mut Ruleset) {
+        let number = |place: u32| self.0.get((place as usize).checked_sub(1)?).copied();
+        for rule in rules.chains.iter_mut().flat_map(|chain| &mut chain.rules) {
+            rule.rates_mut()
+                .for_each(|rate| rate.bucket = number(rate.bucket).unwrap_or_default());
         }
     }
 }

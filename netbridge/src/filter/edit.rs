@@ -7,7 +7,7 @@ use super::FilterErrors;
 use super::syntax::{Chain, Counters, RULE, Rule, Ruleset, fault::Refusal, lex, number::not_octal, rule};
 
 /// The chain that is meant where none is named.
-const FORWARD: &str = "FORWARD";
+pub const FORWARD: &str = "FORWARD";
 
 /// A change of a chain's rules.
 #[derive(Clone, Debug, PartialEq, Eq)]

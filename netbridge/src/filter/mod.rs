@@ -8,13 +8,17 @@ pub mod bounds;
 pub mod buckets;
 pub mod diff;
 pub mod edit;
+pub mod journal;
 pub mod probe;
 pub mod syntax;
 pub mod tables;
 pub mod tally;
+pub mod text;
 
 pub use buckets::Buckets;
 pub use edit::{Change, Edit, NoEdit};
+pub use journal::Journal;
 pub use tally::Tally;
+pub use text::Text;
 
 pub use syntax::{Fault, FilterErrors};

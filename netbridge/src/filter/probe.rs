@@ -131,7 +131,7 @@ impl<'a> Searched<'a> {
 }
 
 impl search::Tables for Searched<'_> {
-    fn head(&self, _bank: u32) -> Option<&FilterHead> {
+    fn head(&self, _bank: u32, _number: u32) -> Option<&FilterHead> {
         Some(&self.tables.head)
     }
 

@@ -188,8 +188,7 @@ pub(super) fn in_force(host: &Host) -> Result<Option<InForce>, Failure> {
         let Some(source) = host.state()?.filter else {
             return Ok(None);
         };
-        let mut parsed = source.parse().map_err(anyhow::Error::from)?;
-        source.tally.put(&mut parsed.ruleset);
+        let mut parsed = source.in_force().map_err(anyhow::Error::from)?;
         let datapath = match host.datapath() {
             Ok(datapath) => datapath,
             Err(failure) => {

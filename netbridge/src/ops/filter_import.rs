@@ -52,7 +52,7 @@ pub async fn filter_import(host: &Host, backend: Option<Backend>, counters: bool
     let sets = asks_sets.then(|| run("ipset", &["save"], "ipset")).transpose()?;
     let sets = sets.map(|text| SetSource {
         file: "ipset save".to_owned(),
-        text,
+        text: text.into(),
     });
     let source = FilterSource {
         sets,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Failure, Host};
-use crate::filter::syntax::Target;
+use crate::filter::syntax::{RuleId, Target};
 
 /// A rule with `-j LOG` or `-j NFLOG`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,12 @@ pub fn filter_reporters(host: &Host) -> Result<Reporters, Failure> {
     let Some(source) = host.state()?.filter else {
         return Ok(Reporters::default());
     };
-    let rules = source.parse().map_err(anyhow::Error::from)?.ruleset;
+    let rules = source.in_force().map_err(anyhow::Error::from)?.ruleset;
+    let all = rules
+        .chains
+        .iter()
+        .flat_map(|chain| chain.rules.iter().map(move |rule| (chain, rule)));
+    let known: HashMap<RuleId, _> = all.filter_map(|own| Some((own.1.stood?, own))).collect();
     let datapath = host.datapath()?;
     let look = || -> anyhow::Result<Reporters> {
         let tables = datapath.tables();
@@ -47,9 +52,7 @@ pub fn filter_reporters(host: &Host) -> Result<Reporters, Failure> {
             return Ok(Reporters::default());
         }
         let places = (0..).zip(tables.legend(generation)?).filter_map(|(place, counts)| {
-            let own = counts.last()?;
-            let chain = rules.chains.get(own.chain as usize)?;
-            let rule = chain.rules.get(own.rule as usize)?;
+            let (chain, rule) = known.get(counts.last()?)?;
             let Target::Log(log) = &rule.target else { return None };
             let reporter = Reporter {
                 prefix: log.prefix.clone(),

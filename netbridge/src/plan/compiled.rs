@@ -38,7 +38,7 @@ pub struct Edited {
 /// What the tables of a filter are made from, as a number.
 pub fn digest(source: &FilterSource, world: &World) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (&source.text, &source.sets, &source.buckets).hash(&mut hasher);
+    (&source.text, &source.journal, &source.sets, &source.buckets).hash(&mut hasher);
     world.digest(&source.uses, &mut hasher);
     hasher.finish()
 }

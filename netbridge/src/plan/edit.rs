@@ -1,14 +1,14 @@
 //! Plans that change single rules of the filter in force.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use super::filter::{UNKNOWN, no_network, world};
+use super::patch::patch;
 use super::{Compiled, Edited, Plan, Step, check_loaded};
 use crate::facts::HostFacts;
 use crate::filter::syntax::{MAX_RULES, Parsed, RULE, Rule, Ruleset, Spare};
 use crate::filter::tables::{self, Uses};
-use crate::filter::{Buckets, Change, Edit, FilterErrors, NoEdit, buckets, tally};
+use crate::filter::{Buckets, Change, Edit, FilterErrors, NoEdit, Text, buckets, tally};
 use crate::model::{Fault, Faults};
 use crate::state::{FilterSource, State};
 
@@ -23,24 +23,30 @@ pub fn filter_edit(state: &State, host: &HostFacts, edit: &Edit) -> Result<Plan,
     if state.is_empty() {
         return Err(no_network(host).into());
     }
+    let world = world(state, &host.links);
+    let patched = state
+        .filter
+        .as_ref()
+        .map(|source| patch(source, edit, &world, &host.kernel));
+    if let Some((filter, step)) = patched.transpose().map_err(super::filter_faults)?.flatten() {
+        return Ok(planned(state, filter, step));
+    }
     let (mut rules, spare) = match &state.filter {
         Some(source) => {
-            let Parsed { mut ruleset, spare, .. } = source.parse().map_err(super::filter_faults)?;
-            source.complete(&mut ruleset);
+            let Parsed { ruleset, spare, .. } = source.in_force().map_err(super::filter_faults)?;
             (ruleset, spare)
         }
         None if edit.change.adds() => (Ruleset::empty(), Vec::new()),
         None => return Err(none_in_force().into()),
     };
-    let world = world(state, &host.links);
     let known = tables::unknown(&rules, &world);
     let went = edit.apply(&mut rules).map_err(|error| no_edit(error, &spare))?;
     let mut source = match &state.filter {
-        Some(source) if matches!(edit.change, Change::Zero(_)) => source.clone(),
+        Some(source) if matches!(edit.change, Change::Zero(_)) && source.journal.is_empty() => source.clone(),
         old => {
             let reads = edit.change.comes().iter().chain(&went).any(Rule::leads);
-            let changed = changed(old.as_ref(), &mut rules, &spare, reads);
-            changed.map_err(|(errors, text)| faults_of(errors, &text))?
+            let written = written(old.as_ref(), &mut rules, &spare, reads);
+            written.map_err(|(errors, text)| faults_of(errors, &text))?
         }
     };
     buckets::draw(&mut rules, None, host.kernel.generation);
@@ -59,27 +65,33 @@ pub fn filter_edit(state: &State, host: &HostFacts, edit: &Edit) -> Result<Plan,
         faults.push(Fault::not_found(what, UNKNOWN, "correct the name, or create it first"));
     }
     faults.check()?;
-    Ok(Plan {
-        steps: vec![Step::EditFilter(Box::new(Edited {
-            edit: edit.clone(),
-            compiled,
-        }))],
+    let edit = edit.clone();
+    Ok(planned(
+        state,
+        source,
+        Step::EditFilter(Box::new(Edited { edit, compiled })),
+    ))
+}
+
+fn planned(state: &State, filter: FilterSource, step: Step) -> Plan {
+    Plan {
+        steps: vec![step],
         state: State {
-            filter: Some(source),
+            filter: Some(filter),
             ..state.clone()
         },
         warnings: Vec::new(),
-    })
+    }
 }
 
-/// The source of changed rules, its text in the canonical form and the sets as they are. The rules get their lines in it;
+/// The source of rules that have changed, its text in the canonical form and the sets as they are. The rules get their lines in it;
 /// if one of those that come or go `leads` to something that others have too, the text is read.
-fn changed(
+pub fn written(
     old: Option<&FilterSource>,
     rules: &mut Ruleset,
     spare: &[Spare],
     leads: bool,
-) -> Result<FilterSource, (FilterErrors, Arc<str>)> {
+) -> Result<FilterSource, (FilterErrors, Text)> {
     // Much the same as before; text that grows is copied.
     let mut text = String::with_capacity(old.map_or(0, |old| old.text.len() + old.text.len() / 4));
     // Nothing is refused to a string.

@@ -62,7 +62,8 @@ fn ready(
     let notes = notes(source, &parsed);
     let mut rules = parsed.ruleset;
     let before = state.filter.as_ref().filter(|_| buckets::are_shared(&rules));
-    let before = before.map(FilterSource::rules).transpose()?;
+    let before = before.map(FilterSource::in_force).transpose()?;
+    let before = before.map(|before| before.ruleset);
     buckets::draw(&mut rules, before.as_ref(), host.kernel.generation);
     let tally = if counters {
         Tally::of(&rules, 0)

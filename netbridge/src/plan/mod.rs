@@ -11,6 +11,7 @@ mod filter;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod net;
+pub(crate) mod patch;
 mod port;
 mod refresh;
 mod settings;
@@ -19,11 +20,12 @@ mod step;
 mod tests;
 
 pub use compiled::{Compiled, Edited, digest};
-pub use edit::filter_edit;
+pub use edit::{filter_edit, written};
 pub use endpoint::{attach, detach, resolve_target};
 pub(crate) use filter::UNKNOWN;
 pub use filter::{check, filter_faults, filter_flush, filter_load, notes, world};
 pub use net::{MTUS, net_create, net_remove};
+pub use patch::Patched;
 pub(crate) use port::vacant;
 pub use port::{port_add, port_remove};
 pub use refresh::refresh;

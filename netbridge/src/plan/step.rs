@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{Compiled, Edited};
+use super::{Compiled, Edited, Patched};
 use crate::filter::Change;
 use crate::state::{Endpoint, Network, Published, Uplink};
 
@@ -70,6 +70,8 @@ pub enum Step {
     LoadFilter(Option<Box<Compiled>>),
     /// Put the new state's filter in force, which is the old one with a change; the counters go on.
     EditFilter(Box<Edited>),
+    /// The same, for the packets alone that the change concerns.
+    PatchFilter(Box<Patched>),
     /// Put the filter of the old state in force again.
     RestoreFilter,
     /// Put the settings of the new state in force.
@@ -95,7 +97,7 @@ impl Step {
             Self::AddEndpoint(endpoint) => Self::RemoveEndpoint(endpoint.clone()),
             Self::AttachPrograms(endpoint) => Self::DetachPrograms(endpoint.clone()),
             Self::Publish(ports) => Self::Unpublish(ports.clone()),
-            Self::SwapFilter | Self::LoadFilter(_) | Self::EditFilter(_) => Self::RestoreFilter,
+            Self::SwapFilter | Self::LoadFilter(_) | Self::EditFilter(_) | Self::PatchFilter(_) => Self::RestoreFilter,
             Self::Tune => Self::Untune,
             // The first three go with their interface; a removal that fails is repeated, not undone.
             Self::JoinBridge { .. }
@@ -185,6 +187,11 @@ impl fmt::Display for Step {
                     edited.edit.chain()
                 ),
             },
+            Self::PatchFilter(patched) => write!(
+                f,
+                "change chain {} of the filter and put it in force",
+                patched.edit.chain()
+            ),
             Self::RestoreFilter => f.write_str("put the old filter in force"),
             Self::Tune => f.write_str("put the settings in force"),
             Self::Untune => f.write_str("put the old settings in force"),

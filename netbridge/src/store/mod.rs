@@ -1,9 +1,11 @@
 //! An instance's state on disk, and the lock that makes calls exclusive.
 //!
 //! The state file is replaced whole: written beside, synced, renamed, and its directory synced, so
-//! that a reader or a crash meets the old state or the new one. Reading takes no lock.
+//! that a reader or a crash meets the old state or the new one. Texts that it names are written before, and removed after it.
+//! Reading takes no lock.
 
 mod lock;
+mod texts;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -20,9 +22,9 @@ use crate::state::State;
 pub use self::lock::Lock;
 
 /// Version of the state file's format: 2 since a published port has a count, 3 since it has sources, a network says how it
-/// translates, and there are settings, 4 since a filter has sets, and what its rules have counted. A program that reads the
-/// format before would miss these, and lose them.
-const VERSION: u32 = 4;
+/// translates, and there are settings, 4 since a filter has sets, and what its rules have counted, 5 since its texts have files of
+/// their own. A program that reads the format before would miss these, and lose them.
+const VERSION: u32 = 5;
 
 /// The oldest version that is read.
 const OLDEST: u32 = 1;
@@ -32,6 +34,9 @@ const STATE_DIR: &str = "/var/lib/netbridge";
 
 /// Where locks are, unless `NETBRIDGE_RUN_DIR` says otherwise.
 const RUN_DIR: &str = "/run/netbridge";
+
+/// How often a state is read again whose texts have gone meanwhile.
+const TRIES: usize = 5;
 
 /// Why a state could not be read, written or locked.
 #[derive(Debug, Error)]
@@ -143,21 +148,38 @@ impl Store {
 
     /// Reads the state; an instance that has none is empty.
     pub fn load(&self) -> Result<State, StoreError> {
+        let mut tries = 0..TRIES;
+        loop {
+            let (mut state, version) = self.read()?;
+            if version <= 4 {
+                return Ok(completed(state, version));
+            }
+            match texts::read(&self.dir, &mut state) {
+                Ok(()) => return Ok(state),
+                // Another call has replaced the state, and removed what it named.
+                Err((_, error)) if error.kind() == io::ErrorKind::NotFound && tries.next().is_some() => {}
+                Err((path, error)) => return Err(failed("read", &path)(error)),
+            }
+        }
+    }
+
+    /// Reads the state file, which names its texts, and its version.
+    fn read(&self) -> Result<(State, u32), StoreError> {
         let path = self.path();
         let text = match fs::read(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((State::default(), VERSION)),
             Err(error) => return Err(failed("read", &path)(error)),
         };
         let parsed = serde_json::from_slice::<Header>(&text).and_then(|header| {
             if (OLDEST..=VERSION).contains(&header.version) {
-                serde_json::from_slice(&text).map(|state| Ok(completed(state, header.version)))
+                serde_json::from_slice(&text).map(|state| Ok((state, header.version)))
             } else {
                 Ok(Err(header.version))
             }
         });
         match parsed {
-            Ok(Ok(state)) => Ok(state),
+            Ok(Ok(read)) => Ok(read),
             Ok(Err(found)) => Err(StoreError::Version { path, found }),
             Err(source) => Err(StoreError::Corrupt { path, source }),
         }
@@ -170,7 +192,6 @@ impl Store {
         }
         make_dir(&self.dir, 0o700)?;
         let path = self.path();
-        let draft = self.dir.join("state.json.new");
         let document = Document {
             version: VERSION,
             state,
@@ -178,17 +199,10 @@ impl Store {
         let write = || -> io::Result<()> {
             let mut text = serde_json::to_vec_pretty(&document)?;
             text.push(b'\n');
-            let mut options = OpenOptions::new();
-            let mut file = options
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&draft)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&draft, &path)?;
-            File::open(&self.dir)?.sync_all()
+            texts::write(&self.dir, state)?;
+            write_whole(&path, &text)?;
+            File::open(&self.dir)?.sync_all()?;
+            texts::sweep(&self.dir, state)
         };
         write().map_err(failed("write", &path))
     }
@@ -200,14 +214,32 @@ impl Store {
         };
         let path = self.path();
         absent_is_ok(fs::remove_file(&path)).map_err(failed("remove", &path))?;
-        absent_is_ok(fs::remove_file(self.dir.join("state.json.new"))).map_err(failed("remove", &path))?;
+        absent_is_ok(fs::remove_file(draft(&path))).map_err(failed("remove", &path))?;
+        absent_is_ok(texts::sweep(&self.dir, &State::default())).map_err(failed("remove", &self.dir))?;
         absent_is_ok(fs::remove_dir(&self.dir)).map_err(failed("remove", &self.dir))
     }
 }
 
-/// A state with what its format did not say: up to format 3, what a filter depends on beside its text. One that is not
+/// Replaces a file whole, so that whoever reads it meets the old one or the new one.
+fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
+    let draft = draft(path);
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&draft)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&draft, path)
+}
+
+/// Where a file is written before it takes the place of what was there.
+fn draft(path: &Path) -> PathBuf {
+    path.with_added_extension("new")
+}
+
+/// A state with what its format did not say: up to format 4, the names of its texts, which stood in it; up to format 3, what a filter depends on beside its text. One that is not
 /// understood any more is told about where it would be put in force.
 fn completed(mut state: State, version: u32) -> State {
+    texts::inline(&mut state);
     if version <= 3
         && let Some(filter) = &mut state.filter
         && let Ok(parsed) = filter.parse()
@@ -238,7 +270,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::state::{Dependence, Network};
+    use crate::filter::Text;
+    use crate::state::{Dependence, FilterSource, Network};
 
     fn sample() -> State {
         State {
@@ -309,7 +342,7 @@ mod tests {
         assert_eq!(store.load().unwrap(), state);
         let text = fs::read_to_string(store.path()).unwrap();
         assert!(
-            text.contains("\"version\": 4") && text.contains("\"count\": 1"),
+            text.contains("\"version\": 5") && text.contains("\"count\": 1"),
             "{text}"
         );
     }
@@ -325,13 +358,60 @@ mod tests {
         fs::write(store.path(), THIRD_FORMAT).unwrap();
         let state = store.load().unwrap();
         let filter = state.filter.as_ref().unwrap();
-        let rules = filter.rules().unwrap();
+        let rules = filter.in_force().unwrap().ruleset;
         assert_eq!((rules.chains.len(), rules.chains[0].rules.len()), (1, 31));
         assert!(rules.chains[0].rules.iter().all(|rule| rule.counters.packets == 0));
         let names: Vec<&str> = filter.uses.names.iter().map(String::as_str).collect();
         assert_eq!(names, ["app", "eth0.100", "web"]);
         store.save(&state).unwrap();
         assert_eq!(store.load().unwrap(), state);
+    }
+
+    #[test]
+    fn a_filter_of_the_fourth_format_is_read_and_its_texts_get_files() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::under(root.path(), root.path(), "default");
+        store.save(&sample()).unwrap();
+        let written = fs::read_to_string(store.path()).unwrap();
+        let filter = r#"{"file":"f","text":"*filter\n:FORWARD DROP [0:0]\nCOMMIT\n",
+            "sets":{"file":"s","text":"create s hash:ip\n"},"tally":"fe 1:10","buckets":"7"}"#;
+        let written = written.replace("\"filter\": null", &format!("\"filter\": {filter}"));
+        fs::write(store.path(), written.replace("\"version\": 5", "\"version\": 4")).unwrap();
+        let state = store.load().unwrap();
+        let filter = state.filter.as_ref().unwrap();
+        assert_eq!(&*filter.text, "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n");
+        assert_eq!(&*filter.sets.as_ref().unwrap().text, "create s hash:ip\n");
+        store.save(&state).unwrap();
+        assert_eq!(store.load().unwrap(), state);
+        assert_eq!(files(&store), 3);
+    }
+
+    fn files(store: &Store) -> usize {
+        fs::read_dir(&store.dir).unwrap().count()
+    }
+
+    #[test]
+    fn texts_have_files_as_long_as_the_state_names_them() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::under(root.path(), root.path(), "default");
+        let with = |text: &str| State {
+            filter: Some(FilterSource::new("f", text)),
+            ..sample()
+        };
+        store.save(&with("one")).unwrap();
+        let path = |text: &str| store.dir.join(format!("{}.text", Text::from(text).name()));
+        assert_eq!(fs::read_to_string(path("one")).unwrap(), "one");
+        assert_eq!(store.load().unwrap(), with("one"));
+        // One that a call has left that was killed while it wrote it.
+        fs::write(draft(&path("three")), "th").unwrap();
+        store.save(&with("two")).unwrap();
+        assert!(path("two").exists() && !path("one").exists());
+        assert_eq!(files(&store), 2);
+        fs::remove_file(path("two")).unwrap();
+        let error = store.load().unwrap_err().to_string();
+        assert!(error.contains(path("two").to_str().unwrap()), "{error}");
+        store.save(&State::default()).unwrap();
+        assert!(!store.dir.exists());
     }
 
     #[test]

@@ -122,7 +122,7 @@ pub(super) fn source(files: &Files) -> FilterSource {
     let mut source = FilterSource::new("rules", files.rules.as_str());
     source.sets = (!files.sets.is_empty()).then(|| SetSource {
         file: "sets".to_owned(),
-        text: files.sets.clone(),
+        text: files.sets.clone().into(),
     });
     source
 }

@@ -14,7 +14,7 @@ use bytemuck::Zeroable as _;
 use ipnet::Ipv4Net;
 use netbridge::datapath::{Datapath, LoadOptions, Pins, Tables};
 use netbridge_common::abi::{
-    BOX_PAGES, BindingKey, BindingV4, BoxPage, Config, FilterHead, FirstFragment, FlowKey, FlowV4, FragmentKey,
+    BOX_PAGES, BindingKey, BindingV4, BoxPage, Config, FilterHead, FirstFragment, FlowKey, FlowV4, FragmentKey, HEADS,
     HELD_BYTES, Held, HeldHead, Hook, Learned, LinkV4, Load, MacKey, NetworkV4, PAGE_BOXES, PAGE_WORDS, Reason,
     SAMPLES, Station, Traffic, V4, WORD_PAGES, WordPage,
 };
@@ -252,7 +252,9 @@ impl Kernel {
             for (index, boxes) in (bank * BOX_PAGES..).zip(tables.boxes.chunks(PAGE_BOXES as usize)) {
                 self.boxes.set(index, padded(bytemuck::cast_slice(boxes)), 0)?;
             }
-            self.filter.set(bank, padded(bytemuck::bytes_of(&tables.head)), 0)?;
+            for (index, head) in (bank * HEADS..).zip(std::iter::once(&tables.head).chain(&tables.patches)) {
+                self.filter.set(index, padded(bytemuck::bytes_of(head)), 0)?;
+            }
         }
         let mut config = env.config;
         if config.pickup_until != 0 {

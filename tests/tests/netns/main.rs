@@ -27,6 +27,7 @@ mod filter_alike;
 mod filter_commands;
 mod filter_endpoints;
 mod filter_limits;
+mod filter_patch;
 mod filter_questions;
 mod filter_swap;
 mod flows;

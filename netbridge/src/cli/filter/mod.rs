@@ -109,7 +109,10 @@ impl RuleFile {
         let (file, text) = read(&self.file, "iptables-save")?;
         let sets = self.sets.as_deref().map(|sets| read(sets, "ipset save")).transpose()?;
         Ok(FilterSource {
-            sets: sets.map(|(file, text)| SetSource { file, text }),
+            sets: sets.map(|(file, text)| SetSource {
+                file,
+                text: text.into(),
+            }),
             ..FilterSource::new(file, text)
         })
     }

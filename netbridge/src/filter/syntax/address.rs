@@ -38,14 +38,15 @@ impl Prefix {
 
     /// Reads `ADDR`, `ADDR/LENGTH` or `ADDR/MASK`.
     pub(in crate::filter) fn parse(word: &str) -> Result<Self, Refusal> {
-        if word.contains(',') {
+        let has = |sign: u8| word.bytes().any(|byte| byte == sign);
+        if has(b',') {
             return Err(Refusal::new(
                 word,
                 "a rule takes one address",
                 "write one rule for each address",
             ));
         }
-        if word.contains(':') {
+        if has(b':') {
             return Err(Refusal::new(
                 word,
                 "IPv6 is not filtered here",

@@ -90,6 +90,15 @@ pub(super) fn rules(
     }
 }
 
+/// How many rules a line without faults is.
+pub(super) fn count(options: &Options, words: &[Cow<'_, str>]) -> u32 {
+    let lists = [options.source, options.destination];
+    let commas = |place: Place| text(words, place.at).bytes().filter(|byte| *byte == b',').count();
+    let count = |place: Option<Place>| place.map_or(1, |place| commas(place) + 1);
+    let all = lists.into_iter().map(count).product::<usize>();
+    u32::try_from(all).unwrap_or(u32::MAX)
+}
+
 fn text<'a>(words: &'a [Cow<'_, str>], at: usize) -> &'a str {
     words.get(at).map_or("", |word| word)
 }

@@ -1,9 +1,10 @@
 //! Chains: which of them `FORWARD` reaches, and that no way leads round in circles.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    Chain, Extension, HashLimit, Rule, Spare, Target,
+    Chain, Extension, HashLimit, Rule, RuleId, Spare, Target,
     build::{self, Asked, Output},
     chain_name::BUILT_IN,
     fault::Refusal,
@@ -11,6 +12,7 @@ use super::{
     lex,
     note::Note,
     options::{Chains, Goal, Options},
+    region::{self, Excerpt},
 };
 
 /// Chains that may be within one another, `FORWARD` included: as many as netfilter takes.
@@ -43,10 +45,48 @@ struct Jump {
     to: usize,
 }
 
-/// Reads the rules of the chains that are reached; of the others only that they are there. Faults and notes go to the
-/// table.
-pub(super) fn reach(table: &mut Table<'_>) -> Reached {
+/// Where the rules of a chain stand that were read of it, when others were not.
+#[derive(Default)]
+struct Places {
+    /// For each rule that was read its index among all of the chain.
+    read: Vec<u32>,
+    /// How many the chain has.
+    all: u32,
+    /// How many limits they have.
+    limits: u32,
+}
+
+impl Places {
+    /// Notes a line that was read.
+    fn read(&mut self, rules: &mut [Rule]) {
+        for rule in rules {
+            self.read.push(self.all);
+            self.all = self.all.saturating_add(1);
+            for rate in rule.rates_mut() {
+                self.limits = self.limits.saturating_add(1);
+                rate.bucket = self.limits;
+            }
+        }
+    }
+
+    /// Notes one that was not.
+    fn passed_over(&mut self, options: &Options, words: &[Cow<'_, str>]) {
+        let rules = build::count(options, words);
+        let limits = options
+            .loaded
+            .iter()
+            .filter(|loaded| matches!(loaded.spec.name, "limit" | "hashlimit"));
+        let limits = u32::try_from(limits.count()).unwrap_or(u32::MAX);
+        self.all = self.all.saturating_add(rules);
+        self.limits = self.limits.saturating_add(limits.saturating_mul(rules));
+    }
+}
+
+/// Reads the rules of the chains that are reached, with `excerpt` those alone that belong to it; of the others only
+/// that they are there. Faults and notes go to the table.
+pub(super) fn reach(table: &mut Table<'_>, excerpt: Option<&Excerpt>) -> Reached {
     let mut rules: Vec<Option<Vec<Rule>>> = table.chains.iter().map(|_| None).collect();
+    let mut places: Vec<Places> = table.chains.iter().map(|_| Places::default()).collect();
     let mut jumps: Vec<Vec<Jump>> = table.chains.iter().map(|_| Vec::new()).collect();
     let (mut options, mut output, mut words) = (Options::default(), Output::default(), Vec::new());
     let mut waiting = vec![FORWARD];
@@ -63,6 +103,11 @@ pub(super) fn reach(table: &mut Table<'_>) -> Reached {
                 counters,
                 options: text,
             } = line;
+            let is_behind = |excerpt: &Excerpt| number == FORWARD && places[FORWARD].all >= excerpt.forward;
+            if excerpt.is_some_and(|excerpt| region::is_elsewhere(&excerpt.region, is_behind(excerpt), text)) {
+                places[number].all += 1;
+                continue;
+            }
             if let Err(refusal) = lex::split(text, &mut words) {
                 table.faults.push(refusal.at(*place));
                 continue;
@@ -74,7 +119,15 @@ pub(super) fn reach(table: &mut Table<'_>) -> Reached {
                 jumps[number].push(Jump { line: *place, to });
                 waiting.push(to);
             }
+            if excerpt.is_some_and(|excerpt| is_behind(excerpt) || !region::meets(&excerpt.region, &options, &words)) {
+                places[number].passed_over(&options, &words);
+                continue;
+            }
+            let before = output.rules.len();
             build::rules(*place, *counters, &words, &mut options, &mut output);
+            if excerpt.is_some() {
+                places[number].read(&mut output.rules[before..]);
+            }
             let faults = options.faults.drain(..);
             table.faults.extend(faults.map(|refusal| refusal.at(*place)));
         }
@@ -83,11 +136,18 @@ pub(super) fn reach(table: &mut Table<'_>) -> Reached {
         rules[number] = Some(read);
     }
     check_ways(table, &jumps);
-    let (mut chains, mut spare) = (Vec::new(), Vec::new());
+    let (mut chains, mut spare, mut limits) = (Vec::new(), Vec::new(), 0_u32);
     let user = BUILT_IN.len()..table.chains.len();
     for number in std::iter::once(FORWARD).chain(user) {
         let lines = &table.chains[number];
-        if let Some(rules) = rules[number].take() {
+        if let Some(mut rules) = rules[number].take() {
+            let index = u32::try_from(chains.len()).unwrap_or(u32::MAX);
+            let stood = |rule: u32| Some(RuleId { chain: index, rule });
+            for (rule, place) in rules.iter_mut().zip(&places[number].read) {
+                rule.stood = stood(*place);
+                rule.rates_mut().for_each(|rate| rate.bucket += limits);
+            }
+            limits = limits.saturating_add(places[number].limits);
             chains.push(Chain {
                 name: lines.name.to_owned(),
                 line: lines.line,
@@ -96,7 +156,7 @@ pub(super) fn reach(table: &mut Table<'_>) -> Reached {
                 } else {
                     super::Counters::default()
                 },
-                stood: None,
+                stood: excerpt.and_then(|_| stood(places[number].all)),
                 rules,
             });
         } else {

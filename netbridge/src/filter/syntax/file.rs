@@ -9,6 +9,7 @@ use super::{
     fault::Refusal,
     ipset, lex,
     note::Note,
+    region::Excerpt,
     single::{appended_to, counted, read_counters},
 };
 
@@ -24,15 +25,32 @@ pub(super) const FORWARD: usize = 1;
 ///
 /// Every fault of both files: whatever `FORWARD` reaches and netbridge would not do exactly as netfilter does.
 pub fn parse(file: &str, text: &str, sets: Option<(&str, &str)>) -> Result<Parsed, FilterErrors> {
-    let mut table = Table::new();
-    for line in lex::lines(text) {
-        table.line += 1;
-        if let Err(refusal) = table.read(line.trim()) {
-            table.faults.push(refusal.at(table.line));
-        }
-    }
+    read(file, text, sets, None)
+}
+
+/// Reads of a file only the rules that belong to an excerpt, each with where it stands among all of them; the
+/// buckets of its limits are numbered in the order of all limits, from 1 on.
+///
+/// # Errors
+///
+/// Those of [`parse`], as far as they are seen so.
+pub fn excerpt(file: &str, text: &str, sets: Option<(&str, &str)>, excerpt: &Excerpt) -> Result<Ruleset, FilterErrors> {
+    Ok(read(file, text, sets, Some(excerpt))?.ruleset)
+}
+
+/// The options of a chain's rules in a text without faults.
+pub(super) fn options_of<'t>(text: &'t str, chain: &str) -> Vec<&'t str> {
+    let table = Table::of(text);
+    let lines = table.numbers.get(chain).and_then(|number| table.chains.get(*number));
+    lines.map_or(Vec::new(), |lines| {
+        lines.rules.iter().map(|line| line.options).collect()
+    })
+}
+
+fn read(file: &str, text: &str, sets: Option<(&str, &str)>, excerpt: Option<&Excerpt>) -> Result<Parsed, FilterErrors> {
+    let mut table = Table::of(text);
     table.finish();
-    let reached = chains::reach(&mut table);
+    let reached = chains::reach(&mut table, excerpt);
     let found = ipset::read(sets, &reached.asked);
     let mut faults = table.faults;
     faults.extend(found.missing);
@@ -130,6 +148,18 @@ impl<'t> Table<'t> {
             faults: Vec::new(),
             undeclared: HashSet::new(),
         }
+    }
+
+    /// The table of a text, with the faults of its lines.
+    fn of(text: &'t str) -> Self {
+        let mut table = Self::new();
+        for line in lex::lines(text) {
+            table.line += 1;
+            if let Err(refusal) = table.read(line.trim()) {
+                table.faults.push(refusal.at(table.line));
+            }
+        }
+        table
     }
 
     fn read(&mut self, line: &'t str) -> Result<(), Refusal> {

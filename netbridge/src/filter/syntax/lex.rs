@@ -15,12 +15,18 @@ pub(super) fn lines(text: &str) -> std::str::Lines<'_> {
 pub(in crate::filter) fn split<'t>(line: &'t str, words: &mut Vec<Cow<'t, str>>) -> Result<(), Refusal> {
     let mut rest = line;
     loop {
-        rest = rest.trim_start_matches([' ', '\t']);
-        if rest.is_empty() {
+        let Some(start) = rest.bytes().position(|byte| !is_blank(byte)) else {
             return Ok(());
-        }
-        let end = rest.find([' ', '\t', '"']).unwrap_or(rest.len());
+        };
+        // No byte of a longer character is one of these.
+        let ends = |byte: u8| is_blank(byte) || byte == b'"';
+        let end = rest
+            .bytes()
+            .skip(start)
+            .position(ends)
+            .map_or(rest.len(), |length| start + length);
         let (bare, behind) = rest.split_at(end);
+        let bare = bare.get(start..).unwrap_or_default();
         let Some(quoted) = behind.strip_prefix('"') else {
             words.push(Cow::Borrowed(bare));
             rest = behind;
@@ -34,6 +40,18 @@ pub(in crate::filter) fn split<'t>(line: &'t str, words: &mut Vec<Cow<'t, str>>)
         });
         rest = behind;
     }
+}
+
+/// Takes the first word off a line, and the blanks behind it.
+pub(super) fn first_word(line: &str) -> (&str, &str) {
+    let end = line.bytes().position(is_blank).unwrap_or(line.len());
+    let (word, rest) = line.split_at(end);
+    let start = rest.bytes().position(|byte| !is_blank(byte)).unwrap_or(rest.len());
+    (word, rest.get(start..).unwrap_or_default())
+}
+
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }
 
 /// The text up to the closing quote, and what stands behind it.

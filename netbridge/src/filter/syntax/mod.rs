@@ -22,6 +22,7 @@ pub(super) mod number;
 mod options;
 mod port;
 mod protocol;
+mod region;
 mod rule;
 mod set;
 mod show;
@@ -36,16 +37,17 @@ pub use address::Prefix;
 pub use build::MAX_RULES;
 pub use chains::MAX_DEPTH;
 pub use fault::{Fault, FilterErrors};
-pub use file::parse;
+pub use file::{excerpt, parse};
 pub use note::Note;
 pub use port::Ports;
 pub use protocol::Protocol;
+pub use region::{Excerpt, both, is_whole, region};
 pub use rule::{
     AddressRange, AddressTypes, Chain, Counters, Direction, Extension, HashKey, HashLimit, HashTable, IcmpType,
     Interface, Log, Mark, Match, Policy, Rate, RejectWith, Rule, RuleId, Ruleset, SetMatch, Target, TcpFlags, Which,
 };
 pub use set::{Element, Part, Set, Sets};
-pub use single::{RULE, rule};
+pub use single::{ChainText, RULE, rule};
 pub use state::States;
 
 /// What [`parse`] makes of a file.

@@ -104,7 +104,8 @@ pub struct Rule {
     pub line: usize,
     /// What it had counted when the file was written.
     pub counters: Counters,
-    /// Where it stood in the filter in force, and has counted more; `None` for a rule that was not there.
+    /// Where it stood in the text of the filter in force, or behind that if it came later: by this its tables know it, and it has
+    /// counted more. `None` for a rule that is not in force.
     pub stood: Option<RuleId>,
     /// `-s`.
     pub source: Option<Match<Prefix>>,
@@ -120,6 +121,22 @@ pub struct Rule {
     pub matches: Vec<Extension>,
     /// `-j` or `-g`.
     pub target: Target,
+}
+
+impl Rule {
+    /// True if it has a limit.
+    pub fn is_limited(&self) -> bool {
+        let limits = |extension: &Extension| matches!(extension, Extension::Limit(_) | Extension::HashLimit(_));
+        self.matches.iter().any(limits)
+    }
+
+    /// The rates of its limits, in their order.
+    pub(in crate::filter) fn rates_mut(&mut self) -> impl Iterator<Item = &mut Rate> {
+        self.matches.iter_mut().filter_map(|extension| match extension {
+            Extension::Limit(rate) | Extension::HashLimit(HashLimit { rate, .. }) => Some(rate),
+            _ => None,
+        })
+    }
 }
 
 /// The name after `-i` or `-o`: of an interface, a network or an endpoint.

@@ -1,11 +1,11 @@
 //! A rule that stands alone, and how every rule begins.
 
 use super::{
-    Counters, FilterErrors, Single,
+    Counters, FilterErrors, Rule, Single,
     build::{self, Output},
     chain_name::{BUILT_IN, check_chain_name},
     fault::Refusal,
-    lex,
+    file, lex,
     number::digits,
     options::{Chains, Options},
 };
@@ -24,6 +24,39 @@ pub fn rule(text: &str) -> Result<Single, FilterErrors> {
         let faults = refusals.into_iter().map(|refusal| refusal.at(1));
         FilterErrors::new(RULE, faults.collect())
     })
+}
+
+/// The rules of one chain of a file, not read.
+pub struct ChainText<'t> {
+    /// How many there are, and their lines: the index of the first rule of a line, and its options.
+    pub count: usize,
+    lines: Vec<(usize, &'t str)>,
+}
+
+impl<'t> ChainText<'t> {
+    /// Finds the rules of a chain in a text without faults.
+    pub fn of(text: &'t str, chain: &str) -> Self {
+        let mut found = Self {
+            count: 0,
+            lines: Vec::new(),
+        };
+        for options in file::options_of(text, chain) {
+            found.lines.push((found.count, options));
+            // Lists alone make several rules of a line.
+            let several = options
+                .contains(',')
+                .then(|| rule(options).map_or(1, |single| single.rules.len()));
+            found.count += several.unwrap_or(1);
+        }
+        found
+    }
+
+    /// The rule at an index.
+    pub fn rule(&self, index: usize) -> Option<Rule> {
+        let behind = self.lines.partition_point(|(first, _)| *first <= index);
+        let (first, options) = self.lines.get(behind.checked_sub(1)?)?;
+        rule(options).ok()?.rules.into_iter().nth(index - first)
+    }
 }
 
 fn single(text: &str) -> Result<Single, Vec<Refusal>> {
@@ -57,11 +90,9 @@ fn single(text: &str) -> Result<Single, Vec<Refusal>> {
 
 /// Takes the counters from the beginning of a line.
 pub(super) fn counted(text: &str) -> (Counters, &str) {
-    let counted = || {
-        let (word, rest) = text.split_once([' ', '\t'])?;
-        Some((read_counters(word)?, rest.trim_start()))
-    };
-    counted().unwrap_or((Counters::default(), text))
+    let (word, rest) = lex::first_word(text);
+    let counters = read_counters(word).filter(|_| !rest.is_empty());
+    counters.map_or((Counters::default(), text), |counters| (counters, rest))
 }
 
 /// Reads `[PACKETS:BYTES]`.
@@ -76,7 +107,7 @@ pub(super) fn read_counters(word: &str) -> Option<Counters> {
 
 /// Takes `-A CHAIN` from the beginning of a line.
 pub(super) fn appended_to(text: &str) -> Result<(&str, &str), Refusal> {
-    let (command, rest) = text.split_once([' ', '\t']).unwrap_or((text, ""));
+    let (command, rest) = lex::first_word(text);
     if !matches!(command, "-A" | "--append") {
         let advice = match command {
             "-I" | "--insert" => "write `-A FORWARD …` where the rule is to stand",
@@ -86,8 +117,7 @@ pub(super) fn appended_to(text: &str) -> Result<(&str, &str), Refusal> {
         };
         return Err(Refusal::new(command, "not a rule", advice));
     }
-    let rest = rest.trim_start();
-    let (chain, options) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
+    let (chain, options) = lex::first_word(rest);
     if chain.is_empty() {
         return Err(Refusal::new(command, "the rule names no chain", "write `-A FORWARD …`"));
     }

@@ -8,6 +8,7 @@ use netbridge_common::abi::word;
 
 use super::axis::Wanted;
 use super::spans::{Lists, Span};
+use super::words::Words;
 
 /// Values of one class, up to where the next ones start.
 #[derive(Clone, Copy)]
@@ -146,7 +147,7 @@ impl Classes {
     }
 
     /// Writes the way from a value to its class; the word that it begins with.
-    pub(super) fn write(&self, words: &mut Vec<u64>) -> u64 {
+    pub(super) fn write(&self, words: &mut Words) -> u64 {
         way(words, &self.segments, 0, u32::BITS)
     }
 }
@@ -159,7 +160,7 @@ const MOST_BITS: u32 = 16;
 
 /// Writes the way to the classes of the values that have these segments: `bits` low bits of the values differ, and
 /// `start` is the first of them.
-fn way(words: &mut Vec<u64>, segments: &[Segment], start: u32, bits: u32) -> u64 {
+fn way(words: &mut Words, segments: &[Segment], start: u32, bits: u32) -> u64 {
     let [first, rest @ ..] = segments else {
         return word::new(word::CLASS, 0);
     };
@@ -168,15 +169,15 @@ fn way(words: &mut Vec<u64>, segments: &[Segment], start: u32, bits: u32) -> u64
     }
     if segments.len() <= COMPARED || bits == 0 {
         let (below, above) = segments.split_at(segments.len() / 2);
-        let at = reserve(words, 3);
+        let at = words.reserve(3);
         let middle = above.first().map_or(0, |segment| segment.start);
         let ways = [way(words, below, start, bits), way(words, above, middle, bits)];
-        put(words, at, &[middle.into(), ways[0], ways[1]]);
+        words.put(at, &[middle.into(), ways[0], ways[1]]);
         return word::new(word::SPLIT, at);
     }
     let taken = segments.len().ilog2().clamp(1, MOST_BITS).min(bits);
     let left = bits - taken;
-    let at = reserve(words, 1 << taken);
+    let at = words.reserve(1 << taken);
     let (mut begin, mut end) = (0, 0);
     for child in 0..1_u32 << taken {
         let first = start + (child << left);
@@ -189,22 +190,9 @@ fn way(words: &mut Vec<u64>, segments: &[Segment], start: u32, bits: u32) -> u64
             end += 1;
         }
         let next = way(words, segments.get(begin..end).unwrap_or_default(), first, left);
-        put(words, at + child, &[next]);
+        words.put(at + child, &[next]);
     }
     word::cut(0, left, taken, at)
-}
-
-/// Makes room for words; where it begins.
-pub(super) fn reserve(words: &mut Vec<u64>, count: usize) -> u32 {
-    let at = words.len();
-    words.resize(at + count, word::EMPTY);
-    u32::try_from(at).unwrap_or(u32::MAX)
-}
-
-/// Fills in words that were reserved.
-pub(super) fn put(words: &mut [u64], at: u32, values: &[u64]) {
-    let places = words.iter_mut().skip(at as usize);
-    places.zip(values).for_each(|(place, value)| *place = *value);
 }
 
 /// A number whose every bit depends on all of another's (Steele et al., "Fast splittable pseudorandom number generators", 2014).

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use netbridge_common::abi::{MAX_NETWORKS, Mac, PROBES, word};
 
-use super::classes::{Classes, put, reserve};
+use super::classes::Classes;
 use super::error::TooComplex;
+use super::words::Words;
 use super::world::{KnownInterface, World};
 
 /// Places of a table for each of its values, at most, as a power of two: more help little where values collide.
@@ -15,11 +16,11 @@ const MOST_ROOM: u32 = 5;
 const NOTHING: u64 = u64::MAX;
 
 /// Writes the classes of interfaces: those that differ from their network's one by one.
-pub(super) fn interfaces(words: &mut Vec<u64>, world: &World, classes: &Classes) -> Result<(u64, u32), TooComplex> {
+pub(super) fn interfaces(words: &mut Words, world: &World, classes: &Classes) -> Result<(u64, u32), TooComplex> {
     if classes.count <= 1 {
         return Ok((word::new(word::CLASS, 0), 0));
     }
-    let networks = reserve(words, MAX_NETWORKS as usize);
+    let networks = words.reserve(MAX_NETWORKS as usize);
     let each = || {
         (0_u32..)
             .zip(&world.interfaces)
@@ -31,7 +32,7 @@ pub(super) fn interfaces(words: &mut Vec<u64>, world: &World, classes: &Classes)
             *place = class.into();
         }
     }
-    put(words, networks, &others);
+    words.put(networks, &others);
     let differs =
         |interface: &KnownInterface, class: u32| others.get(usize::from(interface.network)) != Some(&class.into());
     let known = each().filter(|(interface, class)| interface.ifindex != 0 && differs(interface, *class));
@@ -44,7 +45,7 @@ pub(super) fn interfaces(words: &mut Vec<u64>, world: &World, classes: &Classes)
 }
 
 /// Writes the classes of MACs.
-pub(super) fn macs(words: &mut Vec<u64>, macs: &BTreeMap<Mac, u32>, classes: &Classes) -> Result<u64, TooComplex> {
+pub(super) fn macs(words: &mut Words, macs: &BTreeMap<Mac, u32>, classes: &Classes) -> Result<u64, TooComplex> {
     if classes.count <= 1 {
         return Ok(word::new(word::CLASS, classes.class(0)));
     }
@@ -58,15 +59,15 @@ pub(super) fn macs(words: &mut Vec<u64>, macs: &BTreeMap<Mac, u32>, classes: &Cl
 }
 
 /// Writes a table of exact values, in which each is found at one of [`PROBES`] places; none if they collide too often.
-fn exact(words: &mut Vec<u64>, entries: &[(u64, u32)], nothing: u64) -> Option<u64> {
+fn exact(words: &mut Words, entries: &[(u64, u32)], nothing: u64) -> Option<u64> {
     let least = (entries.len() * 2).next_power_of_two().trailing_zeros().max(3);
     let tables = (least..least + MOST_ROOM).find_map(|bits| {
         let root = word::exact(bits, 0);
         Some((filled(root, bits, entries, nothing)?, root))
     });
     let (table, root) = tables?;
-    let at = reserve(words, table.len());
-    put(words, at, &table);
+    let at = words.reserve(table.len());
+    words.put(at, &table);
     Some(root | u64::from(at))
 }
 
@@ -103,9 +104,10 @@ mod tests {
     fn every_value_is_found_and_no_other() {
         for count in [0, 1, 2, 7, 100, 4096] {
             let entries: Vec<(u64, u32)> = (0..count).map(|n| (u64::from(n) * 3 + 1, n % 5000 + 1)).collect();
-            let mut words = vec![7; 3];
+            let mut words = Words::new(0, 0);
+            words.reserve(3);
             let root = exact(&mut words, &entries, NOTHING).unwrap();
-            let env = host(words);
+            let env = host(words.all);
             for (value, class) in &entries {
                 assert_eq!(search::exact(&env, 1, root, *value, 9999), *class);
                 assert_eq!(search::exact(&env, 1, root, value + 1, 9999), 9999);
@@ -124,11 +126,11 @@ mod tests {
     #[test]
     fn values_that_collide_are_refused_and_take_no_memory() {
         let entries = colliding(PROBES as usize);
-        assert!(exact(&mut Vec::new(), &entries, 0).is_some());
+        assert!(exact(&mut Words::new(0, 0), &entries, 0).is_some());
         let entries = colliding(PROBES as usize + 1);
-        let mut words = Vec::new();
+        let mut words = Words::new(0, 0);
         assert_eq!(exact(&mut words, &entries, 0), None);
-        assert!(words.is_empty());
+        assert!(words.all.is_empty());
     }
 
     #[test]
@@ -147,9 +149,9 @@ mod tests {
         axis.wanted(&[(2, 3)]);
         axis.wanted(&[(3, 3)]);
         let classes = Classes::of_sets(axis.sets());
-        let mut words = Vec::new();
+        let mut words = Words::new(0, 0);
         let (interface, networks) = interfaces(&mut words, &world, &classes).unwrap();
-        let env = host(words);
+        let env = host(words.all);
         let head = netbridge_common::abi::FilterHead {
             interface,
             networks,

@@ -7,11 +7,11 @@
 
 use netbridge_common::abi::{SEARCH_DEPTH, axis, word};
 
-use super::classes::{put, reserve};
 use super::cost::Cost;
 use super::hidden::shortened;
 use super::spans::Span;
 use super::spread::{Cut, Parts, cuts, spread};
+use super::words::{Room, Words};
 
 /// Axes.
 pub(super) const AXES: usize = axis::COUNT as usize;
@@ -58,45 +58,45 @@ pub(super) type Region = [Span; AXES];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooLarge;
 
-/// Writes the search for cells, which are numbered in order, into `words`, of which there may be `most`.
+/// Writes the search for cells, which are numbered in order from the first box of `room` on, into `words`.
 pub(super) fn forest(
-    words: &mut Vec<u64>,
+    words: &mut Words,
     cells: &[Cell],
     counts: [u32; AXES],
-    most: usize,
+    room: Room,
 ) -> Result<(u64, Cost), TooLarge> {
     let region = counts.map(|count| (0, count.saturating_sub(1)));
     let all: Vec<u32> = (0..u32::try_from(cells.len()).unwrap_or(u32::MAX)).collect();
-    let grown = |words: &mut Vec<u64>, bold| {
+    let grown = |words: &mut Words, bold| {
         let mut grower = Grower {
             cells,
             words,
-            most,
+            room,
             bold,
             effort: EFFORT + cells.len().saturating_mul(EFFORT_FOR_EACH).min(MOST_EFFORT),
         };
         grower.grow(&all, &region)
     };
-    let begin = words.len();
+    let begin = words.all.len();
     let timid = grown(words, false);
     if timid.is_ok_and(|(_, cost)| cost.steps <= GOOD && cost.fits()) {
         return timid;
     }
-    let kept = words.split_off(begin);
+    let kept = words.all.split_off(begin);
     let bold = grown(words, true);
     let all_steps = |found: Result<(u64, Cost), TooLarge>| found.map_or(usize::MAX, |(_, cost)| cost.all_steps());
     if all_steps(bold) < all_steps(timid) {
         return bold;
     }
-    words.truncate(begin);
-    words.extend(kept);
+    words.all.truncate(begin);
+    words.all.extend(kept);
     timid
 }
 
 struct Grower<'a> {
     cells: &'a [Cell],
-    words: &'a mut Vec<u64>,
-    most: usize,
+    words: &'a mut Words,
+    room: Room,
     /// True if it tries further where every cut copies many: that takes long, and seldom helps.
     bold: bool,
     /// Boxes that may still be looked at.
@@ -197,11 +197,11 @@ impl Grower<'_> {
                 && list == part
                 && list.len() <= SHORT
             {
-                put(self.words, place, &[word]);
+                self.words.put(place, &[word]);
                 continue;
             }
             let (word, own) = self.grow(part, &cut.part(region, number))?;
-            put(self.words, place, &[word]);
+            self.words.put(place, &[word]);
             cost = cost.either(own);
             before = Some((part, word));
         }
@@ -215,9 +215,9 @@ impl Grower<'_> {
         let at = self.reserve(4)?;
         let mut costs = [Cost::default(); 2];
         for ((way, place), cost) in ways.iter().zip([at, at + 2]).zip(&mut costs) {
-            let least = way.first().copied().unwrap_or(u32::MAX);
+            let least = way.first().map_or(u32::MAX, |index| self.number(*index));
             let (word, own) = self.grow(way, region)?;
-            put(self.words, place, &[word, least.into()]);
+            self.words.put(place, &[word, least.into()]);
             *cost = own;
         }
         let [one, other] = costs;
@@ -233,15 +233,20 @@ impl Grower<'_> {
         let cost = Cost::of_list(list.iter().filter_map(|index| self.cells.get(*index as usize)));
         let word = match list {
             [] => word::EMPTY,
-            [one] => word::new(word::ONE, *one),
+            [one] => word::new(word::ONE, self.number(*one)),
             many => {
                 let at = self.reserve(many.len())?;
-                let words: Vec<u64> = many.iter().copied().map(u64::from).collect();
-                put(self.words, at, &words);
+                let words: Vec<u64> = many.iter().map(|index| self.number(*index).into()).collect();
+                self.words.put(at, &words);
                 word::many(word::LIST, u32::try_from(many.len()).unwrap_or(u32::MAX), at)
             }
         };
         Ok((word, cost))
+    }
+
+    /// The number of a cell's box in the bank.
+    fn number(&self, index: u32) -> u32 {
+        self.room.boxes.saturating_add(index)
     }
 
     fn spend(&mut self, boxes: usize) -> Result<(), TooLarge> {
@@ -250,9 +255,9 @@ impl Grower<'_> {
     }
 
     fn reserve(&mut self, count: usize) -> Result<u32, TooLarge> {
-        if self.words.len() + count > self.most {
+        if self.words.all.len() + count > self.room.most_words() {
             return Err(TooLarge);
         }
-        Ok(reserve(self.words, count))
+        Ok(self.words.reserve(count))
     }
 }

@@ -3,27 +3,27 @@
 
 use netbridge_common::abi::FilterHead;
 
-use super::classes::{put, reserve};
 use super::places::Place;
+use super::words::Words;
 use crate::filter::syntax::RuleId;
 
 /// Marks the word of a place that counts for one rule: the rest is that rule. Others say how long their list is and where.
 const ONE: u64 = 1 << 63;
 
 /// Writes the legend of some places.
-pub(super) fn write(words: &mut Vec<u64>, head: &mut FilterHead, places: &[Place]) {
-    head.legend = reserve(words, places.len());
+pub(super) fn write(words: &mut Words, head: &mut FilterHead, places: &[Place]) {
+    head.legend = words.reserve(places.len());
     for (at, place) in (head.legend..).zip(places) {
         let mut rules = place.counts.iter().map(|rule| joined(rule.chain, rule.rule));
         let word = match place.counts.len() {
             1 => ONE | rules.next().unwrap_or(0),
             count => {
-                let list = reserve(words, count);
-                put(words, list, &rules.collect::<Vec<_>>());
+                let list = words.reserve(count);
+                words.put(list, &rules.collect::<Vec<_>>());
                 joined(u32::try_from(count).unwrap_or(u32::MAX), list)
             }
         };
-        put(words, at, &[word]);
+        words.put(at, &[word]);
     }
 }
 
@@ -38,7 +38,7 @@ pub fn read<E>(head: &FilterHead, mut word: impl FnMut(u32) -> Result<u64, E>) -
         RuleId { chain, rule }
     };
     let mut counts = Vec::new();
-    for place in 0..head.places {
+    for place in 0..head.places.saturating_sub(head.first_place) {
         let own = word(head.legend.saturating_add(place))?;
         if own & ONE != 0 {
             counts.push(vec![rule(own & !ONE)]);

@@ -29,11 +29,12 @@ mod spread;
 )]
 mod tests;
 mod values;
+mod words;
 mod world;
 mod writer;
 
 use bytemuck::Zeroable;
-use netbridge_common::abi::{FilterHead, Limit, PAGE_WORDS, RuleBox, WORD_PAGES, axis as number};
+use netbridge_common::abi::{FilterHead, Limit, NO_PATH, Region, RuleBox, axis as number};
 
 use self::boxes::{Made, boxes};
 use self::classes::Classes;
@@ -42,11 +43,13 @@ pub use self::error::TooComplex;
 use self::forest::forest;
 use self::limits::Limits;
 use self::program::program;
+pub use self::words::Room;
+use self::words::Words;
 pub use self::world::{KnownEndpoint, KnownInterface, Uses, World};
 pub use super::syntax::RuleId;
 use super::syntax::{Policy, Ruleset};
 
-/// A compiled filter.
+/// A compiled filter, or the part of one that concerns some packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tables {
     /// Its head.
@@ -63,6 +66,17 @@ pub struct Tables {
     pub joins: bool,
     /// Most steps that a packet takes, however often it is searched for anew.
     pub steps: usize,
+}
+
+/// What is known of the bank in force without its rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bank {
+    /// What it was made from, see [`FilterHead::digest`].
+    pub digest: u64,
+    /// Its patches.
+    pub patches: u32,
+    /// What is free of it.
+    pub room: Room,
 }
 
 impl Tables {
@@ -85,15 +99,41 @@ const WORDS_OF_A_RULE: usize = 16;
 
 /// Compiles rules for a host, whose kernel's clock ticks `hz` times in a second.
 pub fn compile(rules: &Ruleset, world: &World, hz: u64) -> Result<Tables, TooComplex> {
+    compile_into(Room::default(), rules, world, hz, |position| position)
+}
+
+/// Compiles rules for what is free of a bank. The legend of rules that stood in a filter before is for where they stood there.
+pub fn compile_part(room: Room, rules: &Ruleset, world: &World, hz: u64) -> Result<Tables, TooComplex> {
+    let stood = |position: RuleId| {
+        let chain = rules.chains.get(position.chain as usize);
+        let rule = chain.and_then(|chain| chain.rules.get(position.rule as usize));
+        let stood = rule.map_or_else(|| chain.and_then(|chain| chain.stood), |rule| rule.stood);
+        stood.unwrap_or(position)
+    };
+    compile_into(room, rules, world, hz, stood)
+}
+
+/// Compiles rules; `id` says by what the legend knows a rule.
+fn compile_into(
+    room: Room,
+    rules: &Ruleset,
+    world: &World,
+    hz: u64,
+    id: impl Fn(RuleId) -> RuleId,
+) -> Result<Tables, TooComplex> {
     let forward = rules.chains.first().map_or(0, |chain| chain.rules.len());
     let count = rules.chains.iter().map(|chain| chain.rules.len()).sum();
     let mut axes = Axes::new(world, &rules.sets, count);
     let mut limits = Limits::new(hz);
-    let program = program(rules, &mut axes, &mut limits)?;
-    let mut words = Vec::with_capacity(count * WORDS_OF_A_RULE);
+    let mut program = program(rules, &mut axes, &mut limits)?;
+    for place in &mut program.places {
+        place.counts.iter_mut().for_each(|rule| *rule = id(*rule));
+    }
+    let mut words = Words::new(room.words, count * WORDS_OF_A_RULE);
     let classes = axes.all.each_ref().map(|axis| Classes::of_sets(axis.sets()));
     let mut head = FilterHead {
         active: u32::from(forward > 0 || rules.policy == Policy::Drop),
+        region: Region::ALL,
         ..FilterHead::zeroed()
     };
     let [src, dst, sport, dport, input, _, proto, mac] = &classes;
@@ -114,26 +154,35 @@ pub fn compile(rules: &Ruleset, world: &World, hz: u64) -> Result<Tables, TooCom
     head.proto = proto.write(&mut words);
     (head.interface, head.networks) = exact::interfaces(&mut words, world, input)?;
     head.mac = exact::macs(&mut words, axes.macs(), mac)?;
-    let Made { boxes, cells } = boxes(&program, &classes)?;
-    head.boxes = u32::try_from(boxes.len()).unwrap_or(u32::MAX);
+    let Made { mut boxes, cells } = boxes(&program, &classes)?;
     let mut counts = classes.each_ref().map(|classes| classes.count);
     counts[number::OUTPUT as usize] = input.count;
-    let most = (WORD_PAGES * PAGE_WORDS) as usize;
-    let (root, cost) = forest(&mut words, &cells, counts, most).map_err(|forest::TooLarge| TooComplex::Crossing)?;
+    let (root, cost) = forest(&mut words, &cells, counts, room).map_err(|forest::TooLarge| TooComplex::Crossing)?;
     head.root = root;
     let steps = cost.all_steps();
     if !cost.fits() {
         return Err(TooComplex::Steps { steps });
     }
-    pairs::write(&mut words, &mut head, world, &classes, &boxes);
-    head.places = u32::try_from(program.places.len()).unwrap_or(u32::MAX);
+    pairs::write(&mut words, &mut head, room, world, &classes, &boxes);
     legend::write(&mut words, &mut head, &program.places);
-    if words.len() > most {
+    let counted = [(words.all.len(), room.most_words()), (boxes.len(), room.most_boxes())];
+    let others = [
+        (program.places.len(), room.most_places()),
+        (limits.all.len(), room.most_limits()),
+    ];
+    if counted.iter().chain(&others).any(|(count, most)| count > most) {
         return Err(TooComplex::Crossing);
     }
+    let end = |first: u32, count: usize| u32::try_from(count).map_or(u32::MAX, |count| first.saturating_add(count));
+    head.words = words.end();
+    head.boxes = end(room.boxes, boxes.len());
+    head.limits = end(room.limits, limits.all.len());
+    head.first_place = room.places;
+    head.places = end(room.places, program.places.len());
+    boxes.iter_mut().for_each(|found| place_in(found, room));
     Ok(Tables {
         head,
-        words,
+        words: words.all,
         boxes,
         limits: limits.all,
         joins: program
@@ -143,6 +192,18 @@ pub fn compile(rules: &Ruleset, world: &World, hz: u64) -> Result<Tables, TooCom
         counts: program.places.into_iter().map(|place| place.counts).collect(),
         steps,
     })
+}
+
+/// Moves what a box names to where that goes in a bank.
+fn place_in(found: &mut RuleBox, room: Room) {
+    for (number, first) in [(&mut found.place, room.places), (&mut found.next, room.boxes)] {
+        if *number != NO_PATH {
+            *number += first;
+        }
+    }
+    if found.limit != 0 {
+        found.limit += room.limits;
+    }
 }
 
 /// The names of interfaces in rules that stand for nothing, each with its line.

@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 
-use netbridge_common::abi::{FilterHead, PAGE_WORDS, PARTY_WORDS, RuleBox, SLOTS, WORD_PAGES, verdict};
+use netbridge_common::abi::{FilterHead, PARTY_WORDS, RuleBox, SLOTS, verdict};
 
-use super::classes::{Classes, put, reserve};
+use super::classes::Classes;
 use super::forest::AXES;
+use super::words::{Room, Words};
 use super::world::{KnownEndpoint, World};
 
 /// Boxes that may be looked at to find pairs: what it costs to compile stays small beside the rest.
@@ -24,8 +25,9 @@ struct Party {
 /// Writes the parties of the endpoints and what becomes of packets between them, if there are few enough parties and for one
 /// pair at least that is known.
 pub(super) fn write(
-    words: &mut Vec<u64>,
+    words: &mut Words,
     head: &mut FilterHead,
+    room: Room,
     world: &World,
     classes: &[Classes; AXES],
     boxes: &[RuleBox],
@@ -71,18 +73,16 @@ pub(super) fn write(
     if pairs.iter().all(|pair| *pair == 0) {
         return;
     }
-    let room = (WORD_PAGES * PAGE_WORDS) as usize;
-    if words.len() + pairs.len() + (SLOTS * PARTY_WORDS) as usize > room {
+    if words.all.len() + pairs.len() + (SLOTS * PARTY_WORDS) as usize > room.most_words() {
         return;
     }
-    head.pairs = reserve(words, pairs.len());
-    put(words, head.pairs, &pairs);
-    head.endpoints = reserve(words, (SLOTS * PARTY_WORDS) as usize);
+    head.pairs = words.reserve(pairs.len());
+    words.put(head.pairs, &pairs);
+    head.endpoints = words.reserve((SLOTS * PARTY_WORDS) as usize);
     for (endpoint, party) in members.into_iter().filter(|(endpoint, _)| endpoint.slot < SLOTS) {
         let at = head.endpoints + endpoint.slot * PARTY_WORDS;
         let party = u64::try_from(party).unwrap_or(u64::MAX);
-        put(
-            words,
+        words.put(
             at,
             &[
                 u64::from(endpoint.ifindex) << 32 | party,
@@ -182,6 +182,7 @@ mod tests {
         let mut env = lab();
         env.swap_filter(Bank {
             head: tables.head,
+            patches: Vec::new(),
             words: tables.words,
             boxes: tables.boxes,
             limits: tables.limits,

@@ -57,6 +57,17 @@ impl Uses {
     }
 }
 
+impl Uses {
+    /// What these and others depend on.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self {
+            names: self.names.union(&other.names).cloned().collect(),
+            addresses: self.addresses || other.addresses,
+        }
+    }
+}
+
 /// What a host and its state say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct World {

@@ -14,7 +14,7 @@ fn loaded() -> State {
     let source = FilterSource {
         sets: Some(crate::state::SetSource {
             file: "sets".to_owned(),
-            text: "create hosts hash:ip\nadd hosts 10.0.0.1\n".to_owned(),
+            text: "create hosts hash:ip\nadd hosts 10.0.0.1\n".into(),
         }),
         ..FilterSource::new("f", TEXT)
     };
@@ -83,7 +83,7 @@ fn a_rule_comes_into_the_text_and_the_rest_stays() {
     };
     let plan = filter_edit(&state, &host(), &edit("FORWARD", Change::DeleteNumber(1))).unwrap();
     let text = &plan.state.filter.as_ref().unwrap().text;
-    assert!(text.contains("\n-A mine -o web -j DROP\n"), "{text}");
+    assert!(text.contains("\n-A mine -o web -j DROP\n"), "{}", &**text);
     let back = filter_edit(&plan.state, &host(), &append("FORWARD", "-j mine")).unwrap();
     assert!(
         back.state
@@ -110,7 +110,7 @@ fn rules_that_lead_nowhere_are_not_read_again_and_are_what_would_be_read() {
         let [Step::EditFilter(edited)] = plan.steps.as_slice() else {
             panic!("{:?}", plan.steps)
         };
-        let read = plan.state.filter.unwrap().rules().unwrap();
+        let read = plan.state.filter.unwrap().in_force().unwrap().ruleset;
         let bare = |rules: &Ruleset| {
             let mut rules = rules.clone();
             for chain in &mut rules.chains {

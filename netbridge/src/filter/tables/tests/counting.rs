@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use netbridge_common::abi::{BucketKey, FilterHead, Limit, NO_PATH, PLACES, PathKey, RuleBox, reject, verdict};
+use netbridge_common::abi::{BucketKey, FilterHead, Limit, NO_PATH, PLACES, PathKey, Region, RuleBox, reject, verdict};
 use netbridge_common::datapath::env::Inserted;
 use netbridge_common::datapath::filter::decide;
 use netbridge_common::datapath::search::{self, Search};
@@ -15,24 +15,30 @@ use crate::filter::syntax::RejectWith;
 use crate::filter::tables::{RuleId, Tables};
 
 /// Compiled rules in force.
-pub(super) struct Compiled<'a> {
-    tables: &'a Tables,
+pub(super) struct Compiled {
+    /// For each place the rules that it counts for.
+    counts: Vec<Vec<RuleId>>,
     pub(super) env: HostEnv,
     /// Steps of the last search.
     pub(super) steps: Cell<usize>,
 }
 
-impl<'a> Compiled<'a> {
-    pub(super) fn new(tables: &'a Tables) -> Self {
+impl Compiled {
+    pub(super) fn new(tables: &Tables) -> Self {
         let mut env = HostEnv::default();
-        env.swap_filter(Bank {
-            head: tables.head,
-            words: tables.words.clone(),
-            boxes: tables.boxes.clone(),
-            limits: tables.limits.clone(),
-        });
-        let steps = Cell::new(0);
-        Self { tables, env, steps }
+        env.swap_filter(bank(tables));
+        Self {
+            counts: tables.counts.clone(),
+            env,
+            steps: Cell::new(0),
+        }
+    }
+
+    /// Puts a patch in force.
+    pub(super) fn patch(&mut self, region: Region, tables: &Tables) {
+        self.env.patch_filter(region, &bank(tables));
+        assert_eq!(self.counts.len(), tables.head.first_place as usize);
+        self.counts.extend(tables.counts.iter().cloned());
     }
 
     /// What they say of a packet, and which rules count it, in any order.
@@ -61,15 +67,25 @@ impl<'a> Compiled<'a> {
         while path != NO_PATH {
             let joined = (path >= PLACES).then(|| self.env.paths.borrow()[&path]);
             let place = joined.map_or(path, |key| key.place);
-            counted.extend(&self.tables.counts[place as usize]);
+            counted.extend(&self.counts[place as usize]);
             path = joined.map_or(NO_PATH, |key| key.path);
         }
     }
 }
 
-impl search::Tables for Compiled<'_> {
-    fn head(&self, bank: u32) -> Option<&FilterHead> {
-        self.env.head(bank)
+fn bank(tables: &Tables) -> Bank {
+    Bank {
+        head: tables.head,
+        words: tables.words.clone(),
+        patches: Vec::new(),
+        boxes: tables.boxes.clone(),
+        limits: tables.limits.clone(),
+    }
+}
+
+impl search::Tables for Compiled {
+    fn head(&self, bank: u32, number: u32) -> Option<&FilterHead> {
+        self.env.head(bank, number)
     }
 
     fn word(&self, bank: u32, index: u32) -> u64 {

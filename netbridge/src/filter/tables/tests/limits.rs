@@ -41,7 +41,7 @@ fn packet(source: u8, dport: u16) -> Packet {
 }
 
 /// How many of `count` packets pass at once.
-fn passing(filter: &Compiled<'_>, packet: &Packet, count: usize) -> usize {
+fn passing(filter: &Compiled, packet: &Packet, count: usize) -> usize {
     (0..count)
         .filter(|_| filter.ask(packet).verdict == Verdict::Accept)
         .count()
@@ -180,6 +180,7 @@ fn what_the_kernel_takes_for_ports_tells_buckets_apart() {
         env.swap_filter(Bank {
             head: tables.head,
             words: tables.words.clone(),
+            patches: Vec::new(),
             boxes: tables.boxes.clone(),
             limits: tables.limits.clone(),
         });

@@ -9,6 +9,7 @@ mod large;
 mod limits;
 mod lookup;
 mod packet;
+mod patched;
 mod property;
 mod shrink;
 

@@ -27,7 +27,7 @@ const PAIRS: usize = 1_000_000;
 const KEPT: [u64; 0] = [];
 
 /// The rule set of a seed.
-fn rules_of(seed: u64) -> Ruleset {
+pub(super) fn rules_of(seed: u64) -> Ruleset {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
@@ -37,7 +37,7 @@ fn rules_of(seed: u64) -> Ruleset {
 }
 
 /// True if nothing is asked at all: then nothing is counted either, not even for the policy.
-fn is_open(rules: &Ruleset) -> bool {
+pub(super) fn is_open(rules: &Ruleset) -> bool {
     rules.chains[0].rules.is_empty() && rules.policy == Policy::Accept
 }
 
@@ -57,7 +57,7 @@ fn differing(rules: &Ruleset, world: &World, packets: &[Packet]) -> Option<usize
     })
 }
 
-fn packets_of(seed: u64, rules: &Ruleset, world: &World) -> Vec<Packet> {
+pub(super) fn packets_of(seed: u64, rules: &Ruleset, world: &World) -> Vec<Packet> {
     let (pool, mut dice) = (Pool::of(rules, world), Dice(seed));
     (0..PACKETS).map(|_| pool.packet(&mut dice)).collect()
 }
