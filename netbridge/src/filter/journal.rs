@@ -65,7 +65,7 @@ impl Journal {
     fn replay_in(&self, chain: &mut Chain) -> Result<(), FilterErrors> {
         let Some(policy) = chain.stood else { return Ok(()) };
         let order = self.order(&chain.name, policy)?;
-        if order.came.is_empty() && order.len() == policy.rule as usize {
+        if order.came.is_empty() && order.count() == policy.rule as usize {
             return Ok(());
         }
         let mut indices = vec![None; policy.rule as usize + 1 + order.came.len()];
@@ -95,7 +95,7 @@ pub struct Order {
 
 impl Order {
     /// How many rules the chain has.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.places.len()
     }
 
@@ -219,7 +219,7 @@ mod tests {
         let order = journal.order("FORWARD", some.chains[0].stood.unwrap()).unwrap();
         let at = |rule| RuleId { chain: 0, rule };
         assert_eq!(
-            (order.len(), order.index(at(4)), order.place(1)),
+            (order.count(), order.index(at(4)), order.place(1)),
             (4, Some(3), Some(at(1)))
         );
         assert_eq!(order.came(at(5)).unwrap().to_string(), "-p icmp");

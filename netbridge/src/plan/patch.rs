@@ -131,7 +131,7 @@ fn reached(source: &FilterSource, edit: &Edit, region: &Region) -> Result<u32, F
         rule: u32::try_from(MAX_RULES.min(number.saturating_add(source.journal.len()))).unwrap_or(u32::MAX),
     };
     let order = source.journal.order(FORWARD, policy)?;
-    let behind = (number.saturating_sub(1)..order.len()).filter_map(|index| order.place(index));
+    let behind = (number.saturating_sub(1)..order.count()).filter_map(|index| order.place(index));
     let of_text = behind.map(|place| place.rule).find(|place| *place < policy.rule);
     Ok(of_text.unwrap_or(u32::MAX))
 }
@@ -170,16 +170,16 @@ fn changed(source: &FilterSource, rules: &Ruleset, edit: &Edit) -> Result<Option
     let mut journal = source.journal.clone();
     match &edit.change {
         Change::Append(rules) => {
-            for (index, rule) in (order.len()..).zip(rules) {
+            for (index, rule) in (order.count()..).zip(rules) {
                 journal.insert(&chain.name, index, rule);
             }
         }
-        Change::Insert(number, rules) if (1..=order.len() + 1).contains(number) => {
+        Change::Insert(number, rules) if (1..=order.count() + 1).contains(number) => {
             for rule in rules {
                 journal.insert(&chain.name, number - 1, rule);
             }
         }
-        Change::DeleteNumber(number) if (1..=order.len()).contains(number) => journal.delete(&chain.name, number - 1),
+        Change::DeleteNumber(number) if (1..=order.count()).contains(number) => journal.delete(&chain.name, number - 1),
         Change::Delete(gone) => {
             let mut now = rules.clone();
             source.journal.replay(&mut now)?;

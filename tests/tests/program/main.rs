@@ -9,6 +9,7 @@
 mod budget;
 mod corners;
 mod differential;
+mod patch;
 mod race;
 mod reads;
 mod reasons;

@@ -179,7 +179,9 @@ fn compile_into(
     head.limits = end(room.limits, limits.all.len());
     head.first_place = room.places;
     head.places = end(room.places, program.places.len());
-    boxes.iter_mut().for_each(|found| place_in(found, room));
+    for found in &mut boxes {
+        place_in(found, room);
+    }
     Ok(Tables {
         head,
         words: words.all,

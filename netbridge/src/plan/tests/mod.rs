@@ -3,6 +3,7 @@
 mod endpoint;
 mod filter;
 mod net;
+mod patch;
 mod port;
 
 use super::fixtures::{host, state, target};
