@@ -121,8 +121,9 @@ pub struct DropEvent {
     pub smac: [u8; 6],
     /// EtherType, network order.
     pub ethertype: [u8; 2],
-    /// The place of the compiled rules that reports it, [`super::NO_PATH`] for a drop.
-    pub place: u32,
+    /// For a report the place of the compiled rules that asks for it; for a drop by rules the path to the one that says so;
+    /// [`super::NO_PATH`] for all others.
+    pub path: u32,
     /// [`super::Config::generation`] of these rules.
     pub generation: u32,
 }

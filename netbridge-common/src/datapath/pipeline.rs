@@ -296,16 +296,18 @@ where
         }
     };
     if dropped as u8 != Action::Pass as u8 {
-        count_dropped(cx, work.verdict.reason);
+        count_dropped(cx, work.verdict.reason, work.verdict.path);
     }
     dropped
 }
 
 /// Counts and reports a drop. A function of its own in the object: its stack is not the fast path's.
 #[inline(never)]
-fn count_dropped<E: Env>(cx: &Cx<'_, E>, reason: Reason) {
+fn count_dropped<E: Env>(cx: &Cx<'_, E>, reason: Reason, path: u32) {
     cx.env.count_drop(cx.arrival.slot, reason);
-    report(cx, reason, NO_PATH);
+    // What is dropped for another reason may have passed the rules before.
+    let by_rules = reason as u8 == Reason::Filtered as u8 || reason as u8 == Reason::Rejected as u8;
+    report(cx, reason, if by_rules { path } else { NO_PATH });
 }
 
 /// Reports a packet for the rules that ask for it. A function of its own in the object.
@@ -316,9 +318,10 @@ pub(super) fn report_logged<E: Env>(cx: &Cx<'_, E>, search: &Search) {
     }
 }
 
-/// Reports a packet that was dropped for a reason, or that a place of the rules asks to be told about.
+/// Reports a packet that was dropped for a reason, by a path of the rules if these did it, or that a place of them asks to be
+/// told about.
 #[inline(never)]
-fn report<E: Env>(cx: &Cx<'_, E>, reason: Reason, place: u32) {
+fn report<E: Env>(cx: &Cx<'_, E>, reason: Reason, path: u32) {
     if !cx.env.may_report(cx.arrival.now, cx.config.events_per_tick) {
         return;
     }
@@ -337,7 +340,7 @@ fn report<E: Env>(cx: &Cx<'_, E>, reason: Reason, place: u32) {
         dport: packet.key.dport,
         smac: packet.from.mac,
         ethertype: packet.ethertype,
-        place,
+        path,
         generation: cx.arrival.generation,
     });
 }

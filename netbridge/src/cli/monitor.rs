@@ -9,14 +9,15 @@ use serde_json::{Value, json};
 
 use super::reply::{Reply, print_line};
 use crate::model::MacAddr;
-use crate::ops::{Failure, Host, Reporter, Reporters, filter_reporters};
+use crate::ops::{Cause, Causes, Failure, Host, filter_causes};
 use crate::state::State;
 
 /// Prints events until `count` of them, or until the process is interrupted.
 pub(super) async fn run(host: &Host, count: Option<u64>, json: bool) -> Result<Reply, Failure> {
-    let mut events = host.datapath()?.events().map_err(anyhow::Error::from)?;
+    let datapath = host.datapath()?;
+    let mut events = datapath.events().map_err(anyhow::Error::from)?;
     let mut left = count.unwrap_or(u64::MAX);
-    let mut reporters = Reporters::default();
+    let mut causes = Causes::default();
     while left > 0 {
         let event = tokio::select! {
             event = events.next() => event.map_err(anyhow::Error::from)?,
@@ -26,11 +27,11 @@ pub(super) async fn run(host: &Host, count: Option<u64>, json: bool) -> Result<R
             }
         };
         // Read anew: endpoints come and go while this runs.
-        if event.place != NO_PATH && !reporters.is_of(event.generation) {
-            reporters = filter_reporters(host)?;
+        if event.path != NO_PATH && !causes.is_of(event.generation) {
+            causes = filter_causes(host, &datapath)?;
         }
-        let reporter = reporters.get(event.generation, event.place);
-        let event = describe(&event, &host.state()?, reporter);
+        let cause = causes.get(&datapath, event.generation, event.path)?;
+        let event = describe(&event, &host.state()?, cause);
         let line = if json { event.to_string() } else { line(&event) };
         print_line(io::stdout(), &line);
         left -= 1;
@@ -42,11 +43,10 @@ pub(super) async fn run(host: &Host, count: Option<u64>, json: bool) -> Result<R
 }
 
 /// An event as JSON.
-fn describe(event: &DropEvent, state: &State, reporter: Option<&Reporter>) -> Value {
-    let reason = if event.place == NO_PATH {
-        Reason::from_u8(event.reason).map_or("unknown", Reason::name)
-    } else {
-        "reported"
+fn describe(event: &DropEvent, state: &State, cause: Option<&Cause>) -> Value {
+    let reason = match Reason::from_u8(event.reason) {
+        Some(Reason::None) => "reported",
+        reason => reason.map_or("unknown", Reason::name),
     };
     let endpoint = state
         .endpoints
@@ -61,8 +61,8 @@ fn describe(event: &DropEvent, state: &State, reporter: Option<&Reporter>) -> Va
     json!({
         "time": clock(SystemTime::now()),
         "reason": reason,
-        "prefix": reporter.map(|reporter| &reporter.prefix),
-        "rule": reporter.map(|reporter| &reporter.rule),
+        "prefix": cause.and_then(|cause| cause.prefix.as_ref()),
+        "rule": cause.map(|cause| &cause.rule),
         "hook": Hook::from_u8(event.hook).map_or("unknown", Hook::name),
         "at": endpoint.map(|endpoint| endpoint.name.as_str()).or(uplink.map(|uplink| uplink.name.as_str())),
         "ifindex": event.ifindex,
@@ -102,10 +102,12 @@ fn line(event: &Value) -> String {
         text("at")
     };
     let (time, reason, hook) = (text("time"), text("reason"), text("hook"));
+    let by = event.get("rule").and_then(Value::as_str);
+    let by = by.map_or(String::new(), |rule| format!(", by {rule}"));
     // A prefix ends as its author wanted it to.
     let prefix = event.get("prefix").and_then(Value::as_str).unwrap_or_default();
     format!(
-        "{time} {prefix}{reason} {hook} at {at}: {} {ends}, {} bytes",
+        "{time} {prefix}{reason} {hook} at {at}: {} {ends}, {} bytes{by}",
         text("smac"),
         text("len")
     )

@@ -236,6 +236,15 @@ impl Tables {
         Ok(matched)
     }
 
+    /// The last place of a path; none if nothing is known of it any more.
+    pub fn last_place(&self, path: u32) -> Result<Option<u32>, DatapathError> {
+        if path < PLACES {
+            return Ok(Some(path));
+        }
+        let key = self.filter_maps().paths.get(&path)?;
+        Ok(key.map(|key| key.place))
+    }
+
     /// For which rules each place of the filter of a generation counts.
     pub fn legend(&self, generation: u32) -> Result<Vec<Vec<compiled::RuleId>>, DatapathError> {
         let (maps, bank) = (self.filter_maps(), generation % BANKS);

@@ -7,9 +7,9 @@
 mod change;
 mod failure;
 mod filter;
+mod filter_causes;
 mod filter_import;
 mod filter_packet;
-mod filter_reports;
 mod filter_test;
 mod host;
 mod inspect;
@@ -22,8 +22,8 @@ pub use filter::{
     ChainView, Checked, EditKind, FilterView, Loaded, RuleView, SetView, edit_of, filter_check, filter_edit,
     filter_flush, filter_load, filter_show,
 };
+pub use filter_causes::{Cause, Causes, filter_causes};
 pub use filter_import::{Backend, Imported, filter_import};
-pub use filter_reports::{Reporter, Reporters, filter_reporters};
 pub use filter_test::{FilterTest, Met, Tested, filter_test};
 pub use host::{CGROUP_VARIABLE, Done, Host, Options};
 pub use inspect::{

@@ -219,6 +219,49 @@ fn rules_of_netfilter_are_taken_over() -> Result<()> {
 }
 
 #[test]
+fn what_rules_drop_is_shown_with_the_rule() -> Result<()> {
+    with_lab(Text::plain(PAIR), |lab| {
+        let drops = "-A mine -s 10.77.1.20/32 -p udp -j DROP";
+        let rejects = "-A FORWARD -p udp -m udp --dport 54 -j REJECT --reject-with icmp-port-unreachable";
+        let rules = format!(
+            "*filter\n:FORWARD DROP [0:0]\n:mine - [0:0]\n{rejects}\n-A FORWARD -p udp -m udp --dport 53 -j mine\n{drops}\nCOMMIT\n"
+        );
+        fs::write("/run/drops.rules", rules)?;
+        says("-n lab-host filter load /run/drops.rules")?;
+        let came = "-A FORWARD -p udp -m udp --dport 56 -j DROP";
+        let app = lab.node("app")?;
+        for (port, reason, rule) in [
+            (53, "filtered", drops),
+            (54, "rejected", rejects),
+            (55, "filtered", "-P FORWARD DROP"),
+            (56, "filtered", came),
+        ] {
+            if port == 56 {
+                says("-n lab-host filter append -p udp --dport 56 -j DROP")?;
+            }
+            let client = UdpClient::open(&app, SocketAddrV4::new(pair::WEB, port), SILENCE)?;
+            let is_it = |event: &serde_json::Value| {
+                event["dport"] == port && event["rule"] == rule && event["reason"] == reason
+            };
+            // What else was dropped meanwhile is told first.
+            let mut tries = 0..100;
+            loop {
+                let _dropped = client.ask(b"x");
+                let event = serde_json::from_str(&says("-n lab-host -j monitor --count 1")?)?;
+                if is_it(&event) {
+                    break;
+                }
+                ensure!(
+                    tries.next().is_some(),
+                    "port {port}: nothing tells of {rule}, but of {event}"
+                );
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn what_a_rule_reports_is_shown_with_its_prefix() -> Result<()> {
     with_lab(Text::plain(PAIR), |lab| {
         let rule = "-A FORWARD -p udp -m udp --dport 53 -j LOG --log-prefix \"seen: \"";
