@@ -6,7 +6,7 @@ use anyhow::Result;
 use netbridge_common::abi::FilterHead;
 
 use super::Run;
-use crate::datapath::Datapath;
+use crate::datapath::{Datapath, Settled};
 use crate::filter::syntax::{Interface, Parsed};
 use crate::filter::tables::{self, Tables, Uses, World};
 use crate::filter::{Buckets, Tally};
@@ -22,7 +22,7 @@ impl Run<'_> {
     pub(super) fn load_filter(&mut self, compiled: Option<&Compiled>) -> Result<()> {
         let empty = Tables::empty();
         let tables = compiled.map_or(&empty, |compiled| &compiled.tables);
-        Swapped::to(tables, false, self.loaded()?)?;
+        Swapped::to(tables, self.loaded()?)?;
         if let Some(filter) = &mut self.new.filter {
             filter.tally.tables = tables.head.digest;
         }
@@ -33,7 +33,7 @@ impl Run<'_> {
     pub(super) fn edit_filter(&mut self, edited: &Edited) -> Result<()> {
         let compiled = &edited.compiled;
         let datapath = self.loaded()?;
-        let swapped = Swapped::to(&compiled.tables, false, datapath)?;
+        let swapped = Swapped::to(&compiled.tables, datapath)?;
         let tally = swapped.tally(self.old.filter.as_ref(), compiled, datapath)?;
         if let Some(filter) = &mut self.new.filter {
             filter.tally = tally;
@@ -103,14 +103,14 @@ pub(super) fn settle(state: &State, links: &[LinkInfo], datapath: &Datapath) -> 
     let head = datapath.tables().filter()?;
     let Some(source) = &state.filter else {
         if head.digest != 0 {
-            Swapped::to(&Tables::empty(), false, datapath)?;
+            Swapped::to(&Tables::empty(), datapath)?;
         }
         return Ok(None);
     };
     let world = world(state, links);
     let digest = digest(source, &world);
     if head.digest != digest {
-        return swap(source, &world, head.digest, datapath).map(Some);
+        return swap(source, &world, datapath).map(Some);
     }
     let mut source = source.clone();
     source.tally.tables = digest;
@@ -120,9 +120,9 @@ pub(super) fn settle(state: &State, links: &[LinkInfo], datapath: &Datapath) -> 
     }))
 }
 
-/// Compiles a filter for the world as it is, in place of the tables with this digest; its counters go on. One that has changed
-/// since its text was written is written anew: its tables know rules by where they stand in a text.
-fn swap(before: &FilterSource, world: &World, digest: u64, datapath: &Datapath) -> Result<InForce> {
+/// Compiles a filter for the world as it is; its counters go on. One that has changed since its text was written is written
+/// anew: its tables know rules by where they stand in a text.
+fn swap(before: &FilterSource, world: &World, datapath: &Datapath) -> Result<InForce> {
     let Parsed { mut ruleset, spare, .. } = before.in_force()?;
     let mut source = before.clone();
     if !before.journal.is_empty() {
@@ -131,7 +131,7 @@ fn swap(before: &FilterSource, world: &World, digest: u64, datapath: &Datapath) 
         source.uses = Uses::of(&ruleset);
     }
     let compiled = Compiled::new(&source, ruleset, world, datapath.clock().hz())?;
-    let swapped = Swapped::to(&compiled.tables, digest == before.tally.tables, datapath)?;
+    let swapped = Swapped::to(&compiled.tables, datapath)?;
     source.tally = swapped.tally(Some(before), &compiled, datapath)?;
     Ok(InForce {
         unknown: tables::unknown(&compiled.rules, world),
@@ -151,13 +151,11 @@ struct Swapped {
 }
 
 impl Swapped {
-    /// Swaps the tables in force for these; with `same_rules`, they are those of the same rules in a changed world.
-    fn to(made: &Tables, same_rules: bool, datapath: &Datapath) -> Result<Self> {
+    /// Swaps the tables in force for these.
+    fn to(made: &Tables, datapath: &Datapath) -> Result<Self> {
         let tables = datapath.tables();
         let head = tables.filter()?;
-        // What the same rules accept without looking they accept for a connection that they do not know, too.
-        let untracked = head.active == 0 || (head.parties != 0 && !same_rules);
-        if untracked && made.head.active != 0 {
+        if made.head.active != 0 && (head.active == 0 || tables.settled()?.loses(&Settled::of(made))) {
             // Connections between some neighbours were not tracked: they are to be known, not opened again.
             datapath.pick_up(PICKUP)?;
         }

@@ -40,6 +40,7 @@ pub use loader::LoadOptions;
 pub use log::LogReader;
 pub use pins::{DEFAULT_BPFFS, MOUNT_ADVICE, Pins, is_bpffs};
 pub use settings::{MIN_SNAT_PORTS, SnatRange};
+pub use settled::Settled;
 pub use sockets::{check_cgroup, socket_programs};
 pub use tables::{Ipv4, Led, Tables};
 

@@ -158,6 +158,9 @@ fn a_pair_is_searched_for_once_a_rule_concerns_it() -> Result<()> {
         let before = window()?;
         // The load has begun to take connections up: a tick later that would end later.
         thread::sleep(TICK);
+        says("-n lab-host filter load /run/pairs.rules")?;
+        connection.talk()?;
+        ensure!(flows()? == 0 && window()? == before, "the same rules concern the pair");
         patched(lab, "insert -s 10.99.0.0/16 -d 10.77.1.20 -j DROP")?;
         connection.talk()?;
         ensure!(
