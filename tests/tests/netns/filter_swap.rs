@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use netbridge::netlink::in_namespace;
 use netbridge::netns::Netns;
-use netbridge::ops::{self, Options};
+use netbridge::ops::{self, EditKind, Options};
 use netbridge::state::FilterSource;
 use netbridge_common::abi::Reason;
 use netbridge_tests::lab::{Lab, Text, with_lab};
@@ -74,7 +74,16 @@ async fn load(host: &ops::Host, name: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// The same from outside of the host's namespace.
+/// A rule comes first, which lets pass what passes or drops what is dropped, and goes again: two patches.
+async fn patch(host: &ops::Host, rule: &str) -> Result<()> {
+    for (kind, words) in [(EditKind::Insert, rule), (EditKind::Delete, "1")] {
+        let edit = ops::edit_of(kind, &[words.to_owned()], None)?;
+        ops::filter_edit(host, &edit).await?;
+    }
+    Ok(())
+}
+
+/// The same as [`load`] from outside of the host's namespace.
 fn load_on(host: &Netns, text: &str) -> Result<()> {
     in_namespace(host, async |_| {
         load(&ops::Host::open(&Options::default())?, "rules", text).await
@@ -127,6 +136,8 @@ fn change(host: &Netns, load_beside: &Load) -> Result<u64> {
                 break;
             }
             load(&host, "rules", text).await?;
+            patch(&host, "-p udp --dport 9 -j DROP").await?;
+            patch(&host, "-s 10.77.1.20 -p tcp --dport 7000 -j ACCEPT").await?;
             done += 1;
         }
         Ok(done)
