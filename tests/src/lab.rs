@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -101,6 +101,11 @@ impl<'a> Lab<'a> {
     /// What its controller remembers.
     pub fn state(&self) -> Result<State> {
         Ok(Store::new(self.pins()?.instance()).load()?)
+    }
+
+    /// Where the state of its instance is.
+    pub fn state_dir(&self) -> Result<PathBuf> {
+        Ok(self.sandbox.state_dir().join(self.pins()?.instance()))
     }
 
     /// An endpoint by its name.

@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use netbridge_common::abi::{FilterHead, PATCHES};
 use netbridge_tests::icmp::ping;
 use netbridge_tests::lab::{Lab, Text, with_lab};
@@ -15,6 +15,7 @@ use netbridge_tests::udp::{UdpClient, UdpServer};
 
 use super::command::{json, says, tool};
 use super::filter_commands::{WEB, sends};
+use super::killed::killed;
 use super::{LIMIT, PAIR, SILENCE, pair};
 
 /// Rules that packets of the lab do not match, around one that they do.
@@ -176,6 +177,37 @@ fn a_pair_is_searched_for_once_a_rule_concerns_it() -> Result<()> {
         ensure!(flows()? == 2 && window()? != before, "the pair is not searched for");
         ensure!(netbridge_tests::tcp::connect(&app, SocketAddrV4::new(pair::WEB, 7000), SILENCE).is_err());
         ping(&app, pair::WEB, 56, LIMIT)?;
+        Ok(())
+    })
+}
+
+/// Moments after the start at which a change is killed, milliseconds.
+const MOMENTS: [u64; 16] = [1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 25, 30, 40, 60];
+
+#[test]
+fn a_change_that_is_killed_holds_or_does_not() -> Result<()> {
+    with_lab(Text::plain(PAIR), |lab| {
+        let _server = UdpServer::start(&lab.node("web")?, 53)?;
+        fs::write("/run/patch.rules", text()?)?;
+        says("-n lab-host filter load /run/patch.rules")?;
+        for after in MOMENTS {
+            for change in [format!("insert 1 {DROPS}"), "delete 1".to_owned()] {
+                killed(&format!("-n lab-host filter {change}"), after)?;
+                // Whatever it has left in the kernel, the next change begins with what is known to be in force.
+                says("-n lab-host filter insert 2 -s 10.99.0.1 -j DROP")?;
+                let rules = counted()?;
+                let drops = rules.iter().any(|(rule, _)| rule == DROPS);
+                sends(lab, "app", WEB, 1, !drops)
+                    .with_context(|| format!("{change} killed after {after} ms: {rules:?}"))?;
+                says("-n lab-host filter delete 2")?;
+            }
+            // The next round begins without the rule, whichever of its changes held.
+            says("-n lab-host filter load /run/patch.rules")?;
+        }
+        let dir = lab.state_dir()?;
+        let texts = fs::read_dir(dir)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let texts: Vec<String> = texts.filter(|name| name.contains(".text")).collect();
+        ensure!(texts.len() == 1, "{texts:?}");
         Ok(())
     })
 }
