@@ -308,7 +308,8 @@ pub struct FilterHead {
     /// and its address.
     pub endpoints: u32,
     /// From a pair of parties to what becomes of their packets: the first word of the first party's row. Zero if the search must
-    /// say it, else the path below the verdict, from bit 40 on, and how a rejected packet's sender is told, from bit 48 on.
+    /// say it, else the path below the verdict, from bit 40 on and more by one, and how a rejected packet's sender is told, from
+    /// bit 48 on.
     pub pairs: u32,
     /// Parties: as many rows, and words in each. 0 if every packet is to be searched for.
     pub parties: u32,
@@ -328,12 +329,14 @@ pub struct FilterHead {
     pub legend: u32,
     /// [`super::Config::generation`] from which on its bank is in force.
     pub generation: u32,
-    /// That from which on it is itself: the same, but for patches.
+    /// Of a patch, that from which on it is itself.
     pub since: u32,
     /// Patches of the bank, at most [`PATCHES`]; of a patch 0.
     pub patches: u32,
     /// What the tables were made from, as a number: the controller knows by it if they are those it would make.
     pub digest: u64,
+    /// What those of the bank itself were made from, likewise: it says whose rules its places are.
+    pub base: u64,
     /// The packets that they are for: those of a bank for all.
     pub region: Region,
 }
@@ -483,4 +486,29 @@ pub struct Passed {
     pub packets: u64,
     /// Their bytes from the IP header on.
     pub bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use bytemuck::Zeroable;
+
+    use super::{BANKS, FilterHead, PATCHES};
+
+    #[test]
+    fn a_patch_is_in_force_from_its_generation_on() {
+        let is_in_force = |since: u32, generation: u32| {
+            let head = FilterHead {
+                since,
+                ..FilterHead::zeroed()
+            };
+            head.is_in_force(generation)
+        };
+        assert!(is_in_force(7, 7) && is_in_force(7, 9) && !is_in_force(7, 5));
+        assert!(is_in_force(7, 7 + PATCHES * BANKS) && !is_in_force(7, 8 + PATCHES * BANKS));
+        assert!(
+            !is_in_force(0, 0) && !is_in_force(0, 2),
+            "a head that nobody has written"
+        );
+        assert!(is_in_force(u32::MAX - 1, BANKS) && !is_in_force(BANKS, u32::MAX - 1));
+    }
 }

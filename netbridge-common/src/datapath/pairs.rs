@@ -27,11 +27,8 @@ pub fn settled<E: Env>(cx: &Cx<'_, E>, station: &Station, work: &mut Work<E::F>)
         .wrapping_add(from.wrapping_mul(head.parties))
         .wrapping_add(to);
     let pair = cx.env.filter_word(bank, at);
-    if pair == word::EMPTY {
-        return None;
-    }
+    let decision = ((pair >> 40 & 0xff) as u8).checked_sub(1)?;
     work.verdict.path = word::index(pair);
-    let decision = (pair >> 40 & 0xff) as u8;
     Some(match decision {
         verdict::ACCEPT => work.verdict.refuse(Reason::None),
         verdict::REJECT => work.verdict.reject((pair >> 48 & 0xff) as u8),

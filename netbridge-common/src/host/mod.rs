@@ -277,7 +277,7 @@ impl HostEnv {
         let number = generation & (BANKS - 1);
         if let Some(place) = self.filter.get_mut(number as usize) {
             *place = bank;
-            (place.head.generation, place.head.since) = (generation, generation);
+            place.head.generation = generation;
         }
         self.passed.borrow_mut().retain(|(bank, _), _| *bank != number);
     }

@@ -17,6 +17,7 @@ use super::{Apply, UPLINK_HOOKS, filter, tables};
 use crate::datapath::{Datapath, DatapathError, Ipv4};
 use crate::encode;
 use crate::facts::HostFacts;
+use crate::filter::FilterErrors;
 use crate::model::Name;
 use crate::names;
 use crate::netlink::LinkInfo;
@@ -57,11 +58,16 @@ pub fn converge(with: &mut Apply<'_>, state: &mut State, host: &HostFacts) -> Re
             }
         }
     }
-    let in_force = filter::settle(state, &host.links, datapath)?;
-    if let Some((in_force, filter)) = in_force.zip(state.filter.as_mut()) {
-        *filter = in_force.source;
+    let mut warnings = Vec::new();
+    match filter::settle(state, &host.links, datapath) {
+        Ok(Some(in_force)) => state.filter = Some(in_force.source),
+        Ok(None) => {}
+        // Whatever is to be done about it goes on.
+        Err(error) if error.is::<FilterErrors>() => warnings.push(filter::stays(&error)),
+        Err(error) => return Err(error),
     }
-    Ok(restore_settings(state, host))
+    warnings.extend(restore_settings(state, host));
+    Ok(warnings)
 }
 
 /// Sets what the kernel should do with netbridge's own interfaces, and says what cannot be set.

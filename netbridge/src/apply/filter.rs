@@ -9,10 +9,10 @@ use super::Run;
 use crate::datapath::{Datapath, Settled};
 use crate::filter::syntax::{Interface, Parsed};
 use crate::filter::tables::{self, Tables, Uses, World};
-use crate::filter::{Buckets, Tally};
+use crate::filter::{Buckets, FilterErrors, Tally};
 use crate::netlink::LinkInfo;
 use crate::plan::{Compiled, Edited, Patched, digest, world, written};
-use crate::state::{FilterSource, State};
+use crate::state::{Endpoint, FilterSource, State};
 
 /// Seconds for which connections that were not tracked are taken up in the middle when other rules take force.
 const PICKUP: u32 = 120;
@@ -48,21 +48,26 @@ impl Run<'_> {
         if pairs.pass {
             datapath.pick_up(PICKUP)?;
         }
-        datapath
+        Ok(datapath
             .tables()
-            .patch_filter(patched.region, &patched.tables, &pairs)?;
-        if let Some(filter) = &mut self.new.filter {
-            filter.tally.tables = patched.tables.head.digest;
-        }
-        Ok(())
+            .patch_filter(patched.region, &patched.tables, &pairs)?)
     }
 
     /// Compiles the filter for what its names stand for now, unless that is in force.
     pub(super) async fn swap_filter(&mut self) -> Result<()> {
         let links = self.with.netlink.links().await?;
         let in_force = match &self.with.datapath {
-            Some(datapath) => settle(&self.new, &links, datapath)?,
-            None => None,
+            Some(datapath) => settle(&self.new, &links, datapath),
+            None => Ok(None),
+        };
+        let comes = |endpoint: &Endpoint| self.old.endpoint(endpoint.name.as_str()).is_none();
+        let in_force = match in_force {
+            // Who goes is not held up by it.
+            Err(error) if error.is::<FilterErrors>() && !self.new.endpoints.iter().any(comes) => {
+                self.warnings.push(stays(&error));
+                None
+            }
+            in_force => in_force?,
         };
         let Some((in_force, filter)) = in_force.zip(self.new.filter.as_mut()) else {
             return Ok(());
@@ -80,14 +85,22 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Compiles the filter of the old state again. What it has counted since the state was kept is lost.
+    /// Compiles the filter of the old state again.
     pub(super) async fn restore_filter(&mut self) -> Result<()> {
         let links = self.with.netlink.links().await?;
         if let Some(datapath) = &self.with.datapath {
-            settle(self.old, &links, datapath)?;
+            self.restored = settle(self.old, &links, datapath)?.map(|in_force| in_force.source);
         }
         Ok(())
     }
+}
+
+/// What is told of a filter that was taken before, and cannot be compiled for the world as it is now.
+pub(super) fn stays(error: &anyhow::Error) -> String {
+    format!(
+        "the filter in force stays as it is, whatever its names stand for now, for it cannot be compiled anew: {error:#}; \
+         change its rules or load others"
+    )
 }
 
 /// A filter that is in force.
@@ -113,7 +126,7 @@ pub(super) fn settle(state: &State, links: &[LinkInfo], datapath: &Datapath) -> 
         return swap(source, &world, datapath).map(Some);
     }
     let mut source = source.clone();
-    source.tally.tables = digest;
+    source.tally.tables = head.base;
     Ok(Some(InForce {
         unknown: Vec::new(),
         source,
@@ -166,7 +179,7 @@ impl Swapped {
     /// What the rules now in force have counted, if those before were those of this source, which they come from.
     fn tally(&self, source: Option<&FilterSource>, now: &Compiled, datapath: &Datapath) -> Result<Tally> {
         let matched = match source {
-            Some(source) if self.head.digest == source.tally.tables => datapath.tables().matched_in(self.generation)?,
+            Some(source) if self.head.base == source.tally.tables => datapath.tables().matched_in(self.generation)?,
             _ => HashMap::new(),
         };
         Ok(Tally::with(&now.rules, &matched, now.tables.head.digest))

@@ -21,7 +21,7 @@ use crate::datapath::{AttachMode, Datapath, LoadOptions, Pins};
 use crate::facts::KernelFacts;
 use crate::netlink::{LinkInfo, Netlink};
 use crate::plan::{Plan, Step};
-use crate::state::{Endpoint, State};
+use crate::state::{Endpoint, FilterSource, State};
 
 pub use converge::converge;
 pub use tables::concerns;
@@ -75,6 +75,8 @@ struct Run<'a> {
     /// Index of every interface that steps may name.
     indices: BTreeMap<String, u32>,
     warnings: Vec<String>,
+    /// The filter of the old state, once it was put in force again.
+    restored: Option<FilterSource>,
     interrupts: [Signal; 2],
 }
 
@@ -97,7 +99,7 @@ pub async fn apply(
     with: Apply<'_>,
     old: &State,
     plan: Plan,
-    save: impl FnOnce(&State) -> Result<()>,
+    save: impl Fn(&State) -> Result<()>,
 ) -> Result<(State, Vec<String>)> {
     let mut run = Run::new(with, old, plan.state)?;
     let mut done: Vec<&Step> = Vec::new();
@@ -121,7 +123,15 @@ pub async fn apply(
             run.warnings.extend(plan.warnings);
             Ok((run.new, run.warnings))
         }
-        Err(error) => Err(run.undo(&done, error).await),
+        Err(error) => {
+            let error = run.undo(&done, error).await;
+            if let Some(filter) = run.restored.take() {
+                let filter = Some(filter);
+                // Where that fails too, what rules have counted is lost, and they are compiled once more.
+                let _ = save(&State { filter, ..old.clone() });
+            }
+            Err(error)
+        }
     }
 }
 
@@ -143,6 +153,7 @@ impl<'a> Run<'a> {
             new,
             indices,
             warnings: Vec::new(),
+            restored: None,
             interrupts,
         })
     }

@@ -38,8 +38,9 @@ impl FilterMaps {
         })
     }
 
-    /// Writes tables into what is free of a bank.
-    fn write(&self, bank: u32, room: Room, tables: &compiled::Tables) -> Result<(), DatapathError> {
+    /// Writes tables into the room of a bank that they are made for.
+    fn write(&self, bank: u32, tables: &compiled::Tables) -> Result<(), DatapathError> {
+        let room = tables.room;
         let first = bank * WORD_PAGES + room.words / PAGE_WORDS;
         for (index, words) in (first..).zip(tables.words.chunks(PAGE_WORDS as usize)) {
             let mut page = WordPage::zeroed();
@@ -63,14 +64,12 @@ impl FilterMaps {
     fn clear(&self, bank: u32, in_force: u32, tables: &compiled::Tables) -> Result<(), DatapathError> {
         let last = self.last(bank)?;
         let mut pages: BTreeSet<u32> = (0..last.places.div_ceil(PAGE_PATHS)).collect();
-        for number in 1..=self.head(bank)?.patches.min(PATCHES) {
-            self.heads.set(bank * HEADS + number, &FilterHead::zeroed())?;
-        }
         let in_force = self.head(in_force % BANKS)?.generation;
+        let mut stale = Vec::new();
         for (number, key) in self.paths.entries()? {
             if key.generation != in_force {
-                self.paths.remove(&number)?;
                 pages.insert(number / PAGE_PATHS);
+                stale.push(number);
             }
         }
         let mut chunks = BTreeMap::<u32, Vec<u32>>::new();
@@ -81,6 +80,13 @@ impl FilterMaps {
             if let Some(chunk) = self.passed.get(bank * CHUNKS + chunk)? {
                 pages.into_iter().try_for_each(|page| chunk.zero(page))?;
             }
+        }
+        // What says which pages are to be zeroed goes when they are: a process may be killed before.
+        stale
+            .iter()
+            .try_for_each(|number| self.paths.remove(number).map(drop))?;
+        for number in 1..=self.head(bank)?.patches.min(PATCHES) {
+            self.heads.set(bank * HEADS + number, &FilterHead::zeroed())?;
         }
         self.make_room(bank, tables)
     }
@@ -147,10 +153,10 @@ impl Tables {
         let bank = config.generation % BANKS;
         let maps = self.filter_maps();
         maps.clear(bank, before, tables)?;
-        maps.write(bank, Room::default(), tables)?;
+        maps.write(bank, tables)?;
         let head = FilterHead {
             generation: config.generation,
-            since: config.generation,
+            base: tables.head.digest,
             ..tables.head
         };
         maps.heads.set(bank * HEADS, &head)?;
@@ -169,11 +175,12 @@ impl Tables {
         config.generation = next_patch(config.generation);
         let maps = self.filter_maps();
         let mut head = maps.head(bank)?;
-        maps.write(bank, Room::behind(&maps.last(bank)?), tables)?;
+        maps.write(bank, tables)?;
         maps.make_room(bank, tables)?;
         let patch = FilterHead {
             generation: head.generation,
             since: config.generation,
+            base: head.base,
             region,
             ..tables.head
         };

@@ -119,7 +119,7 @@ impl Settled {
 
 /// True if packets of a pair with this answer pass.
 fn passes(answer: u64) -> bool {
-    answer != 0 && answer >> 40 & 0xff == u64::from(verdict::ACCEPT)
+    answer >> 40 & 0xff == u64::from(verdict::ACCEPT) + 1
 }
 
 impl Tables {
@@ -136,7 +136,7 @@ impl Tables {
 }
 
 impl FilterMaps {
-    /// Has packets of pairs searched for. A word is written at once: whoever reads it meets the old answer or none.
+    /// Has packets of pairs searched for. Whoever meets a word that is half written meets one without a verdict, or the old one.
     pub(super) fn unsettle(&self, bank: u32, pairs: &Pairs) -> Result<(), DatapathError> {
         let mut pages = BTreeMap::<u32, Vec<usize>>::new();
         for at in &pairs.words {
@@ -147,7 +147,9 @@ impl FilterMaps {
             let number = bank * WORD_PAGES + number;
             let mut page = self.words.get(number)?;
             for place in places {
-                page.iter_mut().skip(place).take(1).for_each(|word| *word = 0);
+                if let Some(word) = page.get_mut(place) {
+                    *word = 0;
+                }
             }
             self.words.set(number, &page)?;
         }
@@ -169,8 +171,8 @@ impl FilterMaps {
 mod tests {
     use super::*;
 
-    const PASS: u64 = 1 << 63;
-    const DROP: u64 = PASS | (verdict::DROP as u64) << 40;
+    const PASS: u64 = (verdict::ACCEPT as u64 + 1) << 40;
+    const DROP: u64 = (verdict::DROP as u64 + 1) << 40;
 
     /// Parties 0 and 1 of one endpoint each, party 2 of two.
     fn settled(answers: [u64; 9]) -> Settled {

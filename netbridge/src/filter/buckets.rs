@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use netbridge_common::abi::LIMITS;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::syntax::{Extension, HashLimit, Ruleset};
+use super::syntax::{Extension, HashLimit, Rule, Ruleset};
 
 /// The numbers of the buckets of rules, in the order of their limits; where they end, the others have none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -19,11 +19,8 @@ pub struct Buckets(Vec<u32>);
 impl Buckets {
     /// The numbers in `rules`.
     pub fn of(rules: &Ruleset) -> Self {
-        let numbers = extensions(rules).filter_map(|extension| match extension {
-            Extension::Limit(rate) | Extension::HashLimit(HashLimit { rate, .. }) => Some(rate.bucket),
-            _ => None,
-        });
-        Self(numbers.collect())
+        let all = rules.chains.iter().flat_map(|chain| &chain.rules);
+        Self(all.flat_map(Rule::rates).map(|rate| rate.bucket).collect())
     }
 
     /// Puts them into the rules, in place of those that are there.

@@ -12,7 +12,7 @@ use super::syntax::{Counters, Rule, RuleId, Ruleset};
 /// Counters of rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Which tables count from here on, by [`netbridge_common::abi::FilterHead::digest`]: what others have counted belongs to
+    /// Which tables count from here on, by [`netbridge_common::abi::FilterHead::base`]: what others have counted belongs to
     /// other rules.
     pub tables: u64,
     /// Chain by chain those of its rules, then of its policy; where they end, all others are zero.

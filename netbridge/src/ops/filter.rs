@@ -200,7 +200,7 @@ pub(super) fn in_force(host: &Host) -> Result<Option<InForce>, Failure> {
         let mut look = || -> anyhow::Result<bool> {
             let tables = datapath.tables();
             let (generation, head) = (tables.config()?.generation, tables.filter()?);
-            let matched = if head.digest == source.tally.tables {
+            let matched = if head.base == source.tally.tables {
                 tables.matched_in(generation)?
             } else {
                 HashMap::new()

@@ -77,7 +77,7 @@ pub fn filter_causes(host: &Host, datapath: &Datapath) -> Result<Causes, Failure
     let look = || -> anyhow::Result<Causes> {
         let tables = datapath.tables();
         let (generation, head) = (tables.config()?.generation, tables.filter()?);
-        if head.digest != source.tally.tables {
+        if head.base != source.tally.tables {
             return Ok(Causes::default());
         }
         let legend = tables.legend(generation)?;

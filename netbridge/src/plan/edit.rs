@@ -15,6 +15,10 @@ use crate::state::{FilterSource, State};
 /// What messages call the text of rules that were changed one by one: lines are counted as this command prints them.
 const SHOWN: &str = "netbridge filter show";
 
+/// Bytes of a text whose rules take long to compile. All of others are compiled with every change, so that it is known that they
+/// can be: what a patch leaves alone may be too much together with it.
+const LONG: usize = 1 << 15;
+
 /// Plans that one rule comes or goes, or that counters begin at zero.
 ///
 /// Where no filter is in force, rules are added to an empty one that accepts.
@@ -24,10 +28,8 @@ pub fn filter_edit(state: &State, host: &HostFacts, edit: &Edit) -> Result<Plan,
         return Err(no_network(host).into());
     }
     let world = world(state, &host.links);
-    let patched = state
-        .filter
-        .as_ref()
-        .map(|source| patch(source, edit, &world, &host.kernel));
+    let long = state.filter.as_ref().filter(|source| source.text.len() >= LONG);
+    let patched = long.map(|source| patch(source, edit, &world, &host.kernel));
     if let Some((filter, step)) = patched.transpose().map_err(super::filter_faults)?.flatten() {
         return Ok(planned(state, filter, step));
     }

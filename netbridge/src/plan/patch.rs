@@ -58,6 +58,16 @@ pub(crate) fn patch(
     let Some(journal) = changed(source, &rules, edit)? else {
         return Ok(None);
     };
+    if rules
+        .chains
+        .iter()
+        .flat_map(|chain| &chain.rules)
+        .flat_map(Rule::rates)
+        .any(|rate| rate.bucket == 0)
+    {
+        // Tables would number it by where it stands, which is elsewhere here.
+        return Ok(None);
+    }
     journal.replay(&mut rules)?;
     cut(&mut rules, &region);
     let count = |chain: &Chain| chain.stood.map_or(0, |policy| policy.rule as usize);
@@ -94,15 +104,16 @@ fn concerned(source: &FilterSource, edit: &Edit) -> Result<Option<Region>, Filte
     let went;
     let rules = match &edit.change {
         Change::Append(rules) | Change::Insert(_, rules) => &**rules,
-        Change::Delete(rules) => rules.get(..1).filter(|_| rules.len() == 1).unwrap_or_default(),
+        Change::Delete(rules) if rules.len() == 1 => rules,
         Change::DeleteNumber(number) => {
             went = rule_at(source, edit.chain(), number.wrapping_sub(1))?;
             went.as_slice()
         }
-        Change::Zero(_) => &[],
+        Change::Delete(_) | Change::Zero(_) => &[],
     };
     let adds = edit.change.adds();
-    let is_simple = |rule: &Rule| !rule.leads() && rule.counters == Counters::default() && !(adds && rule.is_limited());
+    let is_simple =
+        |rule: &Rule| !rule.leads() && rule.counters == Counters::default() && !(adds && rule.rates().next().is_some());
     if !rules.iter().all(is_simple) {
         return Ok(None);
     }
@@ -184,8 +195,8 @@ fn changed(source: &FilterSource, rules: &Ruleset, edit: &Edit) -> Result<Option
             let mut now = rules.clone();
             source.journal.replay(&mut now)?;
             let now = now.chains.iter().find(|now| now.name == chain.name);
-            let texts: Vec<String> = gone.iter().map(Rule::to_string).collect();
-            let same = |rule: &&Rule| texts.first().is_some_and(|text| *text == rule.to_string());
+            let text = gone.first().map(Rule::to_string);
+            let same = |rule: &&Rule| text == Some(rule.to_string());
             let found = now.and_then(|now| now.rules.iter().find(same)?.stood);
             let Some(index) = found.and_then(|stood| order.index(stood)) else {
                 return Ok(None);

@@ -26,6 +26,9 @@ pub use self::lock::Lock;
 /// their own. A program that reads the format before would miss these, and lose them.
 const VERSION: u32 = 5;
 
+/// The last version whose texts stood in the state file.
+const INLINE: u32 = 4;
+
 /// The oldest version that is read.
 const OLDEST: u32 = 1;
 
@@ -151,7 +154,7 @@ impl Store {
         let mut tries = 0..TRIES;
         loop {
             let (mut state, version) = self.read()?;
-            if version <= 4 {
+            if version <= INLINE {
                 return Ok(completed(state, version));
             }
             match texts::read(&self.dir, &mut state) {
@@ -202,7 +205,9 @@ impl Store {
             texts::write(&self.dir, state)?;
             write_whole(&path, &text)?;
             File::open(&self.dir)?.sync_all()?;
-            texts::sweep(&self.dir, state)
+            // The state is kept. Texts that stay are in nobody's way, and go when the next one is.
+            let _ = texts::sweep(&self.dir, state);
+            Ok(())
         };
         write().map_err(failed("write", &path))
     }

@@ -27,7 +27,9 @@ pub(super) fn write(dir: &Path, state: &State) -> io::Result<()> {
     let mut wrote = false;
     for text in named(state) {
         let path = path(dir, text.name());
-        if !path.try_exists()? {
+        // One that was damaged is repaired by loading it again.
+        let is_there = fs::read(&path).is_ok_and(|known| known == text.as_bytes());
+        if !is_there {
             write_whole(&path, text.as_bytes())?;
             wrote = true;
         }

@@ -7,7 +7,7 @@ use netbridge::netns::Netns;
 use netbridge_tests::icmp::ping;
 use netbridge_tests::lab::{Lab, Text, with_lab};
 
-use super::command::{says, tool};
+use super::command::{complains, ends, says, tool};
 use super::{LIMIT, PAIR, SILENCE, pair};
 
 /// Nothing of one address passes, and all of the others'.
@@ -33,6 +33,36 @@ fn reaches(lab: &Lab<'_>, passes: bool) -> Result<()> {
     let flows = datapath.tables().flows()?;
     ensure!(flows.is_empty(), "a pair with one answer is tracked: {flows:?}");
     Ok(())
+}
+
+#[test]
+fn a_filter_that_cannot_be_compiled_any_more_locks_nobody_out() -> Result<()> {
+    with_lab(Text::plain(PAIR), |lab| {
+        for name in ["late", "later"] {
+            tool(&format!("ip netns add {name}"))?;
+        }
+        attach(lab, "10.77.1.30")?;
+        fs::write("/run/pairs.rules", WITHOUT_ONE)?;
+        says("-n lab-host filter load /run/pairs.rules")?;
+        let generation = || anyhow::Ok(lab.datapath()?.tables().config()?.generation);
+        let before = generation()?;
+        // As a version finds it that reads rules otherwise than the one before.
+        let texts = fs::read_dir(lab.state_dir()?)?.filter_map(|entry| Some(entry.ok()?.path()));
+        let mut texts = texts.filter(|path| path.extension().is_some_and(|extension| extension == "text"));
+        fs::write(
+            texts.next().context("no text")?,
+            "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j NONE\nCOMMIT\n",
+        )?;
+        let said = complains(1, "-n lab-host attach later --net front")?;
+        ensure!(said.contains("NONE"), "{said}");
+        let warned = ends(0, "-n lab-host detach late")?.stderr;
+        let warned = String::from_utf8(warned)?;
+        ensure!(warned.contains("stays as it is") && warned.contains("NONE"), "{warned}");
+        ensure!(generation()? == before, "another filter is in force");
+        says("-n lab-host filter load /run/pairs.rules")?;
+        ensure!(generation()? != before);
+        says("-n lab-host attach later --net front").map(drop)
+    })
 }
 
 #[test]

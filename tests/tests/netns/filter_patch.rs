@@ -19,7 +19,7 @@ use super::killed::killed;
 use super::{LIMIT, PAIR, SILENCE, pair};
 
 /// Rules that packets of the lab do not match, around one that they do.
-const RULES: u16 = 400;
+const RULES: u16 = 900;
 
 /// Longer than a tick of the datapath, 64 of the kernel's.
 const TICK: Duration = Duration::from_millis(700);
@@ -148,7 +148,12 @@ fn a_pair_is_searched_for_once_a_rule_concerns_it() -> Result<()> {
         let (web, app) = (lab.node("web")?, lab.node("app")?);
         fs::write(
             "/run/pairs.rules",
-            "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -s 10.200.0.0/16 -j DROP\n-A FORWARD -d 10.200.0.0/16 -j DROP\nCOMMIT\n",
+            // Long enough to be worth a patch.
+            format!(
+                "{}\n*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -s 10.200.0.0/16 -j DROP\n\
+                 -A FORWARD -d 10.200.0.0/16 -j DROP\nCOMMIT\n",
+                "#".repeat(1 << 15)
+            ),
         )?;
         says("-n lab-host filter load /run/pairs.rules")?;
         let flows = || anyhow::Ok(lab.datapath()?.tables().flows()?.len());

@@ -133,8 +133,9 @@ pub(super) fn is_elsewhere(region: &Region, is_behind: bool, options: &str) -> b
         let before = rest.strip_suffix("DROP").or_else(|| rest.strip_suffix("ACCEPT"));
         before.is_some_and(|before| before == "-j " || before.ends_with(" -j "))
     };
-    // A comma may make several rules of a line.
-    elsewhere && leads_nowhere() && !rest.bytes().any(|byte| byte == b',') && !rest.contains("limit")
+    // A comma may make several rules of a line, and a backslash hide what a word is.
+    let tells = |byte: u8| matches!(byte, b',' | b'\\');
+    elsewhere && leads_nowhere() && !rest.bytes().any(tells) && !rest.contains("limit")
 }
 
 /// True if one of a list of addresses is in a span, or it cannot be told.
@@ -264,7 +265,7 @@ mod tests {
     }
 
     /// Lines, and whether one of their rules may match a packet from 10.0.0.1 to TCP port 80.
-    const LINES: [(&str, bool); 18] = [
+    const LINES: [(&str, bool); 19] = [
         ("-s 10.0.0.1/32 -j DROP", true),
         ("-s 10.0.0.2/32 -j DROP", false),
         ("-s 10.0.0.3,10.0.0.1 -j DROP", true),
@@ -273,6 +274,7 @@ mod tests {
         ("-d 10.0.0.9 -s 10.0.0.0/8 -j ACCEPT", true),
         ("-d 10.0.0.9/32 -j ACCEPT", true),
         ("-s 10.0.0.2/32 -m limit --limit 1/s -j ACCEPT", false),
+        ("-s 10.0.0.2/32 -m \"l\\imit\" \"--l\\imit\" 1/s -j ACCEPT", false),
         ("-p udp -j ACCEPT", false),
         ("! -p udp -j ACCEPT", true),
         ("-p tcp --dport 81:90 -j ACCEPT", false),
@@ -298,7 +300,7 @@ mod tests {
             let mut limits = 0;
             for (place, own) in (0..).zip(&all.chains[0].rules) {
                 let line = LINES[own.line - 5];
-                limits += u32::from(own.is_limited());
+                limits += u32::try_from(own.rates().count()).unwrap();
                 if line.1 && place < forward {
                     let mut own = own.clone();
                     own.stood = Some(RuleId { chain: 0, rule: place });

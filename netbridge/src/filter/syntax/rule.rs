@@ -124,13 +124,15 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// True if it has a limit.
-    pub fn is_limited(&self) -> bool {
-        let limits = |extension: &Extension| matches!(extension, Extension::Limit(_) | Extension::HashLimit(_));
-        self.matches.iter().any(limits)
+    /// The rates of its limits, in their order.
+    pub fn rates(&self) -> impl Iterator<Item = &Rate> {
+        self.matches.iter().filter_map(|extension| match extension {
+            Extension::Limit(rate) | Extension::HashLimit(HashLimit { rate, .. }) => Some(rate),
+            _ => None,
+        })
     }
 
-    /// The rates of its limits, in their order.
+    /// The same, to be changed.
     pub(in crate::filter) fn rates_mut(&mut self) -> impl Iterator<Item = &mut Rate> {
         self.matches.iter_mut().filter_map(|extension| match extension {
             Extension::Limit(rate) | Extension::HashLimit(HashLimit { rate, .. }) => Some(rate),

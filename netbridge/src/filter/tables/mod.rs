@@ -54,6 +54,8 @@ use super::syntax::{Policy, Ruleset};
 pub struct Tables {
     /// Its head.
     pub head: FilterHead,
+    /// Where in a bank it begins.
+    pub room: Room,
     /// Its words.
     pub words: Vec<u64>,
     /// Its boxes.
@@ -84,6 +86,7 @@ impl Tables {
     pub fn empty() -> Self {
         Self {
             head: FilterHead::zeroed(),
+            room: Room::default(),
             words: Vec::new(),
             boxes: Vec::new(),
             limits: Vec::new(),
@@ -184,6 +187,7 @@ fn compile_into(
     }
     Ok(Tables {
         head,
+        room,
         words: words.all,
         boxes,
         limits: limits.all,

@@ -60,7 +60,7 @@ pub(super) fn write(
         }
     }
     let rows: Vec<Vec<u64>> = parties.iter().map(|from| row(*from, &parties, boxes)).collect();
-    let accepts = |word: u64| word >> 40 & 0xff == u64::from(verdict::ACCEPT);
+    let accepts = |word: u64| word >> 40 & 0xff == u64::from(verdict::ACCEPT) + 1;
     let cell = |from: usize, to: usize| rows.get(from).and_then(|row| row.get(to)).copied().unwrap_or(0);
     let count = parties.len();
     // The answers to what passes without a flow would belong to none.
@@ -130,9 +130,8 @@ fn holds_all(found: &RuleBox) -> bool {
 
 /// A final box as the pairs have it.
 fn word(found: &RuleBox) -> u64 {
-    // A place is never beyond the paths, so what accepts at place 0 differs from nothing at all by this bit.
-    const KNOWN: u64 = 1 << 63;
-    KNOWN | u64::from(found.with) << 48 | u64::from(found.verdict) << 40 | u64::from(found.place)
+    // Not 0 in this byte, so that half of a word says nothing either.
+    u64::from(found.with) << 48 | (u64::from(found.verdict) + 1) << 40 | u64::from(found.place)
 }
 
 #[cfg(test)]

@@ -55,9 +55,7 @@ impl Uses {
             addresses: all().any(|rule| rule.matches.iter().any(types)),
         }
     }
-}
 
-impl Uses {
     /// What these and others depend on.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {

@@ -9,7 +9,7 @@ use super::packet::Packet;
 use super::property::{is_open, packets_of, rules_of};
 use super::{HZ, agree, worlds};
 use crate::facts::KernelFacts;
-use crate::filter::syntax::{RuleId, Ruleset};
+use crate::filter::syntax::{Rule, RuleId, Ruleset, parse};
 use crate::filter::tables::{Bank, Room, Tables, Uses, World, compile};
 use crate::filter::{Buckets, Change, Edit, buckets};
 use crate::plan::patch::{Patched, patch};
@@ -21,9 +21,51 @@ const RULE_SETS: u64 = 3000;
 const CHANGES: usize = 6;
 const PACKETS: usize = 60;
 
-/// A filter with the text of these rules.
-fn source_of(rules: &Ruleset) -> (FilterSource, Ruleset) {
-    let mut source = FilterSource::new("f", rules.to_string());
+/// A line as somebody might write it: with lists, other blanks, long options, the target elsewhere, and comments that look like
+/// options.
+fn written(line: &str, dice: &mut Dice) -> String {
+    let Some((head, rest)) = line.strip_prefix("-A ").and_then(|line| line.split_once(' ')) else {
+        return line.to_owned();
+    };
+    let mut rest = rest.to_owned();
+    for option in ["-s ", "-d "] {
+        let plain = |at: &usize| *at == 0 || !rest[..*at].ends_with("! ");
+        if dice.one_in(4)
+            && let Some(from) = rest.find(option).filter(plain).map(|at| at + option.len())
+            && let Some((address, _)) = rest[from..].split_once(' ')
+            && !address.contains('"')
+        {
+            let more = dice.one(&["10.0.0.9", "10.0.1.0/24", "192.0.2.1", "0.0.0.0/0"]);
+            let list = if dice.one_in(2) {
+                format!("{address},{more}")
+            } else {
+                format!("{more},{address}")
+            };
+            rest.replace_range(from..from + address.len(), &list);
+        }
+    }
+    let rest = match dice.below(8) {
+        0 => format!("-m comment --comment \"-s 10.0.0.1 , -j DROP\" {rest}"),
+        1 => format!("{rest} -m comment --comment \"x, limit -j ACCEPT\""),
+        2 => rest.replacen("-s ", "--source  ", 1),
+        3 => rest.replacen("-j ", "--jump ", 1),
+        4 => rest.replace(' ', "\t"),
+        5 => rest
+            .strip_suffix("-j DROP")
+            .map_or(rest.clone(), |rest| format!("-j DROP {rest}")),
+        _ => rest,
+    };
+    format!("-A {head} {rest}")
+}
+
+/// A filter with the text of these rules, or one that is read as other ones.
+fn source_of(rules: &Ruleset, dice: &mut Dice) -> (FilterSource, Ruleset) {
+    let canonical = rules.to_string();
+    let lines = canonical.lines().map(|line| written(line, dice) + "\n# a line more\n");
+    let lines: String = lines.collect();
+    let sets = rules.sets.to_string();
+    let is_read = parse("f", &lines, Some(("sets", &sets))).is_ok();
+    let mut source = FilterSource::new("f", if is_read { lines } else { canonical });
     source.sets = Some(SetSource {
         file: "sets".to_owned(),
         text: rules.sets.to_string().into(),
@@ -35,7 +77,17 @@ fn source_of(rules: &Ruleset) -> (FilterSource, Ruleset) {
     (source, rules)
 }
 
-/// A change of some chain by a rule of another set, or the end of one of its own.
+/// One rule or two of some.
+fn some(dice: &mut Dice, of: &[Rule]) -> Vec<Rule> {
+    let count = if of.is_empty() {
+        0
+    } else {
+        1 + usize::from(dice.one_in(3))
+    };
+    (0..count).map(|_| of[dice.below(of.len())].clone()).collect()
+}
+
+/// A change of some chain by rules of another set, or the end of one of its own.
 fn change(dice: &mut Dice, rules: &Ruleset, others: &Ruleset) -> Edit {
     let chain = &rules.chains[dice.below(rules.chains.len())];
     let other = &others.chains[dice.below(others.chains.len())].rules;
@@ -43,10 +95,10 @@ fn change(dice: &mut Dice, rules: &Ruleset, others: &Ruleset) -> Edit {
     let change = match dice.below(4) {
         0 if count > 0 => Change::DeleteNumber(1 + dice.below(count)),
         1 if count > 0 => Change::Delete(vec![chain.rules[dice.below(count)].clone()]),
-        2 if !other.is_empty() => Change::Append(vec![other[dice.below(other.len())].clone()]),
+        2 if !other.is_empty() => Change::Append(some(dice, other)),
         _ => {
-            let rules = other.get(dice.below(other.len().max(1))).cloned();
-            Change::Insert(1 + dice.below(count + 1), rules.into_iter().collect())
+            let at = 1 + dice.below(count + 1);
+            Change::Insert(at, some(dice, other))
         }
     };
     Edit {
@@ -98,13 +150,15 @@ fn concerns(region: &Region, packet: &Packet) -> bool {
 /// Changes the rules of a seed; how many patches that were, and how many packets of those that were compared they concerned.
 fn check(seed: u64) -> (usize, usize) {
     let world = &worlds()[usize::from(seed.is_multiple_of(8))];
-    let (mut source, rules) = source_of(&rules_of(seed));
+    let mut dice = Dice(seed);
+    let (mut source, rules) = source_of(&rules_of(seed), &mut dice);
     if is_open(&rules) {
         return (0, 0);
     }
-    let mut dice = Dice(seed);
     let others = rules_of(seed + 1_000_000);
-    let mut last = compile(&rules, world, HZ).unwrap();
+    let Ok(mut last) = compile(&rules, world, HZ) else {
+        return (0, 0);
+    };
     let mut compiled = Compiled::new(&last);
     let (mut patches, mut concerned) = (0, 0);
     for _ in 0..CHANGES {
