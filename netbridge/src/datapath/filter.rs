@@ -192,6 +192,22 @@ impl Tables {
         self.put_config(&config)
     }
 
+    /// Takes the last patch of the bank in force back, where this is not what is in force without, and makes every flow ask the
+    /// filter again. Pairs that lost their answers stay without.
+    pub fn unpatch_filter(&self, before: u64) -> Result<(), DatapathError> {
+        let mut config = self.config()?;
+        let (maps, bank) = (self.filter_maps(), config.generation % BANKS);
+        let mut head = maps.head(bank)?;
+        if head.digest == before {
+            return Ok(());
+        }
+        head.patches = head.patches.saturating_sub(1);
+        head.digest = before;
+        maps.heads.set(bank * HEADS, &head)?;
+        config.generation = next_patch(config.generation);
+        self.put_config(&config)
+    }
+
     /// The number of the bank in force.
     pub(super) fn bank_in_force(&self) -> Result<u32, DatapathError> {
         Ok(self.config()?.generation % BANKS)

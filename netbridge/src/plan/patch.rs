@@ -26,6 +26,8 @@ pub struct Patched {
     pub region: Region,
     /// The tables.
     pub tables: Tables,
+    /// What is in force before, see [`netbridge_common::abi::FilterHead::digest`].
+    pub before: u64,
 }
 
 /// The filter that a change makes of one in force, and the step there. None where it must be compiled whole: what is wrong
@@ -95,6 +97,7 @@ pub(crate) fn patch(
         edit: edit.clone(),
         region,
         tables,
+        before: bank.digest,
     }));
     Ok(Some((source, step)))
 }

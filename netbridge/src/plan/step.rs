@@ -72,6 +72,8 @@ pub enum Step {
     EditFilter(Box<Edited>),
     /// The same, for the packets alone that the change concerns.
     PatchFilter(Box<Patched>),
+    /// Take the last patch back, if what is in force differs from what was before.
+    UnpatchFilter(u64),
     /// Put the filter of the old state in force again.
     RestoreFilter,
     /// Put the settings of the new state in force.
@@ -97,7 +99,8 @@ impl Step {
             Self::AddEndpoint(endpoint) => Self::RemoveEndpoint(endpoint.clone()),
             Self::AttachPrograms(endpoint) => Self::DetachPrograms(endpoint.clone()),
             Self::Publish(ports) => Self::Unpublish(ports.clone()),
-            Self::SwapFilter | Self::LoadFilter(_) | Self::EditFilter(_) | Self::PatchFilter(_) => Self::RestoreFilter,
+            Self::SwapFilter | Self::LoadFilter(_) | Self::EditFilter(_) => Self::RestoreFilter,
+            Self::PatchFilter(patched) => Self::UnpatchFilter(patched.before),
             Self::Tune => Self::Untune,
             // The first three go with their interface; a removal that fails is repeated, not undone.
             Self::JoinBridge { .. }
@@ -112,6 +115,7 @@ impl Step {
             | Self::DeleteLink { .. }
             | Self::Unpublish(_)
             | Self::EndFlows(_)
+            | Self::UnpatchFilter(_)
             | Self::RestoreFilter
             | Self::Untune => return None,
         })
@@ -192,7 +196,7 @@ impl fmt::Display for Step {
                 "change chain {} of the filter and put it in force",
                 patched.edit.chain()
             ),
-            Self::RestoreFilter => f.write_str("put the old filter in force"),
+            Self::UnpatchFilter(_) | Self::RestoreFilter => f.write_str("put the old filter in force"),
             Self::Tune => f.write_str("put the settings in force"),
             Self::Untune => f.write_str("put the old settings in force"),
         }

@@ -13,7 +13,7 @@ use netbridge_tests::lab::{Lab, Text, with_lab};
 use netbridge_tests::tcp::Connection;
 use netbridge_tests::udp::{UdpClient, UdpServer};
 
-use super::command::{json, says, tool};
+use super::command::{complains, json, says, tool};
 use super::filter_commands::{WEB, sends};
 use super::killed::killed;
 use super::{LIMIT, PAIR, SILENCE, pair};
@@ -183,6 +183,31 @@ fn a_pair_is_searched_for_once_a_rule_concerns_it() -> Result<()> {
         ensure!(netbridge_tests::tcp::connect(&app, SocketAddrV4::new(pair::WEB, 7000), SILENCE).is_err());
         ping(&app, pair::WEB, 56, LIMIT)?;
         Ok(())
+    })
+}
+
+#[test]
+fn a_change_that_cannot_be_kept_is_undone_and_no_count_is_lost() -> Result<()> {
+    with_lab(Text::plain(PAIR), |lab| {
+        let _server = UdpServer::start(&lab.node("web")?, 53)?;
+        fs::write("/run/patch.rules", text()?)?;
+        says("-n lab-host filter load /run/patch.rules")?;
+        sends(lab, "app", WEB, 2, true)?;
+        patched(lab, &format!("insert {COUNTS}"))?;
+        sends(lab, "app", WEB, 1, true)?;
+        let before = head(lab)?;
+        // The draft of the state cannot be written.
+        let draft = lab.state_dir()?.join("state.json.new");
+        fs::create_dir(&draft)?;
+        let said = complains(1, &format!("-n lab-host filter insert 1 {DROPS}"))?;
+        ensure!(said.contains("state.json") && !said.contains("undone"), "{said}");
+        ensure!(head(lab)? == before, "another filter is in force");
+        sends(lab, "app", WEB, 1, true)?;
+        have_counted(&[(COUNTS, 2), ("-j mine", 8), (TO, 4), (FROM, 4)])?;
+        fs::remove_dir(&draft)?;
+        patched(lab, &format!("insert 1 {DROPS}"))?;
+        sends(lab, "app", WEB, 1, false)?;
+        have_counted(&[(DROPS, 1), (COUNTS, 2), ("-j mine", 8), (TO, 4), (FROM, 4)])
     })
 }
 
