@@ -139,9 +139,8 @@ pub async fn filter_load(host: &Host, source: &FilterSource, counters: bool) -> 
 /// Changes single rules of the filter in force; the others go on counting.
 pub async fn filter_edit(host: &Host, edit: &Edit) -> Result<Done<Loaded>, Failure> {
     let edited = |_: &State, new: &State| Loaded::of(new);
-    let change = host.change(|state, facts| Ok(plan::filter_edit(state, facts, edit)?), edited);
-    // It is larger than what a caller should have on its stack.
-    Box::pin(change).await
+    host.change(|state, facts| Ok(plan::filter_edit(state, facts, edit)?), edited)
+        .await
 }
 
 /// Removes the filter: everything is accepted.

@@ -191,7 +191,9 @@ impl Host {
             let steps = swept.chain(plan.steps.iter().map(ToString::to_string)).collect();
             (steps, plan.state, plan.warnings)
         } else {
-            let (new, told) = apply(with, &old, plan, |state| Ok(self.store.save(state)?)).await?;
+            let save = |state: &State| Ok(self.store.save(state)?);
+            // It is larger than what each of the callers should have in it.
+            let (new, told) = Box::pin(apply(with, &old, plan, save)).await?;
             (Vec::new(), new, told)
         };
         drop(lock);
