@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use bytemuck::{Zeroable as _, bytes_of};
 use netbridge::datapath::{Datapath, Pins};
 use netbridge::filter::tables::Tables;
-use netbridge_common::abi::{LinkV4, MacKey, PortBlock, PortKey, Station};
+use netbridge_common::abi::{FilterHead, LinkV4, MacKey, PortBlock, PortKey, Station};
 use netbridge_tests::census::{Census, links};
 use netbridge_tests::icmp::ping;
 use netbridge_tests::sandbox::{Sandbox, within};
@@ -62,7 +62,12 @@ fn entries(datapath: &Datapath) -> Result<BTreeSet<String>> {
     for link in fs::read_dir(datapath.pins().root().join("links"))? {
         all.insert(format!("link {}", link?.file_name().display()));
     }
-    all.insert(format!("filter {:?}", tables.filter()?));
+    // Whenever it was written.
+    let head = FilterHead {
+        generation: 0,
+        ..tables.filter()?
+    };
+    all.insert(format!("filter {head:?}"));
     Ok(all)
 }
 
