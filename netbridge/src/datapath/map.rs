@@ -118,7 +118,7 @@ impl<K: Pod + Debug, V: Pod> Hash<K, V> {
     }
 }
 
-/// Reads all of a hash map or trie whose keys and values are `K` and `V`, as aya has checked when it opened the map.
+/// Reads all of a map whose keys and values are `K` and `V`, as aya has checked when it opened the map.
 fn read<K: Pod, V: Pod>(map: &MapData, name: &'static str) -> Result<Vec<(K, V)>, DatapathError> {
     let (keys, values) = batch::entries(map, size_of::<K>(), size_of::<V>())
         .map_err(|error| failed("walk", name, String::new(), error.into()))?;
@@ -152,6 +152,11 @@ impl<V: Pod> Array<V> {
             .get(&index, 0)
             .map(|MapPod(value)| value)
             .map_err(|source| failed("read", self.name, index.to_string(), source))
+    }
+
+    /// Every element with its index.
+    pub(super) fn entries(&self) -> Result<Vec<(u32, V)>, DatapathError> {
+        read(lock(&self.map).map(), self.name)
     }
 }
 

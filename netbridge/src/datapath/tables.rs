@@ -10,9 +10,8 @@ use aya::maps::MapError;
 use bytemuck::Zeroable;
 use ipnet::Ipv4Net;
 use netbridge_common::abi::{
-    AddrKey, Binding, BindingKey, BindingV4, Config, FlowKey, FlowV4, Learned, LinkV4, Load, MAX_NETWORKS, MacKey,
-    NetworkV4, Peer, PeerKey, PortBlock, PortKey, PublishedV4, Reason, SourceKey, Station, Traffic, ZONE_UPLINK,
-    flow_flags,
+    AddrKey, Binding, BindingKey, BindingV4, Config, FlowKey, FlowV4, Learned, LinkV4, Load, MacKey, NetworkV4, Peer,
+    PeerKey, PortBlock, PortKey, PublishedV4, Reason, SourceKey, Station, Traffic, ZONE_UPLINK, flow_flags,
 };
 use netbridge_common::datapath::state::is_half_open;
 
@@ -141,9 +140,11 @@ impl Tables {
 
     /// Every network, by id.
     pub fn networks(&self) -> Result<Vec<(u16, NetworkV4)>, DatapathError> {
-        let all = (0..u16::try_from(MAX_NETWORKS).unwrap_or(u16::MAX)).map(|id| Ok((id, self.network(id)?)));
-        all.filter(|entry| !matches!(entry, Ok((_, network)) if *network == NetworkV4::zeroed()))
-            .collect()
+        let all = self.networks.entries()?.into_iter();
+        let known = all.filter(|(_, network)| *network != NetworkV4::zeroed());
+        Ok(known
+            .filter_map(|(id, network)| Some((u16::try_from(id).ok()?, network)))
+            .collect())
     }
 
     /// Zeroes a network.

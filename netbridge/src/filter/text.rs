@@ -11,6 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Text {
     name: String,
     text: Arc<str>,
+    /// True if it was read from its file, and so need not be written.
+    kept: bool,
 }
 
 impl Text {
@@ -19,13 +21,19 @@ impl Text {
         &self.name
     }
 
-    /// The text that this one's name stands for.
+    /// The text that this one's name stands for, read from its file.
     #[must_use]
     pub fn with(&self, text: String) -> Self {
         Self {
             name: self.name.clone(),
             text: text.into(),
+            kept: true,
         }
+    }
+
+    /// True if it was read from its file.
+    pub fn is_kept(&self) -> bool {
+        self.kept
     }
 }
 
@@ -37,6 +45,7 @@ impl<T: Into<Arc<str>>> From<T> for Text {
         Self {
             name: format!("{:016x}", hasher.finish()),
             text,
+            kept: false,
         }
     }
 }
@@ -74,7 +83,11 @@ impl Serialize for Text {
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
-        Ok(Self { name, text: "".into() })
+        Ok(Self {
+            name,
+            text: "".into(),
+            kept: false,
+        })
     }
 }
 

@@ -28,8 +28,8 @@ pub(super) fn write(dir: &Path, state: &State) -> io::Result<()> {
     for text in named(state) {
         let path = path(dir, text.name());
         // One that was damaged is repaired by loading it again.
-        let is_there = fs::read(&path).is_ok_and(|known| known == text.as_bytes());
-        if !is_there {
+        let is_there = || fs::read(&path).is_ok_and(|known| known == text.as_bytes());
+        if !text.is_kept() && !is_there() {
             write_whole(&path, text.as_bytes())?;
             wrote = true;
         }
