@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Debug)]
 pub struct Text {
     name: String,
-    text: Arc<str>,
+    own: Arc<str>,
     /// True if it was read from its file, and so need not be written.
     kept: bool,
 }
@@ -26,7 +26,7 @@ impl Text {
     pub fn with(&self, text: String) -> Self {
         Self {
             name: self.name.clone(),
-            text: text.into(),
+            own: text.into(),
             kept: true,
         }
     }
@@ -44,7 +44,7 @@ impl<T: Into<Arc<str>>> From<T> for Text {
         text.hash(&mut hasher);
         Self {
             name: format!("{:016x}", hasher.finish()),
-            text,
+            own: text,
             kept: false,
         }
     }
@@ -54,13 +54,13 @@ impl Deref for Text {
     type Target = str;
 
     fn deref(&self) -> &str {
-        &self.text
+        &self.own
     }
 }
 
 impl PartialEq for Text {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.text, &other.text) || self.text == other.text
+        Arc::ptr_eq(&self.own, &other.own) || self.own == other.own
     }
 }
 
@@ -85,7 +85,7 @@ impl<'de> Deserialize<'de> for Text {
         let name = String::deserialize(deserializer)?;
         Ok(Self {
             name,
-            text: "".into(),
+            own: "".into(),
             kept: false,
         })
     }
