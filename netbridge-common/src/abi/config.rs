@@ -9,10 +9,7 @@ use bytemuck::{Pod, Zeroable};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Config {
-    /// Version of the filter, never 0; a flow whose epoch differs asks the filter again. Its low
-    /// bit is the bank in force, and it says which of the bank's patches are. Four aligned bytes, which
-    /// the kernel copies at once where a copy is made of whole words, as on x86-64 and arm64; a reader that met some of them only
-    /// would ask the filter once too often, and might miss its patches.
+    /// Version of the filter, never 0: see [`super::generation`]. A flow whose epoch differs asks the filter again.
     pub generation: u32,
     /// Ticks after which a record of use is renewed: one second.
     pub refresh: u32,

@@ -329,25 +329,12 @@ pub struct FilterHead {
     pub legend: u32,
     /// [`super::Config::generation`] from which on its bank is in force.
     pub generation: u32,
-    /// Of a patch, that from which on it is itself.
-    pub since: u32,
-    /// Patches of the bank, at most [`PATCHES`]; of a patch 0.
-    pub patches: u32,
-    /// What the tables were made from, as a number: the controller knows by it if they are those it would make.
+    /// What all that is in force was made from, as a number: the controller knows by it if that is what it would make.
     pub digest: u64,
     /// What those of the bank itself were made from, likewise: it says whose rules its places are.
     pub base: u64,
     /// The packets that they are for: those of a bank for all.
     pub region: Region,
-}
-
-impl FilterHead {
-    /// True if it is in force in a generation: those of a bank's patches rise by [`BANKS`], and start again at the end of their
-    /// range.
-    #[must_use]
-    pub const fn is_in_force(&self, generation: u32) -> bool {
-        self.since != 0 && generation.wrapping_sub(self.since) <= PATCHES * BANKS
-    }
 }
 
 /// What a packet must be to match, and what happens then: on each axis the first class and how many more follow it.
@@ -486,29 +473,4 @@ pub struct Passed {
     pub packets: u64,
     /// Their bytes from the IP header on.
     pub bytes: u64,
-}
-
-#[cfg(test)]
-mod tests {
-    use bytemuck::Zeroable;
-
-    use super::{BANKS, FilterHead, PATCHES};
-
-    #[test]
-    fn a_patch_is_in_force_from_its_generation_on() {
-        let is_in_force = |since: u32, generation: u32| {
-            let head = FilterHead {
-                since,
-                ..FilterHead::zeroed()
-            };
-            head.is_in_force(generation)
-        };
-        assert!(is_in_force(7, 7) && is_in_force(7, 9) && !is_in_force(7, 5));
-        assert!(is_in_force(7, 7 + PATCHES * BANKS) && !is_in_force(7, 8 + PATCHES * BANKS));
-        assert!(
-            !is_in_force(0, 0) && !is_in_force(0, 2),
-            "a head that nobody has written"
-        );
-        assert!(is_in_force(u32::MAX - 1, BANKS) && !is_in_force(BANKS, u32::MAX - 1));
-    }
 }

@@ -18,6 +18,7 @@ mod counters;
 mod filter;
 mod flow;
 mod fragment;
+pub mod generation;
 mod link;
 mod network;
 mod port;
@@ -141,7 +142,7 @@ mod tests {
             (
                 6,
                 [8, 12, 40, 16, 16, 8, 12, 16, 12, 8, 8],
-                [16, 120, 176, 16, 60, 2064, 16, 24, 48, 16, 40, 16, 8, 28, 64, 20, 40]
+                [16, 120, 168, 16, 60, 2064, 16, 24, 48, 16, 40, 16, 8, 28, 64, 20, 40]
             )
         );
     }

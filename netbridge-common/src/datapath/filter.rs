@@ -1,6 +1,6 @@
 //! The FORWARD filter: what is asked about a packet, and what the answer means.
 
-use crate::abi::{Addr, BANKS, Family, FilterHead, Mac, PATCHES, Reason, Region, axis, proto, verdict};
+use crate::abi::{Addr, Family, FilterHead, Mac, PATCHES, Reason, Region, axis, generation, proto, verdict};
 
 use crate::wire::ethernet;
 
@@ -133,7 +133,7 @@ pub fn length<E: Env>(cx: &Cx<'_, E>) -> u32 {
 /// The bank in force.
 #[inline(always)]
 pub(super) const fn bank<E: Env>(cx: &Cx<'_, E>) -> u32 {
-    cx.arrival.generation & (BANKS - 1)
+    generation::bank(cx.arrival.generation)
 }
 
 /// True unless everything is accepted without being counted. A head that cannot be read counts as a filter: it fails closed.
@@ -170,14 +170,14 @@ pub fn asked<E: Env>(cx: &Cx<'_, E>, work: &mut Work<E::F>) -> Action {
 /// everything.
 #[inline(always)]
 pub fn decide<A: Addr, E: Tables>(env: &E, generation: u32, subject: &Subject<A>, search: &mut Search) {
-    let bank = generation & (BANKS - 1);
+    let bank = generation::bank(generation);
     let Some(head) = env.head(bank, 0) else {
         return search.settle(verdict::DROP);
     };
     if head.active == 0 {
         return search.settle(verdict::ACCEPT);
     }
-    let number = patch(env, head, generation, subject);
+    let number = patch(env, generation, subject);
     let Some(head) = env.head(bank, number) else {
         return search.settle(verdict::DROP);
     };
@@ -192,20 +192,21 @@ pub fn is_final<A>(action: Action, verdict: &Verdict<A>) -> bool {
         || (action as u8 == Action::Answer as u8 && verdict.reason as u8 == Reason::Rejected as u8)
 }
 
-/// The number of the head for a packet: that of the last patch that it is concerned by, else the bank's.
+/// The number of the head for a packet: that of the last patch in force that it is concerned by, else the bank's.
 #[inline(always)]
-fn patch<A: Addr, E: Tables>(env: &E, head: &FilterHead, generation: u32, subject: &Subject<A>) -> u32 {
+fn patch<A: Addr, E: Tables>(env: &E, generation: u32, subject: &Subject<A>) -> u32 {
+    let (bank, patches) = (generation::bank(generation), generation::patches(generation));
     let mut last = 0;
-    if head.patches == 0 {
+    if patches == 0 {
         return last;
     }
     env.repeat(PATCHES, |before| {
         let number = before.wrapping_add(1);
-        let patch = env.head(generation & (BANKS - 1), number);
-        if patch.is_some_and(|patch| patch.is_in_force(generation) && concerns(&patch.region, subject)) {
+        let patch = env.head(bank, number);
+        if patch.is_some_and(|patch| concerns(&patch.region, subject)) {
             last = number;
         }
-        number < head.patches
+        number < patches
     });
     last
 }

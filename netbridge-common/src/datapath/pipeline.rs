@@ -3,8 +3,7 @@
 use bytemuck::Zeroable;
 
 use crate::abi::{
-    Addr, AddrKey, BANKS, DropEvent, Family, Hook, NO_PATH, NO_SLOT, Reason, Record, SUBNET_LOCAL, ZONE_UPLINK,
-    link_kind,
+    Addr, AddrKey, DropEvent, Family, Hook, NO_PATH, NO_SLOT, Reason, Record, SUBNET_LOCAL, ZONE_UPLINK, link_kind,
 };
 
 use super::answer::{self, Answer};
@@ -280,8 +279,8 @@ where
     AddrOf<E>: Answer,
 {
     if work.verdict.path != NO_PATH {
-        let bank = cx.arrival.generation & (BANKS - 1);
-        cx.env.count_path(bank, work.verdict.path, filter::length(cx));
+        cx.env
+            .count_path(filter::bank(cx), work.verdict.path, filter::length(cx));
     }
     let dropped = match action {
         Action::Pass => return action,

@@ -15,7 +15,7 @@ use core::ops::RangeInclusive;
 use crate::abi::{
     AddrKey, Config, CtState, LINK_ADDRS, LinkAddrs, LinkHead, LinkV4, Mac, MacKey, NO_SLOT, NetworkAddrs, NetworkHead,
     NetworkV4, PortBlock, PortKey, PortTarget, PublishedHead, PublishedV4, SUBNET_LOCAL, Station, Timeouts, VERSION,
-    link_kind, network_flags, port_scope, proto, station_flags, verdict,
+    generation, link_kind, network_flags, port_scope, proto, station_flags, verdict,
 };
 use crate::datapath::env::{Hop, HopKind};
 
@@ -276,7 +276,7 @@ pub fn restrict(env: &mut HostEnv, sources: &[Prefix]) {
 
 fn config() -> Config {
     Config {
-        generation: 1,
+        generation: generation::FIRST,
         refresh: SECOND,
         timeouts: Timeouts {
             tcp_opening: 240 * SECOND,

@@ -23,7 +23,7 @@ use crate::abi::{
     AddrKey, BANKS, BindingKey, BindingV4, BucketKey, Config, DropEvent, FilterHead, FirstFragment, FlowKey, FlowV4,
     FragmentKey, HeldHead, Hook, Learned, LinkV4, Load, MAX_NETWORKS, MacKey, NO_SLOT, NetworkV4, Passed, PathKey,
     Peer, PeerKey, PortBlock, PortKey, PublishedV4, REASON_SLOTS, Reason, Region, SLOTS, SourceKey, Station, Traffic,
-    V4, ZONE_UPLINK,
+    V4, ZONE_UPLINK, generation,
 };
 use crate::datapath::conntrack::{Arrival, Cx};
 use crate::datapath::env::{Budget, Hop};
@@ -272,9 +272,9 @@ impl HostEnv {
 
     /// Puts a bank in force. The generation rises, as when the controller swaps banks.
     pub fn swap_filter(&mut self, bank: Bank) {
-        self.config.generation += 1;
-        let generation = self.config.generation;
-        let number = generation & (BANKS - 1);
+        let generation = generation::swapped(self.config.generation);
+        self.config.generation = generation;
+        let number = generation::bank(generation);
         if let Some(place) = self.filter.get_mut(number as usize) {
             *place = bank;
             place.head.generation = generation;
@@ -284,9 +284,8 @@ impl HostEnv {
 
     /// Puts tables in force for the packets of a region, made for what was free of the bank. The generation rises.
     pub fn patch_filter(&mut self, region: Region, tables: &Bank) {
-        self.config.generation += BANKS;
-        let generation = self.config.generation;
-        let Some(bank) = self.filter.get_mut((generation & (BANKS - 1)) as usize) else {
+        self.config.generation = generation::patched(self.config.generation);
+        let Some(bank) = self.filter.get_mut(generation::bank(self.config.generation) as usize) else {
             return;
         };
         filled(&mut bank.words, &tables.words, tables.head.words);
@@ -294,12 +293,10 @@ impl HostEnv {
         filled(&mut bank.limits, &tables.limits, tables.head.limits);
         let head = FilterHead {
             generation: bank.head.generation,
-            since: generation,
             region,
             ..tables.head
         };
         bank.patches.push(head);
-        bank.head.patches += 1;
     }
 
     /// What the filter in force says of a packet.

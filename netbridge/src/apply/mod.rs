@@ -230,7 +230,7 @@ impl<'a> Run<'a> {
             Step::LoadFilter(compiled) => self.load_filter(compiled.as_deref()),
             Step::EditFilter(edited) => self.edit_filter(edited),
             Step::PatchFilter(patched) => self.patch_filter(patched),
-            Step::UnpatchFilter(before) => Ok(self.loaded()?.tables().unpatch_filter(*before)?),
+            Step::UnpatchFilter(before) => Ok(self.loaded()?.tables().unpatch_filter(before)?),
             Step::RestoreFilter => self.restore_filter().await,
             Step::Tune => Ok(self.loaded()?.tune(&self.new.settings)?),
             Step::Untune => Ok(self.loaded()?.tune(&self.old.settings)?),

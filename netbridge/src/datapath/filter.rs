@@ -4,9 +4,10 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytemuck::Zeroable;
+use netbridge_common::abi::generation::{bank, patched, patches, swapped, unpatched};
 use netbridge_common::abi::{
-    BANKS, BOX_PAGES, BoxPage, CHUNK_PAGES, CHUNKS, FilterHead, HEADS, LIMITS, Limit, PAGE_BOXES, PAGE_PATHS,
-    PAGE_WORDS, PATCHES, PLACES, Passed, PassedPage, PathKey, Region, WORD_PAGES, WordPage,
+    BOX_PAGES, BoxPage, CHUNK_PAGES, CHUNKS, FilterHead, HEADS, LIMITS, Limit, PAGE_BOXES, PAGE_PATHS, PAGE_WORDS,
+    PATCHES, PLACES, Passed, PassedPage, PathKey, Region, WORD_PAGES, WordPage,
 };
 
 use super::map::{Array, Chunks, Hash};
@@ -62,9 +63,8 @@ impl FilterMaps {
     /// Zeroes what a bank that is not in force has counted, forgets the paths through it, and makes room for those of new
     /// tables.
     fn clear(&self, bank: u32, in_force: u32, tables: &compiled::Tables) -> Result<(), DatapathError> {
-        let last = self.last(bank)?;
-        let mut pages: BTreeSet<u32> = (0..last.places.div_ceil(PAGE_PATHS)).collect();
-        let in_force = self.head(in_force % BANKS)?.generation;
+        let mut pages: BTreeSet<u32> = (0..self.places(bank)?.div_ceil(PAGE_PATHS)).collect();
+        let in_force = self.head(in_force)?.generation;
         let mut stale = Vec::new();
         for (number, key) in self.paths.entries()? {
             if key.generation != in_force {
@@ -85,9 +85,6 @@ impl FilterMaps {
         stale
             .iter()
             .try_for_each(|number| self.paths.remove(number).map(drop))?;
-        for number in 1..=self.head(bank)?.patches.min(PATCHES) {
-            self.heads.set(bank * HEADS + number, &FilterHead::zeroed())?;
-        }
         self.make_room(bank, tables)
     }
 
@@ -107,10 +104,17 @@ impl FilterMaps {
         Ok(())
     }
 
-    /// The head of the tables that end last in a bank.
-    fn last(&self, bank: u32) -> Result<FilterHead, DatapathError> {
-        let last = self.head(bank)?.patches.min(PATCHES);
-        self.heads.get(bank * HEADS + last)
+    /// Where the places of a bank end, those of patches that are not in force too.
+    fn places(&self, bank: u32) -> Result<u32, DatapathError> {
+        let own = self.head(bank)?;
+        let mut places = own.places;
+        for number in 1..=PATCHES {
+            let patch = self.heads.get(bank * HEADS + number)?;
+            if patch.generation == own.generation {
+                places = places.max(patch.places);
+            }
+        }
+        Ok(places)
     }
 
     /// The head of a bank.
@@ -139,8 +143,8 @@ impl FilterMaps {
 impl Tables {
     /// Puts a filter in force, all of it at once, and makes every flow ask it again.
     ///
-    /// The tables are written to the bank that is not in force; the generation, whose low bit
-    /// chooses the bank, comes last. Killed before that, the old filter stays.
+    /// The tables are written to the bank that is not in force; the generation, which chooses the bank, comes last. Killed
+    /// before that, the old filter stays.
     ///
     /// A packet that is being judged while two swaps happen may meet rules of two filters; no later one does.
     ///
@@ -149,10 +153,9 @@ impl Tables {
     pub fn swap_filter(&self, tables: &compiled::Tables) -> Result<u32, DatapathError> {
         let mut config = self.config()?;
         let before = config.generation;
-        config.generation = next_generation(before);
-        let bank = config.generation % BANKS;
-        let maps = self.filter_maps();
-        maps.clear(bank, before, tables)?;
+        config.generation = swapped(before);
+        let (maps, bank) = (self.filter_maps(), bank(config.generation));
+        maps.clear(bank, self::bank(before), tables)?;
         maps.write(bank, tables)?;
         let head = FilterHead {
             generation: config.generation,
@@ -167,62 +170,62 @@ impl Tables {
     /// Puts tables in force for the packets of a region, in place of what was in force for them, and makes every flow ask the
     /// filter again. They are made for what is free of the bank in force.
     ///
-    /// They are written behind all that packets are looking at, and named by a patch of a later generation, which comes last
-    /// here too. Killed before that, the filter is the old one, and its head says that it is not the one of the state.
+    /// They are written behind all that packets are looking at; the generation, which says that there is a patch more, comes
+    /// last here too. Killed before that, the filter is the old one, and its head says that it is not the one of the state.
     pub fn patch_filter(&self, region: Region, tables: &compiled::Tables, pairs: &Pairs) -> Result<(), DatapathError> {
         let mut config = self.config()?;
-        let bank = config.generation % BANKS;
-        config.generation = next_patch(config.generation);
-        let maps = self.filter_maps();
+        let (maps, bank) = (self.filter_maps(), bank(config.generation));
+        config.generation = patched(config.generation);
         let mut head = maps.head(bank)?;
         maps.write(bank, tables)?;
         maps.make_room(bank, tables)?;
         let patch = FilterHead {
             generation: head.generation,
-            since: config.generation,
             base: head.base,
             region,
             ..tables.head
         };
         head.digest = tables.head.digest;
-        head.patches += 1;
-        maps.heads.set(bank * HEADS + head.patches, &patch)?;
+        maps.heads.set(bank * HEADS + patches(config.generation), &patch)?;
         maps.heads.set(bank * HEADS, &head)?;
         maps.unsettle(bank, pairs)?;
         self.put_config(&config)
     }
 
-    /// Takes the last patch of the bank in force back, where this is not what is in force without, and makes every flow ask the
-    /// filter again. Pairs that lost their answers stay without.
-    pub fn unpatch_filter(&self, before: u64) -> Result<(), DatapathError> {
+    /// Puts in force again what was before a patch, and makes every flow ask the filter again. Pairs that lost their answers
+    /// stay without, and the patch's places stay its own: what has counted for them counts for nothing else.
+    pub fn unpatch_filter(&self, before: &compiled::Bank) -> Result<(), DatapathError> {
         let mut config = self.config()?;
-        let (maps, bank) = (self.filter_maps(), config.generation % BANKS);
-        let mut head = maps.head(bank)?;
-        if head.digest == before {
-            return Ok(());
+        let (maps, bank) = (self.filter_maps(), bank(config.generation));
+        let head = FilterHead {
+            digest: before.digest,
+            ..maps.head(bank)?
+        };
+        if patches(config.generation) > before.patches {
+            config.generation = unpatched(config.generation, before.patches);
+            self.put_config(&config)?;
         }
-        head.patches = head.patches.saturating_sub(1);
-        head.digest = before;
-        maps.heads.set(bank * HEADS, &head)?;
-        config.generation = next_patch(config.generation);
-        self.put_config(&config)
+        maps.heads.set(bank * HEADS, &head)
     }
 
     /// The number of the bank in force.
     pub(super) fn bank_in_force(&self) -> Result<u32, DatapathError> {
-        Ok(self.config()?.generation % BANKS)
+        Ok(bank(self.config()?.generation))
     }
 
     /// What is known of the bank in force; none if no rules are in it.
     pub fn bank(&self) -> Result<Option<compiled::Bank>, DatapathError> {
-        let bank = self.bank_in_force()?;
-        let maps = self.filter_maps();
+        let generation = self.config()?.generation;
+        let (maps, bank, patches) = (self.filter_maps(), bank(generation), patches(generation));
         let head = maps.head(bank)?;
-        let last = maps.last(bank)?;
+        let (last, places) = (maps.heads.get(bank * HEADS + patches)?, maps.places(bank)?);
         Ok((head.active != 0).then(|| compiled::Bank {
             digest: head.digest,
-            patches: head.patches,
-            room: Room::behind(&last),
+            patches,
+            room: Room {
+                places,
+                ..Room::behind(&last)
+            },
         }))
     }
 
@@ -240,14 +243,15 @@ impl Tables {
     pub fn matched_in(&self, generation: u32) -> Result<HashMap<compiled::RuleId, Passed>, DatapathError> {
         let counts = self.legend(generation)?;
         let maps = self.filter_maps();
-        let since = maps.head(generation % BANKS)?.generation;
+        let bank = bank(generation);
+        let since = maps.head(bank)?.generation;
         let joined: HashMap<u32, PathKey> = maps.paths.entries()?.into_iter().collect();
         let places = u32::try_from(counts.len()).unwrap_or(u32::MAX).div_ceil(PAGE_PATHS);
         let pages = (0..places)
             .chain(joined.keys().map(|number| number / PAGE_PATHS))
             .collect();
         let mut matched: HashMap<compiled::RuleId, Passed> = HashMap::new();
-        for (path, passed) in maps.passed(generation % BANKS, &pages)? {
+        for (path, passed) in maps.passed(bank, &pages)? {
             for place in places_of(path, since, &joined) {
                 for rule in counts.get(place as usize).into_iter().flatten() {
                     let rule = matched.entry(*rule).or_default();
@@ -270,8 +274,7 @@ impl Tables {
 
     /// For which rules each place of the filter of a generation counts.
     pub fn legend(&self, generation: u32) -> Result<Vec<Vec<compiled::RuleId>>, DatapathError> {
-        let (maps, bank) = (self.filter_maps(), generation % BANKS);
-        let head = maps.head(bank)?;
+        let (maps, bank) = (self.filter_maps(), bank(generation));
         let mut pages: HashMap<u32, WordPage> = HashMap::new();
         let mut word = |at: u32| -> Result<u64, DatapathError> {
             let number = (at / PAGE_WORDS).min(WORD_PAGES - 1);
@@ -281,12 +284,12 @@ impl Tables {
             };
             Ok(page.get((at % PAGE_WORDS) as usize).copied().unwrap_or_default())
         };
-        let mut legend = compiled::legend::read(&head, &mut word)?;
-        for number in 1..=head.patches.min(PATCHES) {
-            legend.extend(compiled::legend::read(
-                &maps.heads.get(bank * HEADS + number)?,
-                &mut word,
-            )?);
+        let mut legend = Vec::new();
+        for number in 0..=patches(generation).min(PATCHES) {
+            let head = maps.heads.get(bank * HEADS + number)?;
+            // Places in between are those of a patch that was taken back.
+            legend.resize(head.first_place as usize, Vec::new());
+            legend.extend(compiled::legend::read(&head, &mut word)?);
         }
         Ok(legend)
     }
@@ -313,45 +316,4 @@ fn added(mut sum: PassedPage, cpu: &PassedPage) -> PassedPage {
         sum.bytes += cpu.bytes;
     }
     sum
-}
-
-/// The generation after this one: in the other bank, and never 0.
-fn next_generation(generation: u32) -> u32 {
-    match generation.wrapping_add(1) {
-        0 => BANKS,
-        next => next,
-    }
-}
-
-/// The generation after this one in the same bank, and never 0.
-fn next_patch(generation: u32) -> u32 {
-    match generation.wrapping_add(BANKS) {
-        0 => BANKS,
-        next => next,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use netbridge_common::abi::BANKS;
-
-    use super::{next_generation, next_patch};
-
-    #[test]
-    fn a_patch_stays_in_its_bank() {
-        for generation in [1, 2, u32::MAX - 1, u32::MAX] {
-            let next = next_patch(generation);
-            assert!(next != 0 && next != generation && next % BANKS == generation % BANKS);
-        }
-    }
-
-    #[test]
-    fn generations_alternate_the_bank_and_are_never_zero() {
-        for generation in [1, 2, 3, u32::MAX - 1, u32::MAX] {
-            let next = next_generation(generation);
-            assert_ne!(next, 0);
-            assert_ne!(next, generation);
-            assert_ne!(next % BANKS, generation % BANKS);
-        }
-    }
 }

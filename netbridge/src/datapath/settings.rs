@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::ops::RangeInclusive;
 
 use bytemuck::Zeroable;
-use netbridge_common::abi::{Config, Timeouts, VERSION};
+use netbridge_common::abi::{Config, Timeouts, VERSION, generation};
 
 use super::{Clock, DatapathError, LoadOptions};
 use crate::model::{Settings, Timer};
@@ -24,9 +24,6 @@ const ANSWERS_PER_SECOND: u32 = 1000;
 const HELD_QUOTA: u32 = 64;
 
 const RANDOM: &str = "/dev/urandom";
-
-/// Generation of the filter after a load: bank 1, which is zero, and so accepts and tracks nothing.
-const FIRST_GENERATION: u32 = 1;
 
 /// Ports for SNAT, and those of the host they keep clear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +73,8 @@ impl SnatRange {
 pub(super) fn initial(clock: &Clock, range: &SnatRange, options: &LoadOptions) -> Result<Config, DatapathError> {
     let second = |seconds| clock.seconds_to_ticks(seconds);
     let mut config = Config {
-        generation: FIRST_GENERATION,
+        // A bank that is zero accepts and tracks nothing.
+        generation: generation::FIRST,
         refresh: second(1),
         fdb_ageing: second(300),
         secret: secret().map_err(DatapathError::file("read", RANDOM))?,

@@ -43,13 +43,13 @@ impl Buckets {
 }
 
 /// Gives numbers to the limits in `rules` that have none: those of their tables that are in force `before` or get one here, and
-/// else new ones, which no other `generation` of the filter gives.
-pub fn draw(rules: &mut Ruleset, before: Option<&Ruleset>, generation: u32) {
+/// else new ones, which no other `serial` of a generation of the filter gives.
+pub fn draw(rules: &mut Ruleset, before: Option<&Ruleset>, serial: u32) {
     let numbered = hash_limits(rules).filter(|limit| limit.rate.bucket != 0);
     let mut tables: HashMap<String, u32> = numbered.map(|limit| (limit.name.clone(), limit.rate.bucket)).collect();
     let in_force = before.into_iter().flat_map(hash_limits);
     let in_force: HashMap<&str, &HashLimit> = in_force.map(|limit| (limit.name.as_str(), limit)).collect();
-    let mut last = generation.wrapping_mul(LIMITS);
+    let mut last = serial.wrapping_mul(LIMITS);
     let mut new = || {
         last = last.wrapping_add(1);
         last
@@ -121,9 +121,9 @@ mod tests {
         parse("f", &text, None).unwrap().ruleset
     }
 
-    fn loaded(lines: &[&str], before: &Ruleset, generation: u32) -> Ruleset {
+    fn loaded(lines: &[&str], before: &Ruleset, serial: u32) -> Ruleset {
         let mut rules = rules(lines);
-        draw(&mut rules, Some(before), generation);
+        draw(&mut rules, Some(before), serial);
         rules
     }
 
@@ -159,14 +159,14 @@ mod tests {
 
     #[test]
     fn what_an_edit_leaves_alone_keeps_its_bucket() {
-        let edited = |before: &Ruleset, change, generation| {
+        let edited = |before: &Ruleset, change, serial| {
             let mut after = before.clone();
             let edit = Edit {
                 chain: Some("FORWARD".to_owned()),
                 change,
             };
             edit.apply(&mut after).unwrap();
-            draw(&mut after, Some(before), generation);
+            draw(&mut after, Some(before), serial);
             after
         };
         let made = |line: &str| Words::read(&[line.to_owned()]).unwrap().rules().unwrap();

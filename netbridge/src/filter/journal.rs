@@ -70,11 +70,9 @@ impl Journal {
         }
         let mut indices = vec![None; policy.rule as usize + 1 + order.came.len()];
         for (place, index) in order.places.iter().zip(0_u32..) {
-            indices
-                .iter_mut()
-                .skip(*place as usize)
-                .take(1)
-                .for_each(|known| *known = Some(index));
+            if let Some(known) = indices.get_mut(*place as usize) {
+                *known = Some(index);
+            }
         }
         let index = |rule: &Rule| rule.stood.and_then(|stood| *indices.get(stood.rule as usize)?);
         chain.rules.extend(order.came);
@@ -117,6 +115,7 @@ impl Order {
 
     fn change(&mut self, line: &str) -> Result<(), FilterErrors> {
         let words = Words::read(&[line.to_owned()])?;
+        // One beyond the end is nobody's: a line is written for a chain that has the rule.
         let index = words.number.unwrap_or(1).saturating_sub(1).min(self.places.len());
         if line.starts_with("-D") {
             self.places.drain(index..self.places.len().min(index + 1));

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use netbridge_common::abi::{BANKS, NO_PATH};
+use netbridge_common::abi::NO_PATH;
+use netbridge_common::abi::generation::{bank, patches, serial};
 
 use super::{Failure, Host};
 use crate::datapath::Datapath;
@@ -21,8 +22,8 @@ pub struct Cause {
 /// The rules in force, by what the datapath knows of them.
 #[derive(Clone, Debug, Default)]
 pub struct Causes {
-    /// The generations in which places have meant these rules: from the first to the last, those of one bank.
-    generations: (u32, u32),
+    /// The last generation in which places meant these rules: so they did in those of its bank with fewer patches.
+    generation: u32,
     places: Vec<Option<Cause>>,
 }
 
@@ -38,9 +39,8 @@ impl Causes {
 
     /// True if these are the rules of a generation.
     pub fn is_of(&self, generation: u32) -> bool {
-        let (first, last) = self.generations;
-        let age = generation.wrapping_sub(first);
-        age <= last.wrapping_sub(first) && age % BANKS == 0
+        let swap = |generation| (serial(generation), bank(generation));
+        swap(generation) == swap(self.generation) && patches(generation) <= patches(self.generation)
     }
 }
 
@@ -83,7 +83,7 @@ pub fn filter_causes(host: &Host, datapath: &Datapath) -> Result<Causes, Failure
         let legend = tables.legend(generation)?;
         let cause = |counts: Vec<RuleId>| known.get(counts.last()?).cloned();
         Ok(Causes {
-            generations: (head.generation, generation),
+            generation,
             places: legend.into_iter().map(cause).collect(),
         })
     };
@@ -92,26 +92,28 @@ pub fn filter_causes(host: &Host, datapath: &Datapath) -> Result<Causes, Failure
 
 #[cfg(test)]
 mod tests {
+    use netbridge_common::abi::generation::{FIRST, patched, swapped};
+
     use super::*;
 
     #[test]
-    fn rules_are_those_of_their_bank() {
-        let of = |first, last| Causes {
-            generations: (first, last),
+    fn rules_are_those_of_their_bank_and_its_patches() {
+        let before = patched(FIRST);
+        let swap = swapped(before);
+        let causes = Causes {
+            generation: patched(swap),
             places: Vec::new(),
         };
-        let causes = of(7, 11);
         for (generation, is) in [
-            (5, false),
-            (6, false),
-            (7, true),
-            (8, false),
-            (9, true),
-            (11, true),
-            (13, false),
+            (FIRST, false),
+            (before, false),
+            (swap, true),
+            (patched(swap), true),
+            (patched(patched(swap)), false),
+            (swapped(swap), false),
+            (swapped(swapped(swap)), false),
         ] {
-            assert_eq!(causes.is_of(generation), is, "{generation}");
+            assert_eq!(causes.is_of(generation), is, "{generation:x}");
         }
-        assert!(of(u32::MAX - 1, 4).is_of(2) && !of(u32::MAX - 1, 4).is_of(6));
     }
 }

@@ -9,7 +9,7 @@ use crate::filter::edit::FORWARD;
 use crate::filter::syntax::{
     Chain, ChainText, Counters, Excerpt, MAX_RULES, Rule, RuleId, Ruleset, Target, both, is_whole, region,
 };
-use crate::filter::tables::{self, Tables, Uses, World};
+use crate::filter::tables::{self, Bank, Tables, Uses, World};
 use crate::filter::{Change, Edit, FilterErrors, Journal};
 use crate::state::FilterSource;
 
@@ -26,8 +26,8 @@ pub struct Patched {
     pub region: Region,
     /// The tables.
     pub tables: Tables,
-    /// What is in force before, see [`netbridge_common::abi::FilterHead::digest`].
-    pub before: u64,
+    /// What is in force before.
+    pub before: Bank,
 }
 
 /// The filter that a change makes of one in force, and the step there. None where it must be compiled whole: what is wrong
@@ -97,7 +97,7 @@ pub(crate) fn patch(
         edit: edit.clone(),
         region,
         tables,
-        before: bank.digest,
+        before: bank,
     }));
     Ok(Some((source, step)))
 }

@@ -7,6 +7,7 @@ use ipnet::Ipv4Net;
 
 use super::{Compiled, Edited, Patched};
 use crate::filter::Change;
+use crate::filter::tables::Bank;
 use crate::state::{Endpoint, Network, Published, Uplink};
 
 /// One step. Interfaces that a plan makes have no ifindex yet: steps name them.
@@ -72,8 +73,8 @@ pub enum Step {
     EditFilter(Box<Edited>),
     /// The same, for the packets alone that the change concerns.
     PatchFilter(Box<Patched>),
-    /// Take the last patch back, if what is in force differs from what was before.
-    UnpatchFilter(u64),
+    /// Take a patch back: this was in force before.
+    UnpatchFilter(Bank),
     /// Put the filter of the old state in force again.
     RestoreFilter,
     /// Put the settings of the new state in force.

@@ -241,8 +241,8 @@ fn draft(path: &Path) -> PathBuf {
     path.with_added_extension("new")
 }
 
-/// A state with what its format did not say: up to format 4, the names of its texts, which stood in it; up to format 3, what a filter depends on beside its text. One that is not
-/// understood any more is told about where it would be put in force.
+/// A state with what its format did not say: up to format 4, the names of its texts, which stood in it; up to format 3, what a
+/// filter depends on beside its text. One that is not understood any more is told about where it would be put in force.
 fn completed(mut state: State, version: u32) -> State {
     texts::inline(&mut state);
     if version <= 3

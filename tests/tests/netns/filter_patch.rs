@@ -7,7 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use netbridge_common::abi::{FilterHead, PATCHES};
+use netbridge_common::abi::PATCHES;
+use netbridge_common::abi::generation::{patches, serial};
 use netbridge_tests::icmp::ping;
 use netbridge_tests::lab::{Lab, Text, with_lab};
 use netbridge_tests::tcp::Connection;
@@ -36,18 +37,19 @@ fn text() -> Result<String> {
     Ok(text + "COMMIT\n")
 }
 
-fn head(lab: &Lab<'_>) -> Result<FilterHead> {
-    Ok(lab.datapath()?.tables().filter()?)
+/// Generation of the filter in force.
+fn generation(lab: &Lab<'_>) -> Result<u32> {
+    Ok(lab.datapath()?.tables().config()?.generation)
 }
 
 /// Changes the filter, which is to take a patch.
 fn patched(lab: &Lab<'_>, words: &str) -> Result<()> {
-    let before = head(lab)?;
+    let before = generation(lab)?;
     says(&format!("-n lab-host filter {words}"))?;
-    let after = head(lab)?;
+    let after = generation(lab)?;
     ensure!(
-        (after.patches, after.generation) == (before.patches + 1, before.generation),
-        "{words}: compiled whole, {before:?} {after:?}"
+        (serial(after), patches(after)) == (serial(before), patches(before) + 1),
+        "{words}: compiled whole, {before:x} {after:x}"
     );
     Ok(())
 }
@@ -108,7 +110,7 @@ fn a_change_is_a_patch_and_counters_go_on() -> Result<()> {
         let shown = says("-n lab-host filter show -c")?;
         tool("ip netns add late")?;
         says("-n lab-host attach late --net front --ip 10.77.1.30")?;
-        ensure!(head(lab)?.patches == 0, "patches of a bank that is new");
+        ensure!(patches(generation(lab)?) == 0, "patches of a bank that is new");
         ensure!(says("-n lab-host filter show -c")? == shown, "it is shown otherwise");
         patched(lab, "delete 1")?;
         client.ask(b"x")?;
@@ -124,7 +126,7 @@ fn what_is_patched_too_often_is_compiled_whole() -> Result<()> {
         let _server = UdpServer::start(&lab.node("web")?, 53)?;
         fs::write("/run/patch.rules", text()?)?;
         says("-n lab-host filter load /run/patch.rules")?;
-        let first = head(lab)?.generation;
+        let first = generation(lab)?;
         for number in 0..PATCHES {
             let target = if number % 2 == 0 { "DROP" } else { "ACCEPT" };
             patched(lab, &format!("insert 1 -s 10.77.1.20 -p udp --dport 53 -j {target}"))?;
@@ -132,8 +134,8 @@ fn what_is_patched_too_often_is_compiled_whole() -> Result<()> {
         }
         let before = counted()?;
         says("-n lab-host filter insert 1 -s 10.77.1.21 -j DROP")?;
-        let after = head(lab)?;
-        ensure!(after.patches == 0 && after.generation != first, "{after:?}");
+        let after = generation(lab)?;
+        ensure!(patches(after) == 0 && serial(after) != serial(first), "{after:x}");
         ensure!(counted()?.get(1..) == Some(&*before), "{:?}", counted()?);
         let packets = |rules: &[(String, u64)]| rules.iter().take(PATCHES as usize).map(|rule| rule.1).sum::<u64>();
         ensure!(packets(&before) == u64::from(PATCHES), "{before:?}");
@@ -195,13 +197,14 @@ fn a_change_that_cannot_be_kept_is_undone_and_no_count_is_lost() -> Result<()> {
         sends(lab, "app", WEB, 2, true)?;
         patched(lab, &format!("insert {COUNTS}"))?;
         sends(lab, "app", WEB, 1, true)?;
-        let before = head(lab)?;
+        let in_force = || anyhow::Ok((patches(generation(lab)?), lab.datapath()?.tables().filter()?));
+        let before = in_force()?;
         // The draft of the state cannot be written.
         let draft = lab.state_dir()?.join("state.json.new");
         fs::create_dir(&draft)?;
         let said = complains(1, &format!("-n lab-host filter insert 1 {DROPS}"))?;
         ensure!(said.contains("state.json") && !said.contains("undone"), "{said}");
-        ensure!(head(lab)? == before, "another filter is in force");
+        ensure!(in_force()? == before, "another filter is in force");
         sends(lab, "app", WEB, 1, true)?;
         have_counted(&[(COUNTS, 2), ("-j mine", 8), (TO, 4), (FROM, 4)])?;
         fs::remove_dir(&draft)?;
