@@ -92,7 +92,8 @@ pub(crate) static SOURCES: LpmTrie<SourceKey<Ip>, u32, 16384> = LpmTrie::new();
 pub(crate) static PEERS: LruHashMap<PeerKey<Ip>, Peer<Ip>, 32768> = LruHashMap::new();
 
 /// Heads of the filter's banks and of their patches. The controller writes those of the bank not in force, and of the other
-/// those of patches that are not in force yet; what these lead to is written behind all that is.
+/// those of patches that are not in force; what these lead to is written behind all that is. Of what is in force it changes what
+/// the programs do not look at, and zeroes answers for pairs.
 #[btf_map]
 pub(crate) static FILTER: Array<FilterHead, { (BANKS * HEADS) as usize }> = Array::new();
 
@@ -109,7 +110,7 @@ pub(crate) static FILTER_BOXES: Array<BoxPage, { (BANKS * BOX_PAGES) as usize }>
 #[btf_map]
 pub(crate) static PATHS: HashMap<u32, PathKey, { JOINED_PATHS as usize }> = HashMap::new();
 
-/// Limits of both banks. The controller writes those of the bank not in force.
+/// Limits of both banks. Written like the words.
 #[btf_map]
 pub(crate) static FILTER_LIMITS: Array<Limit, { (BANKS * LIMITS) as usize }> = Array::new();
 

@@ -46,9 +46,9 @@ pub struct HostFacts {
 pub struct KernelFacts {
     /// Ticks of the kernel's clock in a second.
     pub hz: u64,
-    /// The generation of the filter in force.
-    pub generation: u32,
-    /// Its bank, if rules are in it.
+    /// The serial of the filter in force, see [`netbridge_common::abi::generation`]: no other filter of the instance had it.
+    pub serial: u32,
+    /// The bank of that filter, if rules are in it.
     pub bank: Option<Bank>,
 }
 
@@ -56,7 +56,7 @@ impl Default for KernelFacts {
     fn default() -> Self {
         Self {
             hz: 1,
-            generation: 0,
+            serial: 0,
             bank: None,
         }
     }

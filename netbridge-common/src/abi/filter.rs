@@ -329,9 +329,10 @@ pub struct FilterHead {
     pub legend: u32,
     /// [`super::Config::generation`] from which on its bank is in force.
     pub generation: u32,
-    /// What all that is in force was made from, as a number: the controller knows by it if that is what it would make.
+    /// What all that is in force was made from, as a number, in a bank's own head: the controller knows by it if that is what it
+    /// would make.
     pub digest: u64,
-    /// What those of the bank itself were made from, likewise: it says whose rules its places are.
+    /// What the bank itself was made from, likewise: it says whose rules its places are. 0 in a patch.
     pub base: u64,
     /// The packets that they are for: those of a bank for all.
     pub region: Region,

@@ -1,8 +1,9 @@
 //! Versions of the filter, as [`super::Config::generation`] has them.
 //!
 //! The lowest bit is the bank in force, the other bits of the low byte count its patches that are: a byte is never met
-//! half-written. What is above rises with every swap, and is compared for equality only: a reader that meets some of its bytes
-//! asks the filter once too often, and no worse.
+//! half-written, and no packet meets a bank with patches that are not its own. What is above rises with every swap, and where a
+//! patch is taken back; flows compare it for equality only. A packet that meets some of its bytes at a swap leaves a flow that
+//! asks the filter once more, or is dropped.
 
 use super::{BANKS, PATCHES};
 
@@ -27,7 +28,7 @@ pub const fn patches(generation: u32) -> u32 {
     (generation & LOW) >> BANKS.trailing_zeros()
 }
 
-/// What rises with every swap, and where a patch is taken back; never 0.
+/// What is above that byte, never 0.
 #[must_use]
 pub const fn serial(generation: u32) -> u32 {
     generation >> SERIAL
@@ -45,10 +46,12 @@ pub const fn patched(generation: u32) -> u32 {
     generation.wrapping_add(BANKS)
 }
 
-/// The next one: the same bank, with so many patches only.
+/// The next two: the same bank with so many patches only, and that under a serial of its own. Together they might be met as
+/// that serial with the patch, which the next patch makes of it.
 #[must_use]
-pub const fn unpatched(generation: u32, patches: u32) -> u32 {
-    risen(generation) | (patches.wrapping_mul(BANKS) & LOW) | bank(generation)
+pub const fn unpatched(generation: u32, patches: u32) -> [u32; 2] {
+    let low = (patches.wrapping_mul(BANKS) & LOW) | bank(generation);
+    [(generation & !LOW) | low, risen(generation) | low]
 }
 
 /// The next serial, of bank 0.
@@ -76,7 +79,8 @@ mod tests {
             }
             let swap = swapped(patch);
             assert_eq!((bank(swap), patches(swap)), (1 - bank(first), 0));
-            let back = unpatched(patch, PATCHES - 1);
+            let [before, back] = unpatched(patch, PATCHES - 1);
+            assert_eq!(patched(before), patch);
             assert_eq!((bank(back), patches(back)), (bank(first), PATCHES - 1));
             for next in [swap, back] {
                 assert!(serial(next) != 0 && serial(next) != serial(first), "{first:x}");

@@ -15,6 +15,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use futures_util::FutureExt;
 use netbridge_common::abi::Hook;
+use netbridge_common::abi::generation::serial;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::datapath::{AttachMode, Datapath, LoadOptions, Pins};
@@ -59,7 +60,7 @@ impl Apply<'_> {
         };
         Ok(KernelFacts {
             hz: datapath.clock().hz(),
-            generation: datapath.tables().config()?.generation,
+            serial: serial(datapath.tables().config()?.generation),
             bank: datapath.tables().bank()?,
         })
     }
@@ -118,6 +119,7 @@ pub async fn apply(
             break;
         }
     }
+    let is_whole = outcome.is_ok();
     match outcome.and_then(|()| save(&run.new)) {
         Ok(()) => {
             run.warnings.extend(plan.warnings);
@@ -125,8 +127,10 @@ pub async fn apply(
         }
         Err(error) => {
             let error = run.undo(&done, error).await;
-            if let Some(filter) = run.restored.take() {
-                let filter = Some(filter);
+            let restored = run.restored.take();
+            // What cannot be saved may be there nevertheless: only its directory could not be written to disk.
+            if is_whole || restored.is_some() {
+                let filter = restored.or_else(|| old.filter.clone());
                 // Where that fails too, what rules have counted is lost, and they are compiled once more.
                 let _ = save(&State { filter, ..old.clone() });
             }
@@ -281,5 +285,38 @@ impl<'a> Run<'a> {
             .datapath
             .as_ref()
             .map_or(Ok(()), |datapath| Ok(datapath.detach(ifindex)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::plan::fixtures;
+
+    #[tokio::test]
+    async fn a_state_that_cannot_be_saved_is_followed_by_the_old_one() {
+        let (old, saved) = (fixtures::state(), RefCell::new(Vec::new()));
+        let plan = Plan {
+            steps: Vec::new(),
+            state: State::default(),
+            warnings: Vec::new(),
+        };
+        let with = Apply {
+            instance: "t",
+            netlink: &Netlink::open().unwrap(),
+            pins: &Pins::new(Path::new("/sys/fs/bpf"), "t"),
+            datapath: None,
+            attach_mode: AttachMode::Auto,
+            cgroup: None,
+        };
+        let save = |state: &State| {
+            saved.borrow_mut().push(state.clone());
+            Err(anyhow!("the directory cannot be written"))
+        };
+        let error = apply(with, &old, plan, save).await.unwrap_err();
+        assert_eq!(error.to_string(), "the directory cannot be written");
+        assert_eq!(saved.into_inner(), [State::default(), old.clone()]);
     }
 }

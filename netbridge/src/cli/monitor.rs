@@ -26,12 +26,15 @@ pub(super) async fn run(host: &Host, count: Option<u64>, json: bool) -> Result<R
                 break;
             }
         };
-        // Read anew: endpoints come and go while this runs.
-        if event.path != NO_PATH && !causes.is_of(event.generation) {
-            causes = filter_causes(host, &datapath)?;
+        // Read anew: endpoints and rules come and go while this runs.
+        let state = host.state()?;
+        let filter = state.filter.as_ref();
+        if event.path != NO_PATH && !causes.are_of(filter, event.generation) {
+            let known = filter.map(|filter| filter_causes(filter, &datapath)).transpose()?;
+            causes = known.unwrap_or_default();
         }
         let cause = causes.get(&datapath, event.generation, event.path)?;
-        let event = describe(&event, &host.state()?, cause);
+        let event = describe(&event, &state, cause);
         let line = if json { event.to_string() } else { line(&event) };
         print_line(io::stdout(), &line);
         left -= 1;

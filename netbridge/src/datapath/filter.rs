@@ -172,8 +172,15 @@ impl Tables {
     ///
     /// They are written behind all that packets are looking at; the generation, which says that there is a patch more, comes
     /// last here too. Killed before that, the filter is the old one, and its head says that it is not the one of the state.
+    /// Refused if the bank has as many patches as it can.
     pub fn patch_filter(&self, region: Region, tables: &compiled::Tables, pairs: &Pairs) -> Result<(), DatapathError> {
         let mut config = self.config()?;
+        if patches(config.generation) == PATCHES {
+            return Err(DatapathError::Full {
+                map: maps::FILTER,
+                entries: HEADS,
+            });
+        }
         let (maps, bank) = (self.filter_maps(), bank(config.generation));
         config.generation = patched(config.generation);
         let mut head = maps.head(bank)?;
@@ -181,7 +188,6 @@ impl Tables {
         maps.make_room(bank, tables)?;
         let patch = FilterHead {
             generation: head.generation,
-            base: head.base,
             region,
             ..tables.head
         };
@@ -194,17 +200,21 @@ impl Tables {
 
     /// Puts in force again what was before a patch, and makes every flow ask the filter again. Pairs that lost their answers
     /// stay without, and the patch's places stay its own: what has counted for them counts for nothing else.
+    ///
+    /// Killed half-way, its head says that it is nobody's: all is compiled then.
     pub fn unpatch_filter(&self, before: &compiled::Bank) -> Result<(), DatapathError> {
         let mut config = self.config()?;
         let (maps, bank) = (self.filter_maps(), bank(config.generation));
-        let head = FilterHead {
-            digest: before.digest,
-            ..maps.head(bank)?
-        };
+        let mut head = maps.head(bank)?;
         if patches(config.generation) > before.patches {
-            config.generation = unpatched(config.generation, before.patches);
-            self.put_config(&config)?;
+            head.digest = 0;
+            maps.heads.set(bank * HEADS, &head)?;
+            for generation in unpatched(config.generation, before.patches) {
+                config.generation = generation;
+                self.put_config(&config)?;
+            }
         }
+        head.digest = before.digest;
         maps.heads.set(bank * HEADS, &head)
     }
 
@@ -285,7 +295,7 @@ impl Tables {
             Ok(page.get((at % PAGE_WORDS) as usize).copied().unwrap_or_default())
         };
         let mut legend = Vec::new();
-        for number in 0..=patches(generation).min(PATCHES) {
+        for number in 0..=patches(generation) {
             let head = maps.heads.get(bank * HEADS + number)?;
             // Places in between are those of a patch that was taken back.
             legend.resize(head.first_place as usize, Vec::new());

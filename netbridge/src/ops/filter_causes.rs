@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use netbridge_common::abi::NO_PATH;
 use netbridge_common::abi::generation::{bank, patches, serial};
 
-use super::{Failure, Host};
+use super::Failure;
 use crate::datapath::Datapath;
 use crate::filter::edit::FORWARD;
 use crate::filter::syntax::{Policy, RuleId, Target};
+use crate::state::FilterSource;
 
 /// A rule that an event is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Cause {
 /// The rules in force, by what the datapath knows of them.
 #[derive(Clone, Debug, Default)]
 pub struct Causes {
+    /// Where they come from.
+    source: Option<FilterSource>,
     /// The last generation in which places meant these rules: so they did in those of its bank with fewer patches.
     generation: u32,
     places: Vec<Option<Cause>>,
@@ -30,25 +33,28 @@ pub struct Causes {
 impl Causes {
     /// The rule at the end of a path through the filter of a generation, if it is one of these.
     pub fn get(&self, datapath: &Datapath, generation: u32, path: u32) -> Result<Option<&Cause>, Failure> {
-        if path == NO_PATH || !self.is_of(generation) {
+        if path == NO_PATH || !self.mean(generation) {
             return Ok(None);
         }
         let place = datapath.tables().last_place(path).map_err(anyhow::Error::from)?;
         Ok(place.and_then(|place| self.places.get(place as usize)?.as_ref()))
     }
 
-    /// True if these are the rules of a generation.
-    pub fn is_of(&self, generation: u32) -> bool {
+    /// True if these are the rules of a filter and of a generation. A state says what is in force some moments later than
+    /// the datapath does.
+    pub fn are_of(&self, source: Option<&FilterSource>, generation: u32) -> bool {
+        self.source.as_ref() == source && self.mean(generation)
+    }
+
+    /// True if places mean these rules in a generation.
+    fn mean(&self, generation: u32) -> bool {
         let swap = |generation| (serial(generation), bank(generation));
         swap(generation) == swap(self.generation) && patches(generation) <= patches(self.generation)
     }
 }
 
-/// Those of the filter in force.
-pub fn filter_causes(host: &Host, datapath: &Datapath) -> Result<Causes, Failure> {
-    let Some(source) = host.state()?.filter else {
-        return Ok(Causes::default());
-    };
+/// Those of a filter that is in force; none if it is not.
+pub fn filter_causes(source: &FilterSource, datapath: &Datapath) -> Result<Causes, Failure> {
     let rules = source.in_force().map_err(anyhow::Error::from)?.ruleset;
     let mut known = HashMap::<RuleId, Cause>::new();
     for chain in &rules.chains {
@@ -83,6 +89,7 @@ pub fn filter_causes(host: &Host, datapath: &Datapath) -> Result<Causes, Failure
         let legend = tables.legend(generation)?;
         let cause = |counts: Vec<RuleId>| known.get(counts.last()?).cloned();
         Ok(Causes {
+            source: Some(source.clone()),
             generation,
             places: legend.into_iter().map(cause).collect(),
         })
@@ -101,6 +108,7 @@ mod tests {
         let before = patched(FIRST);
         let swap = swapped(before);
         let causes = Causes {
+            source: None,
             generation: patched(swap),
             places: Vec::new(),
         };
@@ -113,7 +121,9 @@ mod tests {
             (swapped(swap), false),
             (swapped(swapped(swap)), false),
         ] {
-            assert_eq!(causes.is_of(generation), is, "{generation:x}");
+            assert_eq!(causes.are_of(None, generation), is, "{generation:x}");
         }
+        let kept = FilterSource::new("f", "");
+        assert!(!causes.are_of(Some(&kept), swap), "the state names other rules by now");
     }
 }

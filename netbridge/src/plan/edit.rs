@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use netbridge_common::abi::generation::serial;
-
 use super::filter::{UNKNOWN, no_network, world};
 use super::patch::patch;
 use super::{Compiled, Edited, Plan, Step, check_loaded};
@@ -53,7 +51,7 @@ pub fn filter_edit(state: &State, host: &HostFacts, edit: &Edit) -> Result<Plan,
             written.map_err(|(errors, text)| faults_of(errors, &text))?
         }
     };
-    buckets::draw(&mut rules, None, serial(host.kernel.generation));
+    buckets::draw(&mut rules, None, host.kernel.serial);
     source.buckets = Buckets::of(&rules);
     source.uses = Uses::of(&rules);
     let compiled = Compiled::new(&source, rules, &world, host.kernel.hz);

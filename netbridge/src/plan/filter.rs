@@ -1,7 +1,6 @@
 //! Plans that put a filter in force and remove it, and what the names in a filter stand for.
 
 use netbridge_common::abi::ZONE_UPLINK;
-use netbridge_common::abi::generation::serial;
 
 use super::{Compiled, Plan, Step, check_loaded};
 use crate::facts::HostFacts;
@@ -65,7 +64,7 @@ fn ready(
     let before = state.filter.as_ref().filter(|_| buckets::are_shared(&rules));
     let before = before.map(FilterSource::in_force).transpose()?;
     let before = before.map(|before| before.ruleset);
-    buckets::draw(&mut rules, before.as_ref(), serial(host.kernel.generation));
+    buckets::draw(&mut rules, before.as_ref(), host.kernel.serial);
     let tally = if counters {
         Tally::of(&rules, 0)
     } else {

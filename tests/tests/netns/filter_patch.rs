@@ -189,7 +189,7 @@ fn a_pair_is_searched_for_once_a_rule_concerns_it() -> Result<()> {
 }
 
 #[test]
-fn a_change_that_cannot_be_kept_is_undone_and_no_count_is_lost() -> Result<()> {
+fn a_change_that_cannot_be_kept_is_undone_and_counters_go_on() -> Result<()> {
     with_lab(Text::plain(PAIR), |lab| {
         let _server = UdpServer::start(&lab.node("web")?, 53)?;
         fs::write("/run/patch.rules", text()?)?;

@@ -138,6 +138,7 @@ fn word(found: &RuleBox) -> u64 {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use netbridge_common::abi::generation::bank;
     use netbridge_common::abi::{Hook, Reason};
     use netbridge_common::datapath::verdict::Action;
     use netbridge_common::host::HostEnv;
@@ -209,7 +210,7 @@ mod tests {
         assert_eq!(sent(&env, FROM_B, A), (Action::Peer, Reason::None, 0));
         let passed = env.passed.borrow();
         let packets: Vec<_> = [0, 1]
-            .map(|place| passed.get(&(env.config.generation & 1, place)).map(|it| it.packets))
+            .map(|place| passed.get(&(bank(env.config.generation), place)).map(|it| it.packets))
             .into();
         assert_eq!(packets, [Some(1), Some(1)]);
     }

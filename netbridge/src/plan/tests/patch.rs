@@ -36,7 +36,7 @@ fn in_force(state: &State, patches: u32) -> HostFacts {
     HostFacts {
         kernel: KernelFacts {
             hz: 250,
-            generation: 7,
+            serial: 7,
             bank: Some(bank),
         },
         ..host()

@@ -128,7 +128,7 @@ fn kernel(source: &FilterSource, world: &World, tables: &Tables, patches: u32) -
     };
     KernelFacts {
         hz: HZ,
-        generation: 1,
+        serial: 1,
         bank: Some(bank),
     }
 }
