@@ -31,7 +31,7 @@ use crate::sandbox::{Sandbox, within};
 
 /// Where runs are kept, each in a directory named after its start.
 const RUNS: &str = "target/bench";
-/// When a run's last round should be over: the whole is to take less than 25 minutes, a quick one less than 4.
+/// When a run's last round should be over: the whole is to take less than 25 minutes, a quick one less than 5.
 const TIME: Duration = Duration::from_mins(21);
 const QUICK_TIME: Duration = Duration::from_secs(200);
 /// How often another tool and our load programs are compared, in a full run; a quick one does it once.

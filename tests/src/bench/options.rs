@@ -20,7 +20,7 @@ const QUICK_ROUNDS: usize = 4;
 #[derive(Debug, Clone, Default, Parser)]
 #[command(name = "cargo xtask bench", version)]
 pub struct Arguments {
-    /// Fewer and shorter cases, fewer rounds: under 4 minutes instead of under 25
+    /// Fewer and shorter cases, fewer rounds: under 5 minutes instead of under 25
     #[arg(long)]
     pub quick: bool,
     /// Rounds to keep of each case [default: 10, quick 4; fewer where time would run out]
