@@ -49,7 +49,7 @@ pub use socket::{Peer, PeerKey};
 pub use station::{AddrKey, Learned, MacKey, STATIONS, Station, station_flags};
 
 /// Version of every layout in this module and of the set of maps.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// Defines the IPv4 and the IPv6 layout of one map value, see [`Record`].
 macro_rules! record {
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(
             (VERSION, keys, values),
             (
-                6,
+                7,
                 [8, 12, 40, 16, 16, 8, 12, 16, 12, 8, 8],
                 [16, 120, 168, 16, 60, 2064, 16, 24, 48, 16, 40, 16, 8, 28, 64, 20, 40]
             )

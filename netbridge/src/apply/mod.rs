@@ -128,7 +128,7 @@ pub async fn apply(
         Err(error) => {
             let error = run.undo(&done, error).await;
             let restored = run.restored.take();
-            // What cannot be saved may be there nevertheless: only its directory could not be written to disk.
+            // A state whose save has failed may have taken the old one's place, and only its directory not be synced.
             if is_whole || restored.is_some() {
                 let filter = restored.or_else(|| old.filter.clone());
                 // Where that fails too, what rules have counted is lost, and they are compiled once more.
